@@ -1,0 +1,1 @@
+"""Committing, verifying and retaining training state."""

@@ -1,0 +1,1 @@
+"""Ranks, layouts, the engine, and whole weights out of sharded ones."""

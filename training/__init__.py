@@ -1,0 +1,1 @@
+"""Training a generator and its verifier: config, loop, data, models, evaluation."""

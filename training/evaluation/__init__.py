@@ -1,0 +1,1 @@
+"""Sampling, executing, scoring, selecting and reporting."""
