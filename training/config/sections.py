@@ -1,0 +1,333 @@
+"""The sections of a config file, one class per TOML table.
+
+Units are in the names. A field without a unit is a count, a fraction or a name.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+
+class Section(BaseModel):
+    """A frozen table whose unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunConfig(Section):
+    """Where a run lives and what it is called."""
+
+    folder: Path
+    """Run folder: config, checkpoints, metrics, logs. Made when missing."""
+    name: str = "run"
+    """What people call it; the W&B group is the recipe's name."""
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    """Seeds initial weights, order of rows, and samples."""
+    resume: Literal["auto", "never"] = "auto"
+    """`auto`: go on from the newest checkpoint that verifies; `never`: refuse to start
+    in a folder that holds checkpoints."""
+
+
+class ModelConfig(Section):
+    """The shape of a Phi-1.5 style transformer and where its weights come from."""
+
+    hidden_size: int = Field(default=2048, ge=8)
+    num_layers: int = Field(default=24, ge=1)
+    num_heads: int = Field(default=32, ge=1)
+    ffn_size: int = Field(default=8192, ge=8)
+    """Width of the MLP's hidden layer."""
+    vocab_size: int = Field(default=51200, ge=300, le=65536)
+    """Rows of the embedding: at least the tokenizer's ids; token ids are stored as uint16."""
+    max_tokens: int = Field(default=2048, ge=16)
+    """Longest document the rotary positions are meant for."""
+    rotary_fraction: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Share of each head's dimensions that is rotated."""
+    rope_theta: float = Field(default=10000.0, gt=1.0)
+    layer_norm_eps: float = Field(default=1e-5, gt=0.0)
+    init_std: float = Field(default=0.02, gt=0.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout on the attention's and the MLP's output while training."""
+    head: Literal["language_model", "verifier"] = "language_model"
+    initial_weights: str = ""
+    """Hugging Face folder, checkpoint folder or hub id to start from; empty: random."""
+    activation_checkpointing: bool = False
+    """Recompute each block's activations in the backward pass to save memory."""
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is not a multiple of num_heads = "
+                f"{self.num_heads}: set num_heads to a divisor of hidden_size"
+            )
+        rotated = self.rotary_fraction * (self.hidden_size // self.num_heads)
+        if rotated != int(rotated) or int(rotated) % 2:
+            raise ValueError(
+                f"rotary_fraction = {self.rotary_fraction} of a head of "
+                f"{self.hidden_size // self.num_heads} dimensions is {rotated}: "
+                "it must be an even whole number"
+            )
+        return self
+
+
+class TokenizerConfig(Section):
+    """Which tokenizer turns text into ids."""
+
+    source: str = "microsoft/phi-1_5"
+    """Local folder, hub id, or `train`: a byte-level BPE trained on the examples."""
+    vocab_size: int = Field(default=1024, ge=300, le=65536)
+    """Ids of a trained tokenizer; ignored by an existing one, which has its own."""
+
+
+class DifficultyConfig(Section):
+    """How hard the built-in problems are."""
+
+    min_operations: int = Field(default=2, ge=1, le=10)
+    max_operations: int = Field(default=4, ge=1, le=10)
+    """Operations the answer needs: drawn evenly between the two."""
+    min_distractors: int = Field(default=0, ge=0, le=6)
+    max_distractors: int = Field(default=1, ge=0, le=6)
+    """Irrelevant facts among the needed ones."""
+    story_kinds: tuple[str, ...] = ()
+    """Kinds of stories told; empty: all that no benchmark holds out."""
+    max_number: int = Field(default=1000, ge=20, le=100_000)
+    """No quantity in a problem is larger."""
+    num_phrasings: int = Field(default=0, ge=0)
+    """Wordings per kind of fact; 0: all there are."""
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("operations", "distractors"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if low > high:
+                raise ValueError(f"min_{name} = {low} is above max_{name} = {high}")
+        return self
+
+
+class SourceConfig(Section):
+    """One source of question-program pairs."""
+
+    kind: Literal["problems", "parquet", "jsonl", "gsm8k", "candidates"]
+    """`problems`: the built-in writer; `parquet`: TinyGSM's files (`question`, `code`);
+    `jsonl`: the same columns; `gsm8k`: GSM8K's train split by its calculator marks;
+    `candidates`: labelled candidates of the sample stage, for a verifier."""
+    path: str = ""
+    """Local file or folder, or hub id (`TinyGSM/TinyGSM`); unused by `problems`."""
+    split: str = "train"
+    num_examples: int = Field(default=0, ge=0)
+    """How many to take from the front; 0: all. `problems` needs a number."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the built-in writer: another seed, other problems."""
+    difficulty: DifficultyConfig = DifficultyConfig()
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.kind == "problems" and not self.num_examples:
+            raise ValueError("kind = 'problems' has no end: set num_examples")
+        if self.kind != "problems" and not self.path:
+            raise ValueError(f"kind = {self.kind!r} needs a path")
+        return self
+
+
+class BenchmarkConfig(Section):
+    """One set of questions with gold answers."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    """Its name in metrics and reports: `eval/NAME/pass_at_1`."""
+    kind: Literal["problems", "gsm8k", "svamp"]
+    path: str = ""
+    """Local file or folder, or hub id (`openai/gsm8k`); unused by `problems`."""
+    split: str = "test"
+    skip_questions: int = Field(default=0, ge=0)
+    """Questions passed over at the front: how a hold-out is cut from a train split."""
+    num_questions: int = Field(default=0, ge=0)
+    """How many to take after those; 0: all. `problems` needs a number."""
+    seed: int = Field(default=1_000_003, ge=0)
+    """Seed of the built-in writer; never one that training uses."""
+    difficulty: DifficultyConfig = DifficultyConfig()
+
+    @model_validator(mode="after")
+    def _benchmark_is_complete(self) -> Self:
+        if self.kind == "problems" and not self.num_questions:
+            raise ValueError("kind = 'problems' has no end: set num_questions")
+        if self.kind != "problems" and not self.path:
+            raise ValueError(f"kind = {self.kind!r} needs a path")
+        return self
+
+
+class DataConfig(Section):
+    """What is learnt from, and how it becomes rows of tokens."""
+
+    folder: Path
+    """Where `prepare` writes the token shards, the tokenizer and the manifest."""
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    row_tokens: int = Field(default=1024, ge=32)
+    """Tokens of a packed row; longer examples are dropped and counted."""
+    supervise: Literal["program", "all"] = "program"
+    """`program`: the question is only context; `all`: the paper's whole-text form."""
+    decontaminate: tuple[BenchmarkConfig, ...] = ()
+    """Examples whose question overlaps one of these are dropped."""
+    decontaminate_ngram: int = Field(default=13, ge=4)
+    """Length, in words without numbers and punctuation, of an n-gram that counts as overlap."""
+    min_question_characters: int = Field(default=20, ge=0)
+    """Shorter questions are dropped."""
+    run_programs: bool = True
+    """Drop programs that do not run or give no finite number."""
+    num_workers: int = Field(default=0, ge=0)
+    """Worker processes of prepare; 0: one per core."""
+    prepare_if_missing: bool = False
+    """Let `train` run `prepare` first when the folder is empty: for small data only."""
+
+
+class TrainingConfig(Section):
+    """The training loop."""
+
+    max_steps: int = Field(default=1000, ge=1)
+    """Optimizer updates."""
+    global_batch_rows: int = Field(default=64, ge=1)
+    """Packed rows of one update over all ranks and accumulation."""
+    micro_batch_rows: int = Field(default=8, ge=1)
+    """Rows one rank holds at a time."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    checkpoint_every_steps: int = Field(default=100, ge=1)
+    keep_checkpoints: int = Field(default=0, ge=0)
+    """Newest checkpoints kept; 0: all of them (sampling wants several)."""
+    log_every_steps: int = Field(default=1, ge=1)
+    """Steps between log lines on the terminal; metrics.jsonl gets every step."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class OptimizerConfig(Section):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(default=1e-4, gt=0.0)
+    """Peak, reached after the warm-up."""
+    final_learning_rate_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the peak that the decay ends at."""
+    warmup_steps: int = Field(default=100, ge=0)
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    beta2: float = Field(default=0.95, ge=0.0, lt=1.0)
+    eps: float = Field(default=1e-8, gt=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    """On matrices only; biases and LayerNorm are left alone."""
+    clip_norm: float = Field(default=1.0, ge=0.0)
+    """Largest global gradient norm; 0: no clipping."""
+
+
+class ParallelConfig(Section):
+    """The layout: how a model is spread over ranks. The data degree is what is left."""
+
+    tensor: int = Field(default=1, ge=1)
+    pipeline: int = Field(default=1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    sequence: bool = False
+    """Sequence parallelism within the tensor-parallel group."""
+
+    @model_validator(mode="after")
+    def _pipeline_needs_zero_one(self) -> Self:
+        if self.pipeline > 1 and self.zero_stage != 1:
+            raise ValueError(
+                f"pipeline = {self.pipeline} with zero_stage = {self.zero_stage}: DeepSpeed's "
+                "pipeline runs with ZeRO-1 only: set zero_stage = 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _model_parallel_is_not_built(self) -> Self:
+        if self.tensor > 1 or self.pipeline > 1 or self.sequence:
+            raise ValueError(
+                f"tensor = {self.tensor}, pipeline = {self.pipeline}, sequence = {self.sequence}: "
+                "this version trains data-parallel with ZeRO 0-3 only: set tensor = 1, "
+                "pipeline = 1, sequence = false"
+            )
+        return self
+
+
+class ExecutionConfig(Section):
+    """Limits of a model-written program."""
+
+    timeout_seconds: float = Field(default=0.5, gt=0.0, le=60.0)
+    """CPU time of one program."""
+    memory_mib: int = Field(default=256, ge=64)
+    max_output_bytes: int = Field(default=65536, ge=1024)
+    num_workers: int = Field(default=1, ge=1)
+    """Executing processes per rank."""
+
+
+class SamplingConfig(Section):
+    """Which candidates are sampled, from which checkpoints, on which questions."""
+
+    checkpoints: tuple[str, ...] = ()
+    """Checkpoint or Hugging Face folders. In a recipe: step numbers of its generator."""
+    temperatures: tuple[float, ...] = Field(default=(0.5, 0.7), min_length=1)
+    """Candidates are spread evenly over checkpoints x temperatures."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    num_candidates: int = Field(default=48, ge=1)
+    """Per question, over all checkpoints and temperatures."""
+    questions: BenchmarkConfig = BenchmarkConfig(
+        name="gsm8k_train", kind="gsm8k", path="openai/gsm8k", split="train"
+    )
+    """What is asked: never a question that anything is evaluated on."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    micro_batch_candidates: int = Field(default=256, ge=1)
+    """Candidates one rank decodes at a time."""
+    questions_per_part: int = Field(default=64, ge=1)
+    """Questions of one committed part: what a killed stage loses at most, per rank."""
+
+    @model_validator(mode="after")
+    def _candidates_spread_evenly(self) -> Self:
+        shares = max(1, len(self.checkpoints)) * len(self.temperatures)
+        if self.num_candidates % shares:
+            raise ValueError(
+                f"num_candidates = {self.num_candidates} does not spread over "
+                f"{len(self.checkpoints)} checkpoints x {len(self.temperatures)} temperatures: "
+                f"set a multiple of {shares}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """Verify@N and its neighbours on benchmarks, in training and on its own."""
+
+    every_steps: int = Field(default=0, ge=0)
+    """Steps between evaluations in training; 0: never."""
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    generator: str = ""
+    """Folder of the generator that writes the candidates (evaluating a verifier or a pair)."""
+    verifier: str = ""
+    """Folder of the verifier that scores them; empty: no verify@k."""
+    num_candidates: int = Field(default=48, ge=1)
+    temperatures: tuple[float, ...] = Field(default=(0.5, 0.7), min_length=1)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_new_tokens: int = Field(default=256, ge=1)
+    micro_batch_candidates: int = Field(default=256, ge=1)
+    questions_per_part: int = Field(default=64, ge=1)
+    num_bootstrap: int = Field(default=2000, ge=100)
+    """Resamples of the questions behind each 95 % interval."""
+
+    @model_validator(mode="after")
+    def _candidates_spread_evenly(self) -> Self:
+        if self.num_candidates % len(self.temperatures):
+            raise ValueError(
+                f"num_candidates = {self.num_candidates} does not spread over "
+                f"{len(self.temperatures)} temperatures: set a multiple of {len(self.temperatures)}"
+            )
+        return self
+
+
+class TrackingConfig(Section):
+    """Weights & Biases. Everything is in metrics.jsonl as well."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """`auto`: online when a key is in the environment, else offline, said once."""
+    project: str = "tinygsm"
+    entity: str = ""
+    group: str = ""
+    """W&B group; empty: the run's name. A recipe puts all its stages into one."""
+    tags: tuple[str, ...] = ()
+    num_table_rows: int = Field(default=32, ge=0)
+    """Rows of the table of evaluation samples."""

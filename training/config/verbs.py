@@ -1,0 +1,152 @@
+"""One config class per verb of `launch/`, made of sections."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from training.config.sections import (
+    DataConfig,
+    EvaluationConfig,
+    ExecutionConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    RunConfig,
+    SamplingConfig,
+    Section,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+
+class TrainConfig(Section):
+    """`launch/train.py`: one training run, of a generator or of a verifier."""
+
+    run: RunConfig
+    model: ModelConfig = ModelConfig()
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _verifier_learns_from_candidates(self) -> Self:
+        kinds = [source.kind for source in self.data.sources]
+        wants_labels = self.model.head == "verifier"
+        if any((kind == "candidates") != wants_labels for kind in kinds):
+            raise ValueError(
+                f"model.head = {self.model.head!r} with data.sources of kind {', '.join(kinds)}: "
+                "a verifier learns from 'candidates' alone, a generator never from them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_fit_the_context(self) -> Self:
+        if self.data.row_tokens > self.model.max_tokens:
+            raise ValueError(
+                f"data.row_tokens = {self.data.row_tokens} is above model.max_tokens = "
+                f"{self.model.max_tokens}: an example could be longer than the model reads"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.optimizer.warmup_steps >= self.training.max_steps > 1:
+            raise ValueError(
+                f"optimizer.warmup_steps = {self.optimizer.warmup_steps} does not end before "
+                f"training.max_steps = {self.training.max_steps}"
+            )
+        return self
+
+
+class PrepareConfig(Section):
+    """`launch/prepare.py`: the `data` section, as it stands in a training config."""
+
+    data: DataConfig
+    execution: ExecutionConfig = ExecutionConfig()
+
+
+class SampleConfig(Section):
+    """`launch/sample.py`: candidates on training questions, executed and labelled."""
+
+    run: RunConfig
+    sampling: SamplingConfig
+    execution: ExecutionConfig = ExecutionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+class EvaluateConfig(Section):
+    """`launch/evaluate.py`: a saved generator, with or without its verifier."""
+
+    run: RunConfig
+    evaluation: EvaluationConfig
+    execution: ExecutionConfig = ExecutionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _there_is_something_to_do(self) -> Self:
+        if not self.evaluation.generator:
+            raise ValueError("evaluation.generator is empty: name a checkpoint or model folder")
+        if not self.evaluation.benchmarks:
+            raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
+        return self
+
+
+class RecipeConfig(Section):
+    """`launch/recipe.py`: all stages in order, in one folder.
+
+    `generator` and `verifier` are whole training configs; in the file each may start from
+    another file by `config = "generator_demo.toml"` (relative to the recipe's file) and
+    override what it likes. The recipe itself sets what links the stages: their run
+    folders, `data.folder`, the candidates a verifier learns from, the verifier's initial
+    weights, and tracking.
+    """
+
+    run: RunConfig
+    num_ranks: int = Field(default=1, ge=1)
+    """Processes per stage on this machine."""
+    generator: TrainConfig
+    sampling: SamplingConfig
+    verifier: TrainConfig
+    evaluation: EvaluationConfig
+    execution: ExecutionConfig = ExecutionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _sampled_checkpoints_are_written(self) -> Self:
+        every, last = (
+            self.generator.training.checkpoint_every_steps,
+            self.generator.training.max_steps,
+        )
+        for step in self.sampling.checkpoints:
+            if not step.isdigit() or not 0 < int(step) <= last:
+                raise ValueError(
+                    f"sampling.checkpoints holds {step!r}: in a recipe it is a step of the "
+                    f"generator's {last}"
+                )
+            if int(step) % every and int(step) != last:
+                raise ValueError(
+                    f"sampling.checkpoints holds step {step}, but the generator is saved every "
+                    f"{every} steps and at {last}: change one of them"
+                )
+        if not self.sampling.checkpoints:
+            raise ValueError("sampling.checkpoints is empty: name steps of the generator")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_as_named(self) -> Self:
+        for name, config in (("generator", self.generator), ("verifier", self.verifier)):
+            wanted = "verifier" if name == "verifier" else "language_model"
+            if config.model.head != wanted:
+                raise ValueError(
+                    f"{name}.model.head = {config.model.head!r}: it must be {wanted!r}"
+                )
+        return self
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where the stage of this name keeps its files."""
+        return self.run.folder / stage
