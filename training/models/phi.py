@@ -1,0 +1,191 @@
+"""Phi-1.5's architecture in plain torch: the body shared by generator and verifier.
+
+A block computes `x + attention(ln(x)) + ffn(ln(x))` from ONE LayerNorm; rotary position
+embedding turns only the first part of each head (half by default); every Linear has a
+bias. `heads.py` puts a language-model or a verifier head on top, `attention.py` decides
+who attends to whom.
+
+    body = Phi(PhiShape(hidden_size=192, num_layers=6, num_heads=3, ffn_size=768,
+                        vocab_size=2048, max_tokens=512))
+    initialise(body, seed=0)
+    hidden = body(tokens, positions, PackedAttention(document_ids))
+
+Nothing here knows of parallelism. Head counts are read from tensor shapes, so that a
+Linear replaced by one that holds a part of the heads works unchanged; building under
+`torch.device("meta")` costs no memory.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhiShape:
+    """What fixes a Phi model's tensors and arithmetic."""
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    ffn_size: int
+    vocab_size: int
+    """Rows of the embedding; at least the tokenizer's size."""
+    max_tokens: int
+    """The longest sequence the model is meant for. Rotary embedding sets no hard bound."""
+    rotary_fraction: float = 0.5
+    """The share of each head that is rotated."""
+    rope_theta: float = 10_000.0
+    layer_norm_eps: float = 1e-5
+    init_std: float = 0.02
+    dropout: float = 0.0
+    """On the embedding and on both branches of a block, while training."""
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def rotary_dims(self) -> int:
+        """How many leading dims of each head are rotated."""
+        return int(self.head_dim * self.rotary_fraction)
+
+
+class Attention(Protocol):
+    """Who attends to whom: built once per micro-batch, called by every layer."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend; arguments and result are `[rows, tokens, heads, head_dim]`."""
+        ...
+
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosine and sine, each `[rows, tokens, 1, rotary_dims / 2]`."""
+
+
+def rotary_angles(shape: PhiShape, positions: Tensor, dtype: torch.dtype) -> Rotary:
+    """Cosines and sines of rotary embedding (arXiv 2104.09864) for `[rows, tokens]` positions.
+
+    Computed in fp32 whatever the model's dtype: bf16 cannot tell position 257 from 258.
+    """
+    dims = shape.rotary_dims
+    exponents = torch.arange(0, dims, 2, dtype=torch.float32, device=positions.device) / dims
+    angles = positions[..., None, None].float() * shape.rope_theta**-exponents
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(heads: Tensor, rotary: Rotary) -> Tensor:
+    """Rotate the leading dims of `[rows, tokens, heads, head_dim]`, the two halves paired."""
+    cosine, sine = rotary
+    half = cosine.shape[-1]
+    first, second, rest = heads.split([half, half, heads.shape[-1] - 2 * half], dim=-1)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine, rest), dim=-1)
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward side by side from one LayerNorm."""
+
+    def __init__(self, shape: PhiShape, layer: int) -> None:
+        """Build the `layer`-th block (from 0, counted over the whole model)."""
+        super().__init__()
+        self.layer = layer
+        self.head_dim = shape.head_dim
+        width = shape.num_heads * shape.head_dim
+        self.norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
+        self.query = nn.Linear(shape.hidden_size, width)
+        self.key = nn.Linear(shape.hidden_size, width)
+        self.value = nn.Linear(shape.hidden_size, width)
+        self.attention_output = nn.Linear(width, shape.hidden_size)
+        self.fc1 = nn.Linear(shape.hidden_size, shape.ffn_size)
+        self.fc2 = nn.Linear(shape.ffn_size, shape.hidden_size)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, hidden: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
+        """Map `[rows, tokens, hidden]` to the same shape."""
+        normed = self.norm(hidden)
+        query, key, value = (
+            project(normed).unflatten(-1, (-1, self.head_dim))
+            for project in (self.query, self.key, self.value)
+        )
+        attended = attention(self.layer, rotate(query, rotary), rotate(key, rotary), value)
+        expanded = F.gelu(self.fc1(normed), approximate="tanh")
+        return (
+            hidden
+            + self.dropout(self.attention_output(attended.flatten(-2)))
+            + self.dropout(self.fc2(expanded))
+        )
+
+
+class Phi(nn.Module):
+    """Embedding, blocks and the final LayerNorm."""
+
+    def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
+        """Build with torch's own initial values; call `initialise` or load weights next.
+
+        With `checkpoint_activations`, a training forward keeps only each block's input
+        and computes the block again in the backward pass.
+
+        Raises:
+            ValueError: the heads do not divide the hidden size, or the rotated part of a
+                head is not an even number of dims.
+        """
+        super().__init__()
+        if shape.hidden_size % shape.num_heads:
+            raise ValueError(
+                f"hidden_size {shape.hidden_size} is not a multiple of num_heads {shape.num_heads}"
+            )
+        if shape.rotary_dims % 2:
+            raise ValueError(
+                f"rotary_fraction {shape.rotary_fraction} of head width {shape.head_dim} gives "
+                f"{shape.rotary_dims} rotated dims: they are rotated in pairs, so make it even"
+            )
+        self.shape = shape
+        self.checkpoint_activations = checkpoint_activations
+        self.embedding = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_layers))
+        self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """Hidden states `[rows, tokens, hidden]` after the final LayerNorm.
+
+        Args:
+            tokens: ids, `[rows, tokens]`.
+            positions: each token's place in its own document, `[rows, tokens]`.
+            attention: who attends to whom.
+        """
+        hidden = self.dropout(self.embedding(tokens))
+        rotary = rotary_angles(self.shape, positions, hidden.dtype)
+        for block in self.blocks:
+            if self.checkpoint_activations and self.training and torch.is_grad_enabled():
+                hidden = checkpoint(block, hidden, rotary, attention, use_reentrant=False)
+            else:
+                hidden = block(hidden, rotary, attention)
+        return self.final_norm(hidden)
+
+
+def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tensor:
+    """The fp32 starting value of one whole parameter, on the CPU.
+
+    It depends on the seed and the parameter's own name alone, so that every layout that
+    cuts the model over ranks starts from the same full tensors, in any order.
+    """
+    if name.endswith(".bias"):
+        return torch.zeros(size)
+    if "norm" in name:
+        return torch.ones(size)
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.empty(size).normal_(0.0, std, generator=generator)
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, *, seed: int, std: float = 0.02) -> None:
+    """Give every parameter its starting value: normal weights, zero biases, unit norms."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(initial_value(name, parameter.shape, seed=seed, std=std))
