@@ -7,7 +7,7 @@ entry is flushed too. A reader after a crash meets the old file or the new one.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path, None, None]:
     """Yield a temporary path; when the block ends well it durably becomes `path`.
 
     When the block raises, the temporary file is removed and `path` stays as it was.

@@ -1,0 +1,86 @@
+"""Progress for people: a bar with rate and time left, or plain lines when there is no terminal.
+
+with Progress("sampling", total=4000, unit="candidates") as progress:
+    progress.advance(32)
+"""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
+)
+from typing_extensions import Self
+
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+class Progress:
+    """One bar on standard error; silent where `shown` is false (every rank but the first)."""
+
+    def __init__(self, label: str, *, total: int, unit: str, shown: bool = True) -> None:
+        self._label, self._total, self._unit, self._shown = label, total, unit, shown
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Self:
+        console = Console(stderr=True)
+        if self._shown and console.is_terminal:
+            self._bar = RichProgress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+            self._bar.start()
+            self._bar.add_task(self._label, total=self._total, rate="", note="")
+        self._start = self._last_line = time.monotonic()
+        return self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more as done; `note` is shown behind the bar."""
+        self._done += count
+        if not self._shown:
+            return
+        now = time.monotonic()
+        rate = self._done / max(now - self._start, 1e-9)
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self._done, rate=f"{rate:,.1f} {self._unit}/s")
+            if note:
+                self._bar.update(task, note=note)
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total:
+            self._last_line = now
+            left = (self._total - self._done) / max(rate, 1e-9)
+            print(
+                f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.1f} "
+                f"{self._unit}/s, {now - self._start:.0f} s so far, {left:.0f} s left {note}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
