@@ -1,0 +1,75 @@
+"""The command line every verb shares: config files and `section.key=value` overrides.
+
+    python launch/train.py configs/generator_1b3.toml optimizer.learning_rate=2e-4
+
+Launchers add options of their own (`--local_rank=3`); they are accepted and ignored,
+ranks are found from the environment (parallel/ranks.py).
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel
+
+from training.config import ConfigError, load
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def parser(description: str, default_file: str | None) -> argparse.ArgumentParser:
+    """The parser of a verb; it may add options of its own before parsing."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "settings",
+        nargs="*",
+        metavar="FILE.toml | section.key=value",
+        help="config files, merged left to right, then overrides"
+        + (f"; without a file: {default_file}" if default_file else ""),
+    )
+    made.add_argument("--local_rank", "--local-rank", default=None, help=argparse.SUPPRESS)
+    made.set_defaults(default_file=default_file)
+    return made
+
+
+def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigType:
+    """Load the config that the parsed command line names.
+
+    Raises:
+        ConfigError: no file, or something in the files or overrides is wrong.
+    """
+    files = [text for text in arguments.settings if "=" not in text]
+    overrides = [text for text in arguments.settings if "=" in text]
+    if not files:
+        if arguments.default_file is None:
+            raise ConfigError("no config file: name at least one FILE.toml")
+        files = [arguments.default_file]
+    return load(kind, files, overrides)
+
+
+def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a verb and end the process with its exit code.
+
+    What a person can mend (a wrong setting, a missing file) ends in one message and code 2,
+    Ctrl-C in one line and code 130; anything else keeps its traceback: it is our bug.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except (ConfigError, FileNotFoundError, FileExistsError) as error:
+        code = EXIT_BAD_INPUT
+        if os.environ.get("RANK", "0") == "0":  # one message, not one per rank
+            print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
