@@ -1,0 +1,262 @@
+"""Operations that count things: each tries to add one count to a graph.
+
+An operation returns the new quantity, or None where it would make no sense (not
+divisible, too large, told already, nobody left to tell of). Facts are static (nothing
+changes over time), so the order in which they are told is free.
+"""
+
+from training.data.problems import wording
+from training.data.problems.graph import Graph, Quantity, Thing
+from training.data.problems.words import FRACTIONS, identifier
+
+PERCENTS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
+_FACTORS = {2: "twice", 3: "3 times", 4: "4 times", 5: "5 times"}
+# Round numbers are common in word problems, and divisible.
+_ROUND = tuple(n for n in range(4, 10_000) if n % 12 == 0 or n % 10 == 0)
+
+
+def _words(graph: Graph, thing: Thing) -> dict[str, str]:
+    return {
+        "s": thing.holder,
+        "items": thing.item.many,
+        "past": graph.story.past,
+        "box": graph.container.one,
+        "boxes": graph.container.many,
+        "hour": graph.story.time.one,
+        "hours": graph.story.time.many,
+    }
+
+
+def _count(
+    graph: Graph,
+    thing: Thing,
+    expression: str,
+    value: int,
+    operation: str,
+    fact: str,
+    *parents: Quantity,
+) -> Quantity:
+    item = identifier(thing.item.many)
+    return graph.add(
+        Quantity(
+            variable=f"{thing.stem}_{item}" if graph.by_person else item,
+            expression=expression,
+            value=value,
+            operation=operation,
+            parents=parents,
+            fact=fact,
+            question=wording.ask_count(graph, (thing,)),
+            things=(thing,),
+        )
+    )
+
+
+def given(graph: Graph) -> Quantity | None:
+    """A new thing, its number stated."""
+    if not graph.free:
+        return None
+    thing, most = graph.free.pop(), graph.max_given
+    if graph.draw.random() < 0.5:
+        value = graph.draw.pick([n for n in _ROUND if n <= most])
+    else:
+        value = graph.draw.between(3, most)
+    fact = graph.phrase(wording.GIVEN).format(n=value, **_words(graph, thing))
+    return _count(graph, thing, str(value), value, "given", fact)
+
+
+def rate(graph: Graph) -> Quantity | None:
+    """A new thing, so many every hour for some hours."""
+    pace, time = graph.draw.between(2, 12), graph.draw.between(2, 8)
+    if not graph.free or not graph.fits(pace * time):
+        return None
+    thing = graph.free.pop()
+    fact = graph.phrase(wording.RATE).format(k=pace, n=time, **_words(graph, thing))
+    return _count(graph, thing, f"{pace} * {time}", pace * time, "rate", fact)
+
+
+def product(graph: Graph) -> Quantity | None:
+    """A new thing, so many containers of so many."""
+    size, boxes = graph.draw.between(2, 12), graph.draw.between(2, 9)
+    if not graph.free or not graph.fits(size * boxes):
+        return None
+    if not graph.claim((graph.free[-1],), "group"):
+        return None
+    thing = graph.free.pop()
+    fact = graph.phrase(wording.PRODUCT).format(k=size, n=boxes, **_words(graph, thing))
+    return _count(graph, thing, f"{boxes} * {size}", boxes * size, "product", fact)
+
+
+def _compared(
+    graph: Graph,
+    base: Quantity,
+    options: tuple[str, ...],
+    expression: str,
+    value: int,
+    operation: str,
+    **words: object,
+) -> Quantity | None:
+    """A new thing whose number is told by another count."""
+    if not graph.free or not base.things or base.part or value < 2 or not graph.fits(value):
+        return None
+    thing = graph.free.pop()
+    fact = graph.phrase(options).format(
+        other=wording.label(base.things),
+        number=wording.number(graph, base.things),
+        mine=wording.label((thing,)),
+        other_s=base.things[0].holder,
+        other_items=base.things[0].item.many,
+        **_words(graph, thing),
+        **words,
+    )
+    return _count(graph, thing, expression, value, operation, fact, base)
+
+
+def more(graph: Graph, base: Quantity) -> Quantity | None:
+    """A new thing, k more than another count."""
+    return _more_or_fewer(graph, base, 1)
+
+
+def fewer(graph: Graph, base: Quantity) -> Quantity | None:
+    """A new thing, k fewer than another count."""
+    return _more_or_fewer(graph, base, -1)
+
+
+def _more_or_fewer(graph: Graph, base: Quantity, sign: int) -> Quantity | None:
+    step = graph.draw.between(2, min(30, graph.max_given))
+    name, reverse = ("more", "fewer") if sign > 0 else ("fewer", "more")
+    # Told from the other side only where that side is one thing with a verb of its own.
+    options = wording.MORE if len(base.things) > 1 else (*wording.MORE, wording.MORE_REVERSED)
+    expression = f"{base.variable} {'+' if sign > 0 else '-'} {step}"
+    value = int(base.value) + sign * step
+    return _compared(
+        graph, base, options, expression, value, name, k=step, more=name, reverse=reverse
+    )
+
+
+def times(graph: Graph, base: Quantity) -> Quantity | None:
+    """A new thing, so many times as many as another count."""
+    factor = graph.draw.pick((2, 2, 2, 3, 3, 4, 5))
+    expression, value = f"{base.variable} * {factor}", int(base.value) * factor
+    words = _FACTORS[factor]
+    return _compared(graph, base, wording.TIMES, expression, value, "times", times=words)
+
+
+def fraction(graph: Graph, base: Quantity) -> Quantity | None:
+    """A fraction: of another thing's count, or a part of the things."""
+    choices = [pair for pair in FRACTIONS if base.value % pair[1] == 0]
+    if not choices:
+        return None
+    top, bottom = graph.draw.pick(choices)
+    expression = f"{base.variable} * {top} // {bottom}" if top > 1 else f"{base.variable} // {bottom}"
+    value, words = int(base.value) * top // bottom, FRACTIONS[top, bottom]
+    if graph.draw.random() < 0.5:
+        return _part(graph, base, words, expression, value, "fraction")
+    return _compared(graph, base, wording.TIMES, expression, value, "fraction", times=words)
+
+
+def percentage(graph: Graph, base: Quantity) -> Quantity | None:
+    """A percentage: a part of the things, or so much more than another count."""
+    choices = [percent for percent in PERCENTS if base.value * percent % 100 == 0]
+    if not choices:
+        return None
+    percent = graph.draw.pick(choices)
+    expression, value = f"{base.variable} * {percent} // 100", int(base.value) * percent // 100
+    if graph.draw.random() < 0.6:
+        return _part(graph, base, f"{percent} percent", expression, value, "percentage")
+    sign, name = ("+", "more") if graph.draw.random() < 0.5 else ("-", "fewer")
+    value = int(base.value) + (value if sign == "+" else -value)
+    expression = f"{base.variable} {sign} {expression}"
+    return _compared(
+        graph, base, wording.PERCENT_MORE, expression, value, "percentage", k=percent, more=name
+    )
+
+
+def _part(
+    graph: Graph, base: Quantity, words: str, expression: str, value: int, operation: str
+) -> Quantity | None:
+    if not base.things or base.part or value < 2 or not graph.claim(base.things, "part"):
+        return None
+    fact = graph.phrase(wording.PART).format(share=words, the=wording.the(base), part=graph.part)
+    return graph.add(
+        Quantity(
+            variable=f"{base.stem}_{identifier(graph.part)}",
+            expression=expression,
+            value=value,
+            operation=operation,
+            parents=(base,),
+            fact=fact,
+            question=wording.ask_count(graph, base.things, graph.part),
+            things=base.things,
+            part=graph.part,
+        )
+    )
+
+
+def remainder(graph: Graph, base: Quantity) -> Quantity | None:
+    """The things that do not belong to a part, of which the number may be stated."""
+    if not base.things:
+        return None
+    if base.part:
+        whole = next((parent for parent in base.parents if not parent.part), None)
+        if base.part != graph.part or whole is None:
+            return None
+        fact, taken, value = "", base.variable, int(whole.value - base.value)
+        parents = (whole, base)
+    else:
+        amount = graph.draw.between(2, max(2, int(base.value) - 2))
+        whole, taken, value = base, str(amount), int(base.value) - amount
+        fact = graph.phrase(wording.PART).format(
+            share=amount, the=wording.the(base), part=graph.part
+        )
+        parents = (base,)
+    if value < 2 or not graph.claim(base.things, "rest" if base.part else "part"):
+        return None
+    rest = f"not {graph.part}"
+    return graph.add(
+        Quantity(
+            variable=f"{whole.stem}_{identifier(rest)}",
+            expression=f"{whole.variable} - {taken}",
+            value=value,
+            operation="remainder",
+            parents=parents,
+            fact=fact,
+            question=wording.ask_count(graph, base.things, rest),
+            things=base.things,
+            part=rest,
+        )
+    )
+
+
+def as_many(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
+    """A new thing, as many as two others together."""
+    things, value = base.things + other.things, int(base.value + other.value)
+    possible = graph.free and base.things and not base.part and len(things) <= 3
+    if not possible or not graph.fits(value):
+        return None
+    thing = graph.free.pop()
+    fact = graph.phrase(wording.AS_MANY).format(
+        other=wording.label(things), number=wording.number(graph, things), **_words(graph, thing)
+    )
+    expression = f"{base.variable} + {other.variable}"
+    return _count(graph, thing, expression, value, "sum", fact, base, other)
+
+
+def together(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
+    """Two counts together, told of by nothing but their names."""
+    things, value = base.things + other.things, base.value + other.value
+    if not base.things or len(things) > 3 or not graph.fits(value):
+        return None
+    stem = "_and_".join(thing.stem for thing in things)
+    return graph.add(
+        Quantity(
+            variable=f"{stem}_{identifier(base.part)}" if base.part else stem,
+            expression=f"{base.variable} + {other.variable}",
+            value=value,
+            operation="sum",
+            parents=(base, other),
+            fact="",
+            question=wording.ask_count(graph, things, base.part),
+            things=things,
+            part=base.part,
+        )
+    )
