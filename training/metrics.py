@@ -1,0 +1,291 @@
+"""What a run measures of itself: names, MFU, seconds, memory, goodput.
+
+    timer, goodput = StepTimer(), Goodput.from_state(state.goodput)
+    with timer.waiting():
+        batch = next(rows)
+    ... one optimizer step ...
+    seconds = timer.lap()
+    goodput.count(seconds.step)
+    tracker.log({**throughput.metrics(counts, seconds), GOODPUT: goodput.fraction()}, ...)
+
+Everything here is arithmetic on numbers counted elsewhere. A number that cannot be known
+(MFU on a device whose peak is not in the table) is left out, never guessed.
+"""
+
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from training.config import ModelConfig
+
+STEP = "step"
+TOKENS = "train/tokens"
+"""Real tokens consumed so far: the axis of every chart."""
+LOSS = "train/loss"
+GRAD_NORM = "train/grad_norm"
+LEARNING_RATE = "train/learning_rate"
+TOKENS_PER_SECOND = "train/tokens_per_second"
+MFU = "train/mfu"
+PADDING_FRACTION = "train/padding_fraction"
+TIME_DATA_WAIT = "time/data_wait"
+TIME_STEP = "time/step"
+MEMORY_PEAK_GIB = "memory/peak_gib"
+GOODPUT = "goodput/productive_fraction"
+
+
+def evaluation_metric(benchmark: str, measure: str) -> str:
+    """Name of a benchmark's measure: `eval/gsm8k/pass_at_1`."""
+    return f"eval/{benchmark}/{measure}"
+
+
+def matmul_parameters(model: ModelConfig) -> int:
+    """Parameters that every token is computed with: all but the embedding, which is looked up.
+
+    Counted from the shape, since a rank may hold only its shard of the weights.
+    """
+    hidden, ffn = model.hidden_size, model.ffn_size
+    attention = 4 * (hidden * hidden + hidden)
+    feed_forward = 2 * hidden * ffn + ffn + hidden
+    norm = 2 * hidden
+    outputs = 1 if model.head == "verifier" else model.vocab_size
+    return model.num_layers * (attention + feed_forward + norm) + norm + outputs * (hidden + 1)
+
+
+def mean_keys_attended(document_tokens: Iterable[int]) -> float:
+    """Keys the average token attends to, itself included, in causal documents of these lengths."""
+    num_tokens = num_keys = 0
+    for length in document_tokens:
+        num_tokens += length
+        num_keys += length * (length + 1) // 2
+    return num_keys / num_tokens if num_tokens else 0.0
+
+
+def flops_per_token(
+    matmul_parameters: int, num_layers: int, hidden_size: int, mean_keys_attended: float
+) -> float:
+    """Floating-point operations of one token's forward and backward pass.
+
+    6 per parameter that multiplies, and 12 x layers x hidden x keys for the products of
+    queries, keys and values (PaLM, arXiv 2204.02311, appendix B), with the keys that are
+    really attended: not the row's length, and half a document for causal attention.
+    Recomputed activations count as nothing.
+    """
+    return 6.0 * matmul_parameters + 12.0 * num_layers * hidden_size * mean_keys_attended
+
+
+def mfu(
+    flops_per_token: float,
+    tokens_per_second: float,
+    *,
+    peak_flops: float | None,
+    num_devices: int = 1,
+) -> float | None:
+    """Model FLOPs utilisation over all devices; None where the peak is not known."""
+    if peak_flops is None:
+        return None
+    return flops_per_token * tokens_per_second / (peak_flops * num_devices)
+
+
+# Dense bf16 FLOPS with fp32 accumulation, from the makers' data sheets, which print the
+# double of it for sparse matrices. The first pattern that matches decides. Patterns end
+# where a weaker sibling's name goes on (`RTX 4090 Laptop GPU`).
+_PEAK_TERAFLOPS = (
+    (r"\bMIG\b", None),  # a slice of a device that carries the whole device's name
+    (r"\bG?B200\b", 2250.0),
+    (r"\bGH200\b", 989.4),
+    (r"\bH200 NVL\b", 835.5),
+    (r"\bH200\b", 989.4),
+    (r"\bH100 PCIe\b", 756.0),
+    (r"\bH100 NVL\b", 835.5),
+    (r"\bH[18]00\b", 989.4),
+    (r"\bH20$", 148.0),
+    (r"\bA[18]00\b", 312.0),
+    (r"\bA40$", 149.7),
+    (r"\bA30$", 165.0),
+    (r"\bA10G$", 70.0),
+    (r"\bA10$", 125.0),
+    (r"\bL40S$", 362.05),
+    (r"\bL40$", 181.05),
+    (r"\bL4$", 121.0),
+    (r"\bRTX A6000$", 154.8),
+    (r"\bRTX 6000 Ada Generation$", 364.2),
+    (r"\bRTX 5090$", 209.5),
+    (r"\bRTX 4090$", 165.2),
+    (r"\bRTX 3090$", 71.0),
+    # No bf16 before Ampere: their fp16 peak, since fp16 is what one trains with there.
+    (r"\bV100-SXM", 125.0),
+    (r"\bV100-PCIE", 112.0),
+    (r"\bT4$", 65.0),
+    (r"\bMI3(00X|25X)\b", 1307.4),
+    (r"\bMI300A\b", 980.6),
+    (r"\bMI250X\b", 191.5),  # one of its two dies: each is a device of its own
+)
+
+
+def peak_flops(device_name: str) -> float | None:
+    """Dense bf16 peak of a device by the name torch gives it; None if it is not known."""
+    for pattern, teraflops in _PEAK_TERAFLOPS:
+        if re.search(pattern, device_name.strip(), re.IGNORECASE):
+            return None if teraflops is None else teraflops * 1e12
+    return None
+
+
+def device_peak_flops(device: torch.device) -> float | None:
+    """Dense bf16 peak of a device; None for a CPU or an unknown one."""
+    if device.type != "cuda":
+        return None
+    return peak_flops(torch.cuda.get_device_name(device))
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Most memory this process has held: on the GPU, or, on a CPU, resident in all.
+
+    For a GPU that is what torch's allocator reserved, the part that can run out.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSeconds:
+    """Where one step's wall-clock time went."""
+
+    step: float
+    """All of it, waiting included."""
+    data_wait: float
+
+
+class StepTimer:
+    """Wall-clock seconds from lap to lap, and those of them spent waiting for data.
+
+    A GPU works on after a call returns: take the lap after reading the step's loss.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._waited = 0.0
+
+    @contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Count the block as waiting for data."""
+        begin = self._clock()
+        try:
+            yield
+        finally:
+            self._waited += self._clock() - begin
+
+    def restart(self) -> None:
+        """Forget the time since the last lap: it was an evaluation's or a checkpoint's."""
+        self._started, self._waited = self._clock(), 0.0
+
+    def lap(self) -> StepSeconds:
+        """Seconds since the last lap or restart; the next step starts now."""
+        seconds = StepSeconds(step=self._clock() - self._started, data_wait=self._waited)
+        self.restart()
+        return seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCounts:
+    """What one step's global batch held, summed over all ranks and accumulation."""
+
+    tokens: int
+    """Real tokens: pad tokens are none."""
+    keys: int
+    """Keys attended by all of them: n (n + 1) / 2 for a document of n tokens."""
+    capacity_tokens: int
+    """Rows times tokens of a row."""
+
+    @classmethod
+    def of(cls, document_tokens: Iterable[int], *, capacity_tokens: int) -> "StepCounts":
+        """Count documents of these lengths."""
+        lengths = list(document_tokens)
+        keys = sum(length * (length + 1) // 2 for length in lengths)
+        return cls(tokens=sum(lengths), keys=keys, capacity_tokens=capacity_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Turns a step's counts and seconds into the metrics people read."""
+
+    matmul_parameters: int
+    num_layers: int
+    hidden_size: int
+    num_devices: int
+    peak_flops: float | None
+    """Of one device; None: no MFU."""
+
+    @classmethod
+    def of(cls, model: ModelConfig, *, device: torch.device, num_devices: int) -> "Throughput":
+        """For a model trained on `num_devices` devices like this one."""
+        return cls(
+            matmul_parameters=matmul_parameters(model),
+            num_layers=model.num_layers,
+            hidden_size=model.hidden_size,
+            num_devices=num_devices,
+            peak_flops=device_peak_flops(device),
+        )
+
+    def metrics(self, counts: StepCounts, seconds: StepSeconds) -> dict[str, float]:
+        """Tokens per second, MFU where the peak is known, padding, and times."""
+        tokens_per_second = counts.tokens / max(seconds.step, 1e-9)
+        found = {
+            TOKENS_PER_SECOND: tokens_per_second,
+            PADDING_FRACTION: 1.0 - counts.tokens / max(counts.capacity_tokens, 1),
+            TIME_STEP: seconds.step,
+            TIME_DATA_WAIT: seconds.data_wait,
+        }
+        flops = flops_per_token(
+            self.matmul_parameters,
+            self.num_layers,
+            self.hidden_size,
+            counts.keys / max(counts.tokens, 1),
+        )
+        utilisation = mfu(
+            flops, tokens_per_second, peak_flops=self.peak_flops, num_devices=self.num_devices
+        )
+        return found if utilisation is None else {**found, MFU: utilisation}
+
+
+@dataclass(kw_only=True)
+class Goodput:
+    """Share of the time since a run's first start that went into steps that counted.
+
+    Its state travels with the checkpoint. A step that a crash undid is not in the state
+    the next life starts from, while its seconds still pass: restarts, lost steps, saving,
+    evaluating and queueing all lower the fraction.
+    """
+
+    first_start: float = field(default_factory=time.time)
+    """Unix seconds."""
+    productive_seconds: float = 0.0
+
+    def count(self, seconds: float) -> None:
+        """A step of this length was done."""
+        self.productive_seconds += seconds
+
+    def fraction(self, now: float | None = None) -> float:
+        """Productive seconds over seconds since the first start; between 0 and 1."""
+        elapsed = (time.time() if now is None else now) - self.first_start
+        return min(1.0, self.productive_seconds / elapsed) if elapsed > 0 else 0.0
+
+    def state(self) -> dict[str, float]:
+        """Plain numbers for the train state."""
+        return {
+            "first_start": self.first_start,
+            "productive_seconds": self.productive_seconds,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, float]) -> "Goodput":
+        """Go on from an earlier life; an empty state is a first start, now."""
+        return cls(**state)
