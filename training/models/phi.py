@@ -43,7 +43,7 @@ class PhiShape:
     layer_norm_eps: float = 1e-5
     init_std: float = 0.02
     dropout: float = 0.0
-    """On the embedding and on both branches of a block, while training."""
+    """On the output of attention and feed-forward, while training."""
 
     @property
     def head_dim(self) -> int:
@@ -147,7 +147,6 @@ class Phi(nn.Module):
         self.shape = shape
         self.checkpoint_activations = checkpoint_activations
         self.embedding = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_layers))
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
 
@@ -159,7 +158,7 @@ class Phi(nn.Module):
             positions: each token's place in its own document, `[rows, tokens]`.
             attention: who attends to whom.
         """
-        hidden = self.dropout(self.embedding(tokens))
+        hidden = self.embedding(tokens)
         rotary = rotary_angles(self.shape, positions, hidden.dtype)
         for block in self.blocks:
             if self.checkpoint_activations and self.training and torch.is_grad_enabled():

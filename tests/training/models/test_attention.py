@@ -1,0 +1,77 @@
+"""Packed attention: both ways of computing it against a block-diagonal mask."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.models import attention as module
+from training.models.attention import PackedAttention
+
+DOCUMENTS = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 2, 2, -1], [0, 1, 1, 1, 1, 1, 1, -1, -1, -1]])
+_places = [("cpu", torch.float32, 1e-6)]
+if torch.cuda.is_available():  # bf16 takes the flash kernel there, and keeps 8 bits
+    _places += [("cuda", torch.float32, 1e-5), ("cuda", torch.bfloat16, 3e-2)]
+
+
+def heads() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 10, 3, 8, generator=generator) for _ in range(3)]
+
+
+def masked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    same = DOCUMENTS[:, :, None] == DOCUMENTS[:, None, :]
+    mask = (same & torch.ones(10, 10, dtype=torch.bool).tril())[:, None]
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+
+
+def test_lengths_are_read_in_row_order() -> None:
+    assert PackedAttention(DOCUMENTS).lengths == [3, 2, 4, 1, 1, 6, 3]
+
+
+@pytest.mark.parametrize(("device", "dtype", "tolerance"), _places)
+def test_equals_a_block_diagonal_mask(device: str, dtype: torch.dtype, tolerance: float) -> None:
+    there = [part.to(device, dtype) for part in heads()]
+    packed = PackedAttention(DOCUMENTS, device=device)(0, *there)
+    torch.testing.assert_close(packed.float().cpu(), masked(*heads()), atol=tolerance, rtol=0)
+
+
+def test_neighbouring_rows_with_equal_ids_stay_apart() -> None:
+    attention = PackedAttention(torch.zeros(2, 10, dtype=torch.long))
+    query, key, value = heads()
+    both = attention(0, query, key, value)
+    value = value.clone()
+    value[0] = 100.0
+    assert torch.equal(both[1], attention(0, query, key, value)[1])
+
+
+def test_variable_length_call_gets_the_borders(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The kernel itself needs a GPU; what it is told can be checked anywhere.
+    def emulate(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_borders: Tensor,
+        key_borders: Tensor,
+        longest_query: int,
+        longest_key: int,
+        **causal: object,
+    ) -> Tensor:
+        assert query_borders.dtype == torch.int32
+        assert query_borders.tolist() == key_borders.tolist() == [0, 3, 5, 9, 10, 11, 17, 20]
+        assert longest_query == longest_key == 6
+        assert causal in ({"window_size": (-1, 0)}, {"is_causal": True})
+        out = torch.empty_like(query)
+        for start, end in zip(query_borders[:-1], query_borders[1:], strict=True):
+            q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            out[start:end] = attended.transpose(0, 1)
+        return out
+
+    monkeypatch.setattr(module, "varlen_attn", emulate)
+    packed = PackedAttention(DOCUMENTS)
+    flat = [part.flatten(0, 1) for part in heads()]
+    torch.testing.assert_close(
+        packed._variable_length(*flat).view(2, 10, 3, 8), masked(*heads()), atol=1e-6, rtol=0
+    )

@@ -1,0 +1,302 @@
+"""Phi weights as Hugging Face folders, both ways: `config.json` and safetensors.
+
+A generator is a `PhiForCausalLM`, a verifier a `PhiForTokenClassification` with one
+label; transformers reads both without any code of ours, and this module reads what
+transformers saved, or the hub's `microsoft/phi-1_5`.
+
+    model = load_language_model("microsoft/phi-1_5")     # or a local folder
+    verifier = load_verifier("runs/generator/export")    # a generator: fresh head
+    save(model, Path("runs/export"), end_token=50256)
+
+Only JSON and safetensors are read: nothing in a folder is ever executed. Layouts that
+never hold a whole model use `WeightFolder` and `write_folder`, which stream.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from training.files import read_json, write_json
+from training.models.heads import LanguageModel, Verifier
+from training.models.huggingface_config import (
+    ARCHITECTURES,
+    Kind,
+    config_of,
+    shape_of,
+    to_huggingface,
+)
+from training.models.phi import PhiShape, initial_value
+
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_MOST_PROBLEMS = 8
+
+
+def resolve(source: str | Path) -> Path:
+    """The local folder of a model: the path itself, or a download of the hub id.
+
+    Raises:
+        FileNotFoundError: there is no such folder and the hub does not give it either.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) or str(source).startswith("."):
+        raise FileNotFoundError(f"there is no model folder {source}")
+    from huggingface_hub import snapshot_download
+
+    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=patterns))
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{source} is no local folder, and the hub did not give it: {error}"
+        ) from error
+
+
+class WeightFolder:
+    """A Hugging Face folder opened for reading, one tensor at a time.
+
+    A context manager; tensors are read from disk when asked for.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        """Read the config and find which file holds which tensor.
+
+        Raises:
+            FileNotFoundError: no such folder, or it lacks `config.json` or safetensors.
+            ValueError: what is there is not a Phi model or is damaged.
+        """
+        self.folder = resolve(source)
+        config_path = self.folder / "config.json"
+        if not config_path.is_file():
+            raise FileNotFoundError(f"{self.folder} has no config.json")
+        config: dict[str, Any] = read_json(config_path)
+        self.shape = shape_of(config, str(config_path))
+        architecture = (config.get("architectures") or ["PhiForCausalLM"])[0]
+        if architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise ValueError(f"{config_path}: architecture {architecture} is none of {known}")
+        self.kind: Kind = ARCHITECTURES[architecture]
+        self._files: dict[str, Any] = {}
+        self._stack = ExitStack()
+        try:
+            for path in self._paths():
+                opened = self._stack.enter_context(safe_open(path, framework="pt", device="cpu"))
+                self._files.update(dict.fromkeys(opened.keys(), opened))
+        except SafetensorError as error:
+            self._stack.close()
+            raise ValueError(f"{self.folder} holds a damaged safetensors file: {error}") from error
+
+    def _paths(self) -> list[Path]:
+        index = self.folder / _INDEX
+        names = {_WEIGHTS}
+        if index.is_file():
+            names = set(read_json(index)["weight_map"].values())
+        paths = [self.folder / name for name in sorted(names)]
+        for path in paths:
+            if path.parent != self.folder:
+                raise ValueError(f"{index} names a file outside its folder: {path}")
+            if not path.is_file():
+                raise FileNotFoundError(f"{self.folder} has no {path.name}")
+        return paths
+
+    def __enter__(self) -> "WeightFolder":
+        """Open for a `with` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    @property
+    def names(self) -> set[str]:
+        """Hugging Face's names of the tensors held."""
+        return set(self._files)
+
+    def size(self, name: str) -> torch.Size:
+        """A tensor's size without reading it."""
+        return torch.Size(self._files[name].get_slice(name).get_shape())
+
+    def read(self, name: str) -> Tensor:
+        """One whole tensor, on the CPU, in the dtype it was stored in."""
+        return self._files[name].get_tensor(name)
+
+
+def _check_same_arithmetic(wanted: PhiShape, found: PhiShape, folder: Path) -> None:
+    # These change the numbers and no tensor's shape: nothing else would notice.
+    for name in ("num_layers", "num_heads", "rotary_fraction", "rope_theta", "layer_norm_eps"):
+        if getattr(wanted, name) != getattr(found, name):
+            raise ValueError(
+                f"{folder} has {name} = {getattr(found, name)}, "
+                f"the model to load it into {getattr(wanted, name)}"
+            )
+
+
+def _check_tensors(sizes: dict[str, torch.Size], weights: WeightFolder, unused: set[str]) -> None:
+    problems: list[str] = []
+    for name, size in sizes.items():
+        if name not in weights.names:
+            problems.append(f"{name} {list(size)} is missing")
+        elif weights.size(name) != size:
+            problems.append(f"{name} is {list(weights.size(name))}, the model's is {list(size)}")
+    for name in sorted(weights.names - sizes.keys() - unused):
+        problems.append(f"{name} {list(weights.size(name))} is unexpected")
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise ValueError(f"{weights.folder} does not fit the model: {shown}")
+
+
+@torch.no_grad()
+def load(model: LanguageModel | Verifier, source: str | Path, *, seed: int = 0) -> None:
+    """Fill a model with a folder's weights, cast to the model's dtype.
+
+    A verifier may be filled from a generator's folder: its body takes the weights, its
+    head starts fresh from `seed`.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id.
+        ValueError: the folder holds another shape or other tensors; names them.
+    """
+    kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
+    with WeightFolder(source) as weights:
+        _check_same_arithmetic(model.shape, weights.shape, weights.folder)
+        fresh_head = kind == "verifier" and weights.kind == "language_model"
+        parameters = dict(model.named_parameters())
+        unused: set[str] = set()
+        if fresh_head:
+            unused = {"lm_head.weight", "lm_head.bias"}
+            for name in ("head.weight", "head.bias"):
+                head = parameters.pop(name)
+                std = model.shape.init_std
+                head.copy_(initial_value(name, head.shape, seed=seed, std=std))
+        theirs = {to_huggingface(name, kind): p for name, p in parameters.items()}
+        _check_tensors({name: p.shape for name, p in theirs.items()}, weights, unused)
+        for name, parameter in theirs.items():
+            parameter.copy_(weights.read(name))
+
+
+_Model = TypeVar("_Model", LanguageModel, Verifier)
+
+
+def _load_new(
+    build: Callable[[PhiShape], _Model],
+    source: str | Path,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    seed: int,
+) -> _Model:
+    folder = resolve(source)
+    with WeightFolder(folder) as weights:
+        shape = weights.shape
+    # On the meta device first: torch's own initial values would only be thrown away.
+    with torch.device("meta"):
+        model = build(shape)
+    model = model.to(dtype).to_empty(device=device)
+    load(model, folder, seed=seed)
+    return model
+
+
+def load_language_model(
+    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """A generator from a local folder or hub id. Raises as `load` does."""
+    return _load_new(LanguageModel, source, device, dtype, 0)
+
+
+def load_verifier(
+    source: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> Verifier:
+    """A verifier from its own folder, or from a generator's with a fresh head."""
+    return _load_new(Verifier, source, device, dtype, seed)
+
+
+def write_folder(
+    folder: Path,
+    shape: PhiShape,
+    kind: Kind,
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    dtype: torch.dtype = torch.float32,
+    end_token: int | None = None,
+    max_shard_bytes: int = 4 << 30,
+) -> None:
+    """Write a Hugging Face folder from a stream of (our name, whole tensor).
+
+    At most one shard is held in memory. `config.json` comes last, so that a folder cut
+    short cannot be loaded. The tokenizer's files are the caller's to add.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in (folder / "config.json", folder / _INDEX, *folder.glob("model*.safetensors")):
+        stale.unlink(missing_ok=True)
+    weight_map: dict[str, int] = {}
+    total = 0
+    num_shards = 0
+    for num_shards, shard in enumerate(_shards(tensors, dtype, max_shard_bytes), 1):
+        renamed = {to_huggingface(name, kind): tensor for name, tensor in shard.items()}
+        save_file(renamed, folder / f"shard-{num_shards}.tmp", metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(renamed, num_shards))
+        total += sum(tensor.nbytes for tensor in renamed.values())
+    names = (
+        {1: _WEIGHTS}
+        if num_shards == 1
+        else {
+            shard: f"model-{shard:05d}-of-{num_shards:05d}.safetensors"
+            for shard in range(1, num_shards + 1)
+        }
+    )
+    for shard, name in names.items():
+        (folder / f"shard-{shard}.tmp").rename(folder / name)
+    if num_shards > 1:
+        located = {name: names[shard] for name, shard in weight_map.items()}
+        write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": located})
+    write_json(folder / "config.json", config_of(shape, kind, dtype, end_token))
+
+
+def _shards(
+    tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype, max_bytes: int
+) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    held = 0
+    for name, tensor in tensors:
+        whole = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+        if shard and held + whole.nbytes > max_bytes:
+            yield shard
+            shard, held = {}, 0
+        shard[name] = whole
+        held += whole.nbytes
+    if shard:
+        yield shard
+
+
+def save(
+    model: LanguageModel | Verifier,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    end_token: int | None = None,
+    max_shard_bytes: int = 4 << 30,
+) -> None:
+    """Write a whole model as a Hugging Face folder, in its own dtype unless told."""
+    module: nn.Module = model
+    write_folder(
+        folder,
+        model.shape,
+        "verifier" if isinstance(model, Verifier) else "language_model",
+        module.named_parameters(),
+        dtype=dtype or model.head.weight.dtype,
+        end_token=end_token,
+        max_shard_bytes=max_shard_bytes,
+    )

@@ -1,0 +1,126 @@
+"""Hugging Face's words for a Phi model: parameter names and `config.json`.
+
+    to_huggingface("body.blocks.3.fc1.bias", "language_model")   # model.layers.3.mlp.fc1.bias
+
+Nothing here touches the disk; `huggingface.py` does.
+"""
+
+import re
+from typing import Any, Literal
+
+import torch
+
+from training.models.phi import PhiShape
+
+Kind = Literal["language_model", "verifier"]
+
+ARCHITECTURES: dict[str, Kind] = {
+    "PhiForCausalLM": "language_model",
+    "PhiForTokenClassification": "verifier",
+}
+_HEADS: dict[Kind, str] = {"language_model": "lm_head", "verifier": "score"}
+_BLOCK = {
+    "norm": "input_layernorm",
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "attention_output": "self_attn.dense",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+}
+_PLAIN = {
+    "body.embedding": "model.embed_tokens",
+    "body.final_norm": "model.final_layernorm",
+}
+
+
+def to_huggingface(name: str, kind: Kind) -> str:
+    """Hugging Face's name of one of our parameters: `body.blocks.3.fc1.bias` and so on."""
+    module, _, leaf = name.rpartition(".")
+    if module == "head":
+        return f"{_HEADS[kind]}.{leaf}"
+    if module in _PLAIN:
+        return f"{_PLAIN[module]}.{leaf}"
+    matched = re.fullmatch(r"body\.blocks\.(\d+)\.(\w+)", module)
+    if matched is None or matched[2] not in _BLOCK:
+        raise ValueError(f"{name} is no parameter of a Phi {kind}")
+    return f"model.layers.{matched[1]}.{_BLOCK[matched[2]]}.{leaf}"
+
+
+def config_of(shape: PhiShape, kind: Kind, dtype: torch.dtype, end_token: int | None) -> Any:
+    """The `config.json` of a model, as transformers writes and reads it."""
+    head: dict[str, Any] = {}
+    if kind == "verifier":
+        head = {"id2label": {"0": "score"}, "label2id": {"score": 0}, "classifier_dropout": 0.0}
+    return {
+        "architectures": [name for name, named in ARCHITECTURES.items() if named == kind],
+        "model_type": "phi",
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.ffn_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_heads,
+        "max_position_embeddings": shape.max_tokens,
+        "hidden_act": "gelu_new",
+        "layer_norm_eps": shape.layer_norm_eps,
+        "initializer_range": shape.init_std,
+        "resid_pdrop": shape.dropout,
+        "embd_pdrop": 0.0,
+        "attention_dropout": 0.0,
+        "qk_layernorm": False,
+        "tie_word_embeddings": False,
+        "partial_rotary_factor": shape.rotary_fraction,
+        "rope_theta": shape.rope_theta,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": shape.rope_theta,
+            "partial_rotary_factor": shape.rotary_fraction,
+        },
+        "bos_token_id": end_token,
+        "eos_token_id": end_token,
+        "pad_token_id": None,
+        "dtype": str(dtype).removeprefix("torch."),
+        "torch_dtype": str(dtype).removeprefix("torch."),
+        **head,
+    }
+
+
+def shape_of(config: dict[str, Any], where: str) -> PhiShape:
+    """The shape a `config.json` describes.
+
+    Raises:
+        ValueError: it is no Phi model, or a Phi with a part this project does not build.
+    """
+    rope = config.get("rope_parameters") or {}
+    required = {
+        "model_type": (config.get("model_type"), "phi"),
+        "hidden_act": (config.get("hidden_act", "gelu_new"), "gelu_new"),
+        "qk_layernorm": (config.get("qk_layernorm", False), False),
+        "tie_word_embeddings": (config.get("tie_word_embeddings", False), False),
+        "rope_scaling": (config.get("rope_scaling"), None),
+        "rope_type": (rope.get("rope_type", "default"), "default"),
+    }
+    try:
+        heads = config["num_attention_heads"]
+        required["num_key_value_heads"] = (config.get("num_key_value_heads") or heads, heads)
+        for name, (found, wanted) in required.items():
+            if found != wanted:
+                raise ValueError(f"{where}: {name} is {found!r}, only {wanted!r} is supported")
+        return PhiShape(
+            hidden_size=config["hidden_size"],
+            num_layers=config["num_hidden_layers"],
+            num_heads=heads,
+            ffn_size=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
+            max_tokens=config["max_position_embeddings"],
+            rotary_fraction=rope.get(
+                "partial_rotary_factor", config.get("partial_rotary_factor", 0.5)
+            ),
+            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+            layer_norm_eps=config.get("layer_norm_eps", 1e-5),
+            init_std=config.get("initializer_range", 0.02),
+            dropout=config.get("resid_pdrop", 0.0),
+        )
+    except KeyError as error:
+        raise ValueError(f"{where} has no {error.args[0]!r}") from error
