@@ -30,7 +30,7 @@ class Progress:
 
     def __init__(self, label: str, *, total: int, unit: str, shown: bool = True) -> None:
         self._label, self._total, self._unit, self._shown = label, total, unit, shown
-        self._done = 0
+        self._done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
 
@@ -54,13 +54,18 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         return self
 
+    def skip(self, count: int) -> None:
+        """Count what an earlier life did; it does not enter the rate."""
+        self._done += count
+        self._skipped += count
+
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more as done; `note` is shown behind the bar."""
         self._done += count
         if not self._shown:
             return
         now = time.monotonic()
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = (self._done - self._skipped) / max(now - self._start, 1e-9)
         if self._bar is not None:
             task = self._bar.task_ids[0]
             self._bar.update(task, completed=self._done, rate=f"{rate:,.1f} {self._unit}/s")

@@ -1,0 +1,38 @@
+"""Train a generator or a verifier.
+
+    deepspeed launch/train.py                                  the small default generator
+    deepspeed launch/train.py configs/generator_1b3.toml optimizer.learning_rate=2e-4
+    torchrun --nproc-per-node=8 launch/train.py CONFIG
+    mpirun -np 2 python launch/train.py CONFIG
+    srun python launch/train.py CONFIG
+    python launch/train.py CONFIG
+
+A second call goes on from the newest checkpoint. Ctrl-C saves one and ends.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import EXIT_INTERRUPTED, config_of, parser, run
+from training.config import TrainConfig
+
+DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the command line says; 0: finished, 130: stopped by a signal, resumable."""
+    config = config_of(parser(__doc__ or "", str(DEFAULT)).parse_args(arguments), TrainConfig)
+    # Checked first, since the libraries below take seconds to import.
+    from parallel.ranks import discover
+    from training.run import train
+
+    ranks = discover()
+    try:
+        finished = train(config, ranks)
+    finally:
+        ranks.disconnect()
+    return 0 if finished else EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,261 @@
+"""The training loop, of generators and verifiers alike.
+
+    Trainer(config, ranks).run()
+
+A step: take this step's micro-batches, agree with all ranks on how many tokens are
+supervised (and whether somebody wants to stop), add up gradients of `sum of losses /
+supervised tokens`, update, log. Then, when due: commit a checkpoint, evaluate. Whatever
+the next life needs to go on to the bit is in the checkpoint (training/train_state.py).
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from checkpoints.store import CheckpointStore
+from parallel.engine import Engine
+from parallel.gather import whole_weights
+from parallel.ranks import Ranks
+from training import metrics
+from training.config import ConfigError, TrainConfig, resolved
+from training.data.loader import Batch, Loader, RowDataset
+from training.data.tokenizer import Tokenizer
+from training.evaluation.in_training import InTrainingEvaluation
+from training.losses import language_model_loss, verifier_loss
+from training.models import huggingface
+from training.models.attention import PackedAttention
+from training.models.build import WEIGHTS, build_model
+from training.progress import Progress
+from training.schedule import learning_rate
+from training.signals import StopSignal
+from training.tracking import Tracker
+from training.train_state import TrainState
+
+CHECKPOINTS = "checkpoints"
+
+
+class LossNotFinite(RuntimeError):
+    """The loss became infinite or not a number; the checkpoints before it are whole."""
+
+
+class Trainer:
+    """One life of a training run.
+
+    Args:
+        config: The whole run.
+        ranks: The processes of the run, connected.
+
+    Raises:
+        ConfigError: a setting does not fit the data, the ranks or the checkpoint.
+        FileNotFoundError: data or weights that the config names are not there.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._config, self._ranks = config, ranks
+        self._device = ranks.device(config.training.device)
+        self._folder = config.run.folder
+        self._store = CheckpointStore(
+            self._folder / CHECKPOINTS, ranks=ranks, keep=config.training.keep_checkpoints
+        )
+        checkpoint = self._newest_checkpoint()
+        self._loader = Loader(
+            RowDataset(config.data.folder, row_tokens=config.data.row_tokens),
+            seed=config.run.seed,
+            global_batch_rows=config.training.global_batch_rows,
+            micro_batch_rows=config.training.micro_batch_rows,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            head=config.model.head,
+        )
+        self._tokenizer = Tokenizer.load(config.data.folder)
+        if self._tokenizer.vocab_size > config.model.vocab_size:
+            raise ConfigError(
+                f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
+                f"{self._tokenizer.vocab_size} ids: set at least that many"
+            )
+        model = build_model(config.model, seed=config.run.seed)
+        self._shape = model.shape
+        self._engine = Engine(model, config=config, ranks=ranks, device=self._device)
+        self._state = TrainState(layout=self._engine.layout)
+        if checkpoint:
+            self._resume(checkpoint)
+        self._goodput = metrics.Goodput.from_state(self._state.goodput)
+        self._throughput = metrics.Throughput.of(
+            config.model, device=self._device, num_devices=ranks.world_size
+        )
+        self._tracker = Tracker.start(
+            config.tracking,
+            folder=self._folder,
+            name=config.run.name,
+            group=config.tracking.group or config.run.name,
+            job_type="verifier" if config.model.head == "verifier" else "generator",
+            resolved=resolved(config),
+            run_id=self._state.wandb_run_id or None,
+            resume_step=self._state.step,
+            enabled=ranks.is_first,
+        )
+        self._state.wandb_run_id = self._tracker.run_id
+        self._evaluation = InTrainingEvaluation(config, ranks, self._tokenizer, self._device)
+
+    def run(self) -> bool:
+        """Train to the last step.
+
+        Returns:
+            Whether the run is finished; False: a signal stopped it, after a checkpoint.
+
+        Raises:
+            LossNotFinite: nothing was saved of the step that met it.
+        """
+        config, total = self._config, self._config.training.max_steps
+        stopped = False
+        bar = Progress("training", total=total, unit="steps", shown=self._ranks.is_first)
+        with StopSignal() as stop, bar:
+            bar.skip(self._state.step)
+            timer = metrics.StepTimer()
+            while self._state.step < total and not stopped:
+                stopped, line = self._step(timer, stop.wanted)
+                bar.advance(1, note=line)
+                due = self._state.step % config.training.checkpoint_every_steps == 0
+                if due or stopped or self._state.step == total:
+                    self._save()
+                every = config.evaluation.every_steps
+                if every and self._state.step % every == 0 and not stopped:
+                    self._evaluate()
+                timer.restart()
+        return self._state.step >= total
+
+    def close(self, exit_code: int = 0) -> None:
+        """End tracking and let go of the engine."""
+        self._tracker.finish(exit_code)
+        self._engine.close()
+
+    def _step(self, timer: metrics.StepTimer, stop_wanted: bool) -> tuple[bool, str]:
+        """One update; whether any rank wants to stop after it, and a line for people."""
+        with timer.waiting():
+            batches = self._loader.next_step()
+        counted = ("num_supervised", "num_tokens", "num_attended")
+        counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
+        supervised, tokens, keys, stop = self._summed([*counts, int(stop_wanted)])
+        if not supervised:
+            raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
+        self._engine.train()
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        for batch in batches:
+            loss = self._loss(batch.to(self._device))
+            self._engine.backward(loss / supervised)
+            loss_sum += loss.detach()
+        loss = self._summed([float(loss_sum)])[0] / supervised
+        if not math.isfinite(loss):
+            raise LossNotFinite(
+                f"the loss is {loss} at step {self._state.step + 1}; the newest checkpoint is "
+                f"step {(self._store.steps() or [0])[-1]}: lower optimizer.learning_rate "
+                f"({self._config.optimizer.learning_rate}), or look at the data of that step"
+            )
+        rate = learning_rate(
+            self._state.step,
+            max_steps=self._config.training.max_steps,
+            optimizer=self._config.optimizer,
+        )
+        self._engine.step(rate)
+        self._state.step += 1
+        self._state.tokens += int(tokens)
+        return bool(stop), self._log(timer, loss, rate, int(tokens), int(keys))
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """The summed loss of one micro-batch; a zero that has gradients where none counts."""
+        attention = PackedAttention(batch.document_ids, self._device)
+        at = batch.supervised.flatten().nonzero().flatten()
+        output = self._engine(batch.tokens, batch.positions, attention, at=at)
+        loss = verifier_loss if self._config.model.head == "verifier" else language_model_loss
+        return loss(output, batch.labels.flatten()[at])
+
+    def _log(
+        self, timer: metrics.StepTimer, loss: float, rate: float, tokens: int, keys: int
+    ) -> str:
+        seconds = timer.lap()
+        self._goodput.count(seconds.step)
+        rows = self._config.training.global_batch_rows
+        counts = metrics.StepCounts(
+            tokens=tokens, keys=keys, capacity_tokens=rows * self._config.data.row_tokens
+        )
+        values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
+        if (norm := self._engine.grad_norm) is not None:
+            values[metrics.GRAD_NORM] = norm
+        values |= self._throughput.metrics(counts, seconds)
+        values[metrics.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[metrics.GOODPUT] = self._goodput.fraction()
+        self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
+        return f"loss {loss:.4f}, {values[metrics.TOKENS_PER_SECOND]:,.0f} tokens/s"
+
+    def _summed(self, values: list[float]) -> list[float]:
+        """Add up over ranks. float64 holds counts of tokens exactly."""
+        if self._ranks.world_size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self._device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def _save(self) -> None:
+        with self._store.writing(self._state.step) as folder:
+            self._engine.save(folder)
+            weights = (
+                (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
+            )
+            if self._ranks.is_first:
+                huggingface.write_folder(
+                    folder / WEIGHTS,
+                    self._shape,
+                    self._config.model.head,
+                    weights,
+                    dtype=self._engine.dtype,
+                    end_token=self._tokenizer.end_token,
+                )
+                self._tokenizer.save(folder / WEIGHTS)
+                self._state.loader = self._loader.state_dict()
+                self._state.goodput = self._goodput.state()
+                self._state.save(folder)
+            else:
+                for _ in weights:
+                    pass
+
+    def _evaluate(self) -> None:
+        result = self._evaluation(self._engine, step=self._state.step)
+        self._tracker.log(result.metrics, step=self._state.step, tokens=self._state.tokens)
+        self._tracker.table(
+            "eval/samples",
+            result.table_columns,
+            result.table_rows,
+            step=self._state.step,
+            tokens=self._state.tokens,
+        )
+
+    def _newest_checkpoint(self) -> Path | None:
+        checkpoint = self._store.newest()
+        if checkpoint and self._config.run.resume == "never":
+            raise FileExistsError(
+                f"{self._folder} holds {checkpoint.name} and run.resume is 'never': "
+                "set run.resume = 'auto' to go on, or another run.folder to start anew"
+            )
+        return checkpoint
+
+    def _resume(self, checkpoint: Path) -> None:
+        state = TrainState.load(checkpoint)
+        if state.layout != self._engine.layout:
+            raise ConfigError(
+                f"{checkpoint} was written under layout {state.layout}, this run has "
+                f"{self._engine.layout}: start it with the same number of ranks, "
+                "parallel.zero_stage and training.precision"
+            )
+        if state.step > self._config.training.max_steps:
+            raise ConfigError(
+                f"{checkpoint} is past training.max_steps = {self._config.training.max_steps}: "
+                "raise it, or set another run.folder"
+            )
+        self._engine.load(checkpoint)
+        self._loader.load_state_dict(state.loader)
+        self._state = state
+        if self._ranks.is_first:
+            print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)

@@ -1,0 +1,59 @@
+"""From a config to a model with its starting weights."""
+
+from pathlib import Path
+
+import torch
+
+from training.config import ModelConfig
+from training.models import huggingface
+from training.models.heads import LanguageModel, Verifier
+from training.models.phi import PhiShape, initialise
+
+WEIGHTS = "huggingface"
+"""Folder within a checkpoint that holds the model in Hugging Face's form."""
+
+
+def weights_folder(source: str) -> str:
+    """The Hugging Face folder of a checkpoint; any other folder or hub id as it is."""
+    inner = Path(source) / WEIGHTS
+    return str(inner) if inner.is_dir() else source
+
+
+def shape_of(config: ModelConfig) -> PhiShape:
+    """The tensors' shapes a config asks for."""
+    return PhiShape(
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        ffn_size=config.ffn_size,
+        vocab_size=config.vocab_size,
+        max_tokens=config.max_tokens,
+        rotary_fraction=config.rotary_fraction,
+        rope_theta=config.rope_theta,
+        layer_norm_eps=config.layer_norm_eps,
+        init_std=config.init_std,
+        dropout=config.dropout,
+    )
+
+
+def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageModel | Verifier:
+    """The model without values: to be filled, or to be counted on the meta device."""
+    kind = Verifier if config.head == "verifier" else LanguageModel
+    with torch.device("meta"):
+        model = kind(shape_of(config), checkpoint_activations=config.activation_checkpointing)
+    return model if str(device) == "meta" else model.to_empty(device=device)
+
+
+def build_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
+    """The model in fp32 on the CPU with its starting weights.
+
+    Raises:
+        FileNotFoundError: `initial_weights` names nothing.
+        ValueError: it names weights of another shape.
+    """
+    model = empty_model(config, "cpu")
+    if config.initial_weights:
+        huggingface.load(model, weights_folder(config.initial_weights), seed=seed)
+    else:
+        initialise(model, seed=seed, std=config.init_std)
+    return model

@@ -1,0 +1,127 @@
+"""A training run as a stage: skipped when finished, refused when it is another run's folder.
+
+`run.json` in the run folder is the resolved config of the run's first life. A later life
+may train longer, save or evaluate at other steps, and be tracked elsewhere; a setting that
+decides the numbers may not change under checkpoints that exist.
+"""
+
+from typing import Any
+
+from parallel.ranks import Ranks
+from training import manifest
+from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data.prepare import prepare
+from training.files import read_json, write_json
+from training.loop import CHECKPOINTS, Trainer
+from training.models.build import weights_folder
+from training.models.huggingface import resolve
+
+RUN = "run.json"
+_MAY_CHANGE = (
+    "run.folder",
+    "run.name",
+    "run.resume",
+    "data.folder",
+    "data.num_workers",
+    "data.prepare_if_missing",
+    "training.max_steps",
+    "training.micro_batch_rows",
+    "training.checkpoint_every_steps",
+    "training.keep_checkpoints",
+    "training.log_every_steps",
+    "training.device",
+    "model.activation_checkpointing",
+    "model.initial_weights",
+    "parallel",
+    "evaluation",
+    "execution",
+    "tracking",
+)
+
+
+def train(config: TrainConfig, ranks: Ranks) -> bool:
+    """Train to the last step, going on from the newest checkpoint that verifies.
+
+    Returns:
+        Whether the run is finished; False: a signal stopped it after a checkpoint.
+
+    Raises:
+        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+    """
+    ranks.connect(ranks.device(config.training.device))
+    _ensure_data(config, ranks)
+    inputs = {"data": manifest.fingerprint(config.data.folder)}
+    if config.model.initial_weights:
+        inputs["initial_weights"] = manifest.fingerprint(
+            resolve(weights_folder(config.model.initial_weights))
+        )
+    folder = config.run.folder
+    if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
+        if ranks.is_first:
+            print(f"{folder} is finished with this config and data: nothing to do", flush=True)
+        return True
+    _check_same_run(config)
+    ranks.barrier()
+    if ranks.is_first:
+        write_json(folder / RUN, resolved(config))
+    trainer = Trainer(config, ranks)
+    try:
+        finished = trainer.run()
+    except BaseException:
+        trainer.close(exit_code=1)
+        raise
+    trainer.close()
+    if finished and ranks.is_first:
+        last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
+        manifest.commit(
+            folder,
+            stage="train",
+            config=resolved(config),
+            inputs=inputs,
+            outputs=[last, folder / "metrics.jsonl"],
+        )
+    return finished
+
+
+def _ensure_data(config: TrainConfig, ranks: Ranks) -> None:
+    """Prepare small data on the spot where the config allows it; else it must be there."""
+    missing = not (config.data.folder / manifest.MANIFEST).is_file()
+    if any(ranks.gather(missing)):
+        if not config.data.prepare_if_missing:
+            raise FileNotFoundError(
+                f"data.folder = {config.data.folder} holds no prepared data: run "
+                "`python launch/prepare.py CONFIG` with this config first, or set "
+                "data.prepare_if_missing = true for small data"
+            )
+        if ranks.is_first:
+            prepare(PrepareConfig(data=config.data, execution=config.execution))
+        ranks.barrier()
+
+
+def _check_same_run(config: TrainConfig) -> None:
+    path = config.run.folder / RUN
+    if not path.is_file() or not any((config.run.folder / CHECKPOINTS).glob("step_*")):
+        return
+    before, now = _flat(read_json(path)), _flat(resolved(config))
+    changed = [
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+        and not any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{config.run.folder} holds checkpoints of another config:\n  "
+            + "\n  ".join(changed)
+            + "\nset these back, or set another run.folder"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
