@@ -68,7 +68,7 @@ def share(graph: Graph, base: Quantity) -> Quantity | None:
             operation="share",
             parents=(base,),
             fact=graph.phrase(wording.SHARE).format(the=the, k=num, places=place.many),
-            question=f"how many of {the.removeprefix('all ')} did each {place.one} get",
+            question=f"how many of {wording.these(base)} did each {place.one} get",
         )
     )
 
@@ -122,7 +122,7 @@ def pace(graph: Graph, base: Quantity) -> Quantity | None:
         return None
     num, the = graph.draw.pick(paces), wording.the(base)
     fact = graph.phrase(wording.PACE).format(
-        gerund=work.gerund, the=the, k=num, minute=work.unit.one
+        gerund=work.gerund, done=work.past, the=the, k=num, minute=work.unit.one
     )
     measure = Measure("took", "take", work.unit.many, identifier(work.unit.many))
     expression, value = f"{base.variable} // {num}", base.value // num

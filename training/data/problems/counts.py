@@ -7,10 +7,9 @@ changes over time), so the order in which they are told is free.
 
 from training.data.problems import wording
 from training.data.problems.graph import Graph, Quantity, Thing
-from training.data.problems.words import FRACTIONS, identifier
+from training.data.problems.words import FRACTIONS, TIMES, identifier
 
 PERCENTS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
-_FACTORS = {2: "twice", 3: "3 times", 4: "4 times", 5: "5 times"}
 # Round numbers are common in word problems, and divisible.
 _ROUND = tuple(n for n in range(4, 10_000) if n % 12 == 0 or n % 10 == 0)
 
@@ -137,8 +136,8 @@ def times(graph: Graph, base: Quantity) -> Quantity | None:
     """A new thing, so many times as many as another count."""
     factor = graph.draw.pick((2, 2, 2, 3, 3, 4, 5))
     expression, value = f"{base.variable} * {factor}", int(base.value) * factor
-    words = _FACTORS[factor]
-    return _compared(graph, base, wording.TIMES, expression, value, "times", times=words)
+    words, reverse = TIMES[factor], FRACTIONS[1, factor]
+    return _scaled(graph, base, expression, value, "times", words, words, reverse)
 
 
 def fraction(graph: Graph, base: Quantity) -> Quantity | None:
@@ -147,11 +146,40 @@ def fraction(graph: Graph, base: Quantity) -> Quantity | None:
     if not choices:
         return None
     top, bottom = graph.draw.pick(choices)
-    expression = f"{base.variable} * {top} // {bottom}" if top > 1 else f"{base.variable} // {bottom}"
+    times_top = f" * {top}" if top > 1 else ""
+    expression = f"{base.variable}{times_top} // {bottom}"
     value, words = int(base.value) * top // bottom, FRACTIONS[top, bottom]
     if graph.draw.random() < 0.5:
         return _part(graph, base, words, expression, value, "fraction")
-    return _compared(graph, base, wording.TIMES, expression, value, "fraction", times=words)
+    words_of = words if bottom == 2 else f"{words} of"
+    reverse = TIMES[bottom] if top == 1 else ""
+    return _scaled(graph, base, expression, value, "fraction", words, words_of, reverse)
+
+
+def _scaled(
+    graph: Graph,
+    base: Quantity,
+    expression: str,
+    value: int,
+    operation: str,
+    words: str,
+    words_of: str,
+    reverse: str,
+) -> Quantity | None:
+    options = wording.TIMES
+    if reverse and len(base.things) == 1:
+        options = (*options, wording.TIMES_REVERSED)
+    return _compared(
+        graph,
+        base,
+        options,
+        expression,
+        value,
+        operation,
+        times=words,
+        times_of=words_of,
+        reverse=reverse,
+    )
 
 
 def percentage(graph: Graph, base: Quantity) -> Quantity | None:

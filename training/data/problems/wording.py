@@ -12,6 +12,7 @@ GIVEN = (
     "{s} {past} {n} {items}",
     "in all, {n} {items} were {past} by {s}",
     "the number of {items} {s} {past} was {n}",
+    "there were {n} {items} that {s} {past}",
 )
 MORE = (
     "{s} {past} {k} {more} {items} than {other}",
@@ -22,19 +23,22 @@ MORE_REVERSED = "{other_s} {past} {k} {reverse} {other_items} than {mine}"
 TIMES = (
     "{s} {past} {times} as many {items} as {other}",
     "compared with {other}, {s} {past} {times} as many {items}",
+    "the number of {items} {s} {past} was {times_of} {number}",
 )
+TIMES_REVERSED = "{other_s} {past} {reverse} as many {other_items} as {mine}"
 PERCENT_MORE = (
     "{s} {past} {k} percent {more} {items} than {other}",
     "compared with {other}, {s} {past} {k} percent {more} {items}",
 )
 AS_MANY = (
     "{s} {past} as many {items} as {other}",
-    "the number of {items} {s} {past} was {number}",
+    "the number of {items} {s} {past} was equal to {number}",
+    "compared with {other}, {s} {past} just as many {items}",
 )
 RATE = (
     "{s} {past} {k} {items} every {hour} for {n} {hours}",
     "for {n} {hours}, {s} {past} {k} {items} per {hour}",
-    "{s} spent {n} {hours} and {past} {k} {items} each {hour}",
+    "at {k} per {hour}, {s} {past} {items} for {n} {hours}",
 )
 PRODUCT = (
     "{s} {past} {n} {boxes} of {items} with {k} {items} in each {box}",
@@ -44,15 +48,17 @@ PRODUCT = (
 PART = (
     "{share} of {the} were {part}",
     "of {the}, {share} were {part}",
+    "only {share} of {the} were {part}",
 )
 GROUP = (
     "{the} were {packed} in {boxes} of {k}",
     "each {box} was filled with {k} of {the}",
-    "it took one {box} for every {k} of {the}",
+    "there was one {box} for every {k} of {the}",
 )
 SHARE = (
     "{the} were divided equally among {k} {places}",
     "{k} {places} got equal shares of {the}",
+    "{the} went in equal numbers to {k} {places}",
 )
 EACH = (
     "{each} {past} {k} {unit}",
@@ -64,7 +70,7 @@ FOR_EVERY = (
 )
 PACE = (
     "{gerund} {the} went at {k} per {minute}",
-    "it took one {minute} to get {k} of {the} through {gerund}",
+    "{k} of {the} were {done} every {minute}",
 )
 PAID = (
     "{payer} paid for {the} with {n} {unit}",
@@ -85,24 +91,30 @@ def by_person(thing: Thing) -> bool:
 
 
 def owned(things: tuple[Thing, ...]) -> str:
-    """`the rolls`, `Maya's rolls`, `all the rolls and muffins`."""
+    """`the rolls`, `Maya's rolls`, `the rolls and muffins`."""
     if by_person(things[0]):
         return join([thing.holder + "'s" for thing in things]) + " " + things[0].item.many
-    items = join([thing.item.many for thing in things])
-    return f"all the {items}" if len(things) > 1 else f"the {items}"
+    return "the " + join([thing.item.many for thing in things])
+
+
+def these(quantity: Quantity) -> str:
+    """The things after `of`: `the rolls that were not sold`."""
+    tail = f" that were {quantity.part}" if quantity.part else ""
+    return owned(quantity.things) + tail
 
 
 def the(quantity: Quantity) -> str:
-    """The things as a subject: `the rolls that were not sold`."""
-    tail = f" that were {quantity.part}" if quantity.part else ""
-    return owned(quantity.things) + tail
+    """The things as a subject; several kinds are taken together: `all the rolls and muffins`."""
+    if len(quantity.things) == 1:
+        return these(quantity)
+    return ("all of " if by_person(quantity.things[0]) else "all ") + these(quantity)
 
 
 def each(quantity: Quantity) -> str:
     """One of the things as a subject: `each roll that was sold`."""
     things = quantity.things
     if len(things) > 1 or by_person(things[0]):
-        return f"each of {the(quantity)}"
+        return f"each of {these(quantity)}"
     tail = f" that was {quantity.part}" if quantity.part else ""
     return f"each {things[0].item.one}{tail}"
 
@@ -111,7 +123,7 @@ def number(graph: Graph, things: tuple[Thing, ...], part: str = "") -> str:
     """`the number of rolls the bakery baked`, `... of the rolls that were sold`."""
     total = "total number" if len(things) > 1 else "number"
     if part:
-        return f"the {total} of {owned(things).removeprefix('all ')} that were {part}"
+        return f"the {total} of {owned(things)} that were {part}"
     holders = join(list(dict.fromkeys(thing.holder for thing in things)))
     items = join(list(dict.fromkeys(thing.item.many for thing in things)))
     return f"the {total} of {items} {holders} {graph.story.past}"
@@ -121,7 +133,7 @@ def ask_count(graph: Graph, things: tuple[Thing, ...], part: str = "") -> str:
     """Asks how many things there are, all of them or a part."""
     total = " in total" if len(things) > 1 else ""
     if part:
-        return f"how many of {owned(things).removeprefix('all ')} were {part}{total}"
+        return f"how many of {owned(things)} were {part}{total}"
     holders = join(list(dict.fromkeys(thing.holder for thing in things)))
     items = join(list(dict.fromkeys(thing.item.many for thing in things)))
     options = (
@@ -138,8 +150,8 @@ def ask_difference(graph: Graph, large: Quantity, small: Quantity) -> str:
         subjects = join(large.subjects), join(small.subjects)
         return f"how many more {unit} did {subjects[0]} {base} than {subjects[1]}"
     if large.part:
-        ours = owned(large.things).removeprefix("all ")
-        theirs = owned(small.things).removeprefix("all ")
+        ours = owned(large.things)
+        theirs = owned(small.things)
         return f"how many more of {ours} than of {theirs} were {large.part}"
     first = large.things[0]
     if by_person(first):

@@ -120,7 +120,7 @@ def sentence(text: str, mark: str = ".") -> str:
 NAMES = tuple(
     "Maya Tom Anna Ben Clara David Elena Felix Grace Hugo Ivy Jack Kira Leo Mia Noah Olga "
     "Paul Quinn Rosa Sam Tara Umar Vera Will Yara Zoe Amir Bella Carl Dora Emil Fatima Gita "
-    "Hana Igor Jonas Lucy Marco Nina".split()
+    "Hana Igor Jon Lucy Marco Nina".split()
 )
 
 FRACTIONS = {
@@ -132,3 +132,4 @@ FRACTIONS = {
     (3, 4): "three quarters",
     (2, 5): "two fifths",
 }
+TIMES = {2: "twice", 3: "3 times", 4: "4 times", 5: "5 times"}
