@@ -1,0 +1,64 @@
+"""Small packed data for tests: made-up examples, written and opened as `prepare` would."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from training import manifest
+from training.data.pack import Mode, TokenizedExample, packed
+from training.data.shards import RowDataset, ShardWriter
+
+
+def example(
+    prompt: Sequence[int],
+    program: Sequence[int],
+    prompt_mode: Mode = Mode.CONTEXT,
+    program_mode: Mode = Mode.SUPERVISED,
+) -> TokenizedExample:
+    return TokenizedExample(
+        tokens=np.array([*prompt, *program], np.uint16),
+        num_prompt_tokens=len(prompt),
+        prompt_mode=prompt_mode,
+        program_mode=program_mode,
+    )
+
+
+def random_examples(count: int, *, seed: int = 0, longest: int = 40) -> list[TokenizedExample]:
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(2, longest // 2 + 1, size=(count, 2))
+    return [
+        example(
+            generator.integers(1, 60_000, size=prompt).tolist(),
+            generator.integers(1, 60_000, size=program).tolist(),
+        )
+        for prompt, program in lengths
+    ]
+
+
+def write(
+    folder: Path,
+    rows: Sequence[Sequence[TokenizedExample]],
+    *,
+    row_tokens: int,
+    head: str = "language_model",
+    rows_per_shard: int = 65_536,
+) -> RowDataset:
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = ShardWriter(folder, rows_per_shard=rows_per_shard)
+    for row in rows:
+        writer.add(row)
+    manifest.commit(
+        folder,
+        stage="prepare",
+        config={},
+        inputs={},
+        outputs=writer.close(),
+        facts={"row_tokens": row_tokens, "head": head},
+    )
+    return RowDataset(folder, row_tokens=row_tokens)
+
+
+def random_dataset(folder: Path, num_examples: int = 200, row_tokens: int = 64) -> RowDataset:
+    examples = random_examples(num_examples)
+    return write(folder, list(packed(examples, row_tokens=row_tokens)), row_tokens=row_tokens)

@@ -1,0 +1,193 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.data.packing import example, random_dataset, write
+from training.config import ConfigError
+from training.data.loader import Loader, RowDataset, batch_of, rows_at
+from training.data.pack import Mode
+
+
+def loader(dataset: RowDataset, **changes: Any) -> Loader:
+    settings: dict[str, Any] = {
+        "seed": 3,
+        "global_batch_rows": 8,
+        "micro_batch_rows": 2,
+        "rank": 0,
+        "world_size": 1,
+        "head": "language_model",
+    }
+    return Loader(dataset, **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> RowDataset:
+    return random_dataset(tmp_path_factory.mktemp("rows"), num_examples=205)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 10, 99, 1000])
+def test_every_epoch_is_a_permutation_of_its_own(num_rows: int) -> None:
+    epochs = rows_at(np.arange(3 * num_rows), num_rows=num_rows, seed=5).reshape(3, num_rows)
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(num_rows))
+    if num_rows >= 10:
+        assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
+        other = rows_at(np.arange(num_rows), num_rows=num_rows, seed=6)
+        assert (epochs[0] != other).any()
+
+
+def test_a_position_means_the_same_row_however_it_is_asked() -> None:
+    together = rows_at(np.arange(500, 900), num_rows=123, seed=1)
+    apart = [int(rows_at(np.array([at]), num_rows=123, seed=1)[0]) for at in range(500, 900)]
+    assert together.tolist() == apart
+
+
+def test_the_order_has_no_favourites() -> None:
+    # 4,000 seeds, 7 rows: each row is first 571 times on average, standard deviation 22.
+    first = Counter(int(rows_at(np.array([0]), num_rows=7, seed=seed)[0]) for seed in range(4_000))
+    assert all(450 < first[row] < 700 for row in range(7))
+    # Neighbours in the order are not neighbours in the data.
+    order = rows_at(np.arange(10_000), num_rows=10_000, seed=1)
+    assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
+    assert (np.abs(np.diff(order)) == 1).mean() < 0.01
+
+
+def test_a_large_set_needs_no_large_memory() -> None:
+    rows = rows_at(np.arange(1000), num_rows=10**12, seed=1)
+    assert len(set(rows.tolist())) == 1000 and rows.max() < 10**12 and rows.min() >= 0
+
+
+def rows_of_steps(dataset: RowDataset, steps: int, world_size: int, micro: int, start: int = 0):
+    ranks = [
+        loader(dataset, rank=rank, world_size=world_size, micro_batch_rows=micro)
+        for rank in range(world_size)
+    ]
+    found: list[list[int]] = []
+    for each in ranks:
+        each.consumed_rows = start
+    for _ in range(steps):
+        found.append(sorted(row for each in ranks for rows in each.next_rows() for row in rows))
+        for each in ranks:
+            each.next_step()
+    return found
+
+
+@pytest.mark.parametrize(("world_size", "micro"), [(1, 8), (2, 1), (2, 4), (4, 2), (8, 1)])
+def test_the_rows_of_a_step_do_not_depend_on_the_layout(
+    dataset: RowDataset, world_size: int, micro: int
+) -> None:
+    expected = rows_of_steps(dataset, 12, 1, 1)
+    assert rows_of_steps(dataset, 12, world_size, micro) == expected
+
+
+def test_epochs_run_into_each_other_without_dropping_rows(dataset: RowDataset) -> None:
+    steps = 3 * len(dataset)  # 8 x 3 epochs exactly
+    seen = Counter(row for rows in rows_of_steps(dataset, steps, 1, 8) for row in rows)
+    assert set(seen.values()) == {24} and len(seen) == len(dataset)
+    assert len(dataset) % 8  # else the border between epochs is never inside a step
+
+
+def test_resumes_twice_at_other_rank_counts(dataset: RowDataset) -> None:
+    unbroken = rows_of_steps(dataset, 30, 1, 2)
+    border = len(dataset) // 8  # the step that the first epoch ends in
+    for first, second in ((5, 9), (border, 2 * border), (border + 1, 2 * border + 1)):
+        state: dict[str, Any] = {}
+        found: list[list[int]] = []
+        for begin, end, world_size in ((0, first, 2), (first, second, 4), (second, 30, 1)):
+            ranks = [
+                loader(dataset, rank=rank, world_size=world_size) for rank in range(world_size)
+            ]
+            for each in ranks:
+                if begin:
+                    each.load_state_dict(state)
+            for _ in range(begin, end):
+                step = [row for each in ranks for rows in each.next_rows() for row in rows]
+                found.append(sorted(step))
+                for each in ranks:
+                    each.next_step()
+            states = [each.state_dict() for each in ranks]
+            assert all(each == states[0] for each in states)
+            state = states[0]
+        assert found == unbroken
+
+
+def test_fewer_rows_than_a_global_batch(tmp_path: Path) -> None:
+    small = write(tmp_path, [[example([1], [2])], [example([3], [4])]], row_tokens=8)
+    taken = loader(small)
+    rows = [row for rows in taken.next_rows() for row in rows]
+    assert Counter(rows) == {0: 4, 1: 4}
+    assert sum(batch.num_examples for batch in taken.next_step()) == 8
+    assert taken.epoch == 4.0
+
+
+def test_a_state_of_other_data_or_another_seed_is_refused(
+    dataset: RowDataset, tmp_path: Path
+) -> None:
+    state = loader(dataset).state_dict()
+    other = random_dataset(tmp_path, num_examples=50)
+    with pytest.raises(ConfigError, match="trained on other data"):
+        loader(other).load_state_dict(state)
+    with pytest.raises(ConfigError, match=r"run\.seed is 4"):
+        loader(dataset, seed=4).load_state_dict(state)
+    for wrong in (-1, 2.5, "8", True, None):
+        with pytest.raises(ValueError, match="consumed_rows"):
+            loader(dataset).load_state_dict({**state, "consumed_rows": wrong})
+    with pytest.raises(ValueError, match="lacks data"):
+        loader(dataset).load_state_dict({"consumed_rows": 8, "seed": 3})
+
+
+def test_rows_that_do_not_divide_are_refused_with_the_numbers(dataset: RowDataset) -> None:
+    with pytest.raises(ConfigError, match=r"global_batch_rows = 8 .*micro_batch_rows = 2 x 3 .*6"):
+        loader(dataset, world_size=3)
+
+
+def test_data_for_the_other_head_is_refused(dataset: RowDataset) -> None:
+    with pytest.raises(ConfigError, match="prepared for a language_model"):
+        loader(dataset, head="verifier")
+
+
+def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
+    rows = [[example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])]]
+    dataset = write(tmp_path, rows, row_tokens=12)
+    batch = batch_of([dataset.row(0)], row_tokens=12, head="language_model")
+    none = -100
+    assert batch.tokens.tolist() == [[11, 12, 13, 21, 22, 14, 23, 24, 25, 0, 0, 0]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0]]
+    assert batch.document_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1]]
+    assert batch.labels.tolist() == [[none, none, 21, 22, none, 23, 24, 25, none, none, none, none]]
+    assert batch.supervised.tolist() == [[label != none for label in batch.labels[0].tolist()]]
+    assert (batch.num_examples, batch.num_tokens, batch.num_supervised) == (2, 9, 5)
+    assert batch.num_attended == 15 + 10
+
+
+def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> None:
+    rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
+    dataset = write(tmp_path, rows, row_tokens=6)
+    batch = batch_of([dataset.row(0)], row_tokens=6, head="language_model")
+    # The first token of the second example is not to be guessed from the first example.
+    assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
+
+
+def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None:
+    rows = [
+        [
+            example([11, 12], [21, 22], program_mode=Mode.RIGHT),
+            example([13], [23, 24], program_mode=Mode.WRONG),
+        ]
+    ]
+    dataset = write(tmp_path, rows, row_tokens=8, head="verifier")
+    batch = loader(dataset, head="verifier", global_batch_rows=1, micro_batch_rows=1).next_step()[0]
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.tolist() == [[0, 0, 1, 1, 0, 0, 0, 0]]
+    assert batch.supervised.tolist() == [[False, False, True, True, False, True, True, False]]
+    assert batch.num_supervised == 4
+
+
+def test_moving_a_batch_leaves_the_borders_on_the_cpu(dataset: RowDataset) -> None:
+    batch = loader(dataset).next_step()[0].to(torch.device("meta"))
+    assert batch.tokens.device.type == batch.labels.device.type == "meta"
+    assert batch.document_ids.device.type == "cpu"

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from tests.training.data.packing import example, random_examples
+from training.data.pack import best_fit, packed
+
+
+def test_each_example_goes_into_the_fullest_row_it_fits() -> None:
+    # 6 leaves 4 free, 5 leaves 5 free: the 4 belongs beside the 6, the 5 beside the 5.
+    assert best_fit([5, 4, 6, 5], 10) == [[2, 1], [0, 3]]
+
+
+def test_no_rows_from_no_examples() -> None:
+    assert best_fit([], 10) == []
+    assert list(packed([], row_tokens=10)) == []
+
+
+def test_a_row_can_be_filled_to_the_last_token() -> None:
+    assert best_fit([10, 10], 10) == [[0], [1]]
+
+
+def test_an_example_longer_than_a_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="11 tokens is longer than a row of 10"):
+        best_fit([3, 11], 10)
+
+
+@pytest.mark.parametrize("window", [1, 7, 100, 16_384])
+def test_every_example_is_in_exactly_one_row(window: int) -> None:
+    examples = random_examples(500)
+    rows = list(packed(examples, row_tokens=50, window_examples=window))
+    assert all(sum(len(example) for example in row) <= 50 for row in rows)
+    assert sorted(id(example) for row in rows for example in row) == sorted(map(id, examples))
+
+
+def test_little_padding_at_the_lengths_of_the_real_data() -> None:
+    generator = np.random.default_rng(0)
+    examples = [
+        example([1] * int(prompt), [2] * int(program))
+        for prompt, program in generator.gamma(6, (12, 16), size=(20_000, 2)).clip(8, 400)
+    ]
+    rows = list(packed(examples, row_tokens=1024))
+    tokens = sum(len(example) for example in examples)
+    assert 1 - tokens / (1024 * len(rows)) < 0.015

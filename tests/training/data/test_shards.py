@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from tests.training.data.packing import example, random_dataset, random_examples, write
+from training.config import ConfigError
+from training.data.pack import Mode
+from training.data.shards import RowDataset
+
+
+def test_rows_come_back_as_written(tmp_path: Path) -> None:
+    rows = [
+        [example([1, 2, 3], [4, 65535]), example([7], [8, 9], Mode.CONTEXT, Mode.RIGHT)],
+        [example([5], [6], Mode.SUPERVISED, Mode.WRONG)],
+    ]
+    dataset = write(tmp_path, rows, row_tokens=16)
+    assert len(dataset) == 2
+    first, second = dataset.row(0), dataset.row(1)
+    assert first.tokens.tolist() == [1, 2, 3, 4, 65535, 7, 8, 9]
+    assert first.lengths.tolist() == [3, 2, 1, 2]
+    assert first.modes.tolist() == [Mode.CONTEXT, Mode.SUPERVISED, Mode.CONTEXT, Mode.RIGHT]
+    assert second.modes.tolist() == [Mode.SUPERVISED, Mode.WRONG]
+
+
+def test_several_shards_read_as_one(tmp_path: Path) -> None:
+    rows = [[item] for item in random_examples(23)]
+    dataset = write(tmp_path, rows, row_tokens=64, rows_per_shard=5)
+    assert len(list(tmp_path.glob("*.bin"))) == 5
+    assert len(dataset) == 23
+    for number, row in enumerate(rows):
+        assert dataset.row(number).tokens.tolist() == row[0].tokens.tolist()
+    for outside in (-1, 23):
+        with pytest.raises(IndexError):
+            dataset.row(outside)
+
+
+def test_the_fingerprint_is_of_the_content_alone(tmp_path: Path) -> None:
+    first = random_dataset(tmp_path / "a")
+    assert random_dataset(tmp_path / "b").fingerprint == first.fingerprint
+    assert random_dataset(tmp_path / "c", num_examples=201).fingerprint != first.fingerprint
+
+
+def test_an_unfinished_folder_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"launch/prepare\.py"):
+        RowDataset(tmp_path, row_tokens=64)
+
+
+def test_rows_of_another_length_are_refused(tmp_path: Path) -> None:
+    random_dataset(tmp_path, row_tokens=64)
+    with pytest.raises(ConfigError, match=r"data\.row_tokens = 128.*rows of 64"):
+        RowDataset(tmp_path, row_tokens=128)
+
+
+def test_a_cut_or_missing_shard_is_named(tmp_path: Path) -> None:
+    random_dataset(tmp_path)
+    shard = tmp_path / "rows_00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(ValueError, match=r"rows_00000\.bin has .* the manifest says"):
+        RowDataset(tmp_path, row_tokens=64)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=r"rows_00000\.bin is missing"):
+        RowDataset(tmp_path, row_tokens=64)
