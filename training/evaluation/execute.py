@@ -1,0 +1,266 @@
+"""Runs programs that a model wrote and compares what they give with gold.
+
+    with Executor(limits=Limits(), num_workers=4) as executor:
+        executions = executor.run([Program(code=source)])
+    verdict = judge(executions[0], gold=72.0)
+
+No program runs in this process, or is even parsed in it. Tier 1 (`pydantic-monty`) judges
+the plain programs that are most of them, tier 2 (a fresh, jailed CPython each) the rest and
+every failure; how the walls are built is told in sandbox/. Where no isolation can be had,
+nothing is run. Gold stays here: comparing is `judge`, one pure function.
+
+It knows nothing of questions, candidates or files (execute_file.py does the latter).
+"""
+
+import json
+import math
+import queue
+import re
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, get_args
+
+from typing_extensions import Self
+
+from training.data.records import Execution, ExecutionStatus, Verdict
+from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits
+from training.evaluation.sandbox.monty import MontyPool
+from training.evaluation.sandbox.reader import MAX_SOURCE_CHARACTERS
+
+__all__ = [
+    "Execution",
+    "Executor",
+    "IsolationError",
+    "Limits",
+    "Program",
+    "judge",
+    "parse_number",
+    "same_number",
+]
+
+TOLERANCE = 1e-3
+"""Relative above 1, absolute below: rounding to cents is not an error, off by one is."""
+
+_KIND = re.compile(r"(func|var):[^\W\d]\w*|stdout-last")
+_NUMBER = re.compile(r"([-+]?)\$?([-+]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d+)?)%?")
+_STATUSES = frozenset(get_args(ExecutionStatus))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What to run and where its result is.
+
+    Raises:
+        ValueError: `kind` is none of the three.
+    """
+
+    code: str
+    kind: str = "func:simple_math_problem"
+    """`func:NAME` calls it (where it is not defined, the first function that is),
+    `var:NAME` reads it, `stdout-last` takes the last printed line."""
+
+    def __post_init__(self) -> None:
+        if not _KIND.fullmatch(self.kind):
+            raise ValueError(f"kind is {self.kind!r}: set func:NAME, var:NAME or stdout-last")
+
+
+def same_number(value: float, gold: float) -> bool:
+    """Whether two numbers are the same answer; nothing equals a NaN or an infinity."""
+    if not (math.isfinite(value) and math.isfinite(gold)):
+        return False
+    return abs(value - gold) <= TOLERANCE * max(1.0, abs(gold))
+
+
+def judge(execution: Execution, gold: float) -> Verdict:
+    """Compare what a program gave with the gold answer."""
+    if execution.status != "ok" or execution.value is None:
+        return "failed"
+    return "right" if same_number(execution.value, gold) else "wrong"
+
+
+def parse_number(text: str) -> float | None:
+    """A number as people write it (`1,234`, `-$5`, `12.50`, `40%` is 40); None if it is none."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None or (found[1] and found[2]):
+        return None
+    try:
+        number = float(found[1] + found[2] + found[3].replace(",", ""))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+class Executor:
+    """Runs programs on `num_workers` lanes, each with its own jailed processes.
+
+    A context manager; entering starts the first lane and raises IsolationError where no
+    isolation can be had. `run` may be called any number of times, from one thread. A jailed
+    process that dies is started again and its program run once more. Lanes take programs
+    one by one, so a program that loops holds up one lane only; a whole batch's deadline is
+    the caller's.
+    """
+
+    def __init__(self, *, limits: Limits, num_workers: int = 1, use_monty: bool = True) -> None:
+        """`use_monty=False` leaves everything to CPython: slower, same verdicts."""
+        if num_workers < 1:
+            raise ValueError(f"num_workers is {num_workers}: set at least 1")
+        self._monty = MontyPool(limits, num_workers) if use_monty else None
+        self._lanes = [_Lane(limits, self._monty) for _ in range(num_workers)]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for lane in self._lanes:
+                stack.callback(lane.close)
+            self._lanes[0].start()
+            if self._monty is not None:
+                stack.enter_context(self._monty)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def layers(self) -> list[str]:
+        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, landlock."""
+        return self._lanes[0].layers
+
+    def run(self, programs: Sequence[Program]) -> list[Execution]:
+        """Run programs; results in the same order. Never raises for what a program does.
+
+        Raises:
+            IsolationError: a jailed process had to be started again and could not be.
+        """
+        if len(self._lanes) == 1 or len(programs) == 1:
+            return [self._lanes[0].run(program) for program in programs]
+        results: list[Execution | None] = [None] * len(programs)
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(programs)):
+            waiting.put(index)
+        stop = threading.Event()
+
+        def work(lane: _Lane) -> None:
+            while not stop.is_set():
+                try:
+                    index = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                results[index] = lane.run(programs[index])
+
+        with ThreadPoolExecutor(len(self._lanes), "executor") as threads:
+            try:
+                for lane_done in [threads.submit(work, lane) for lane in self._lanes]:
+                    lane_done.result()
+            finally:
+                stop.set()  # Ctrl-C or a lane that cannot go on: the others finish one program
+        return [result for result in results if result is not None]
+
+
+class _Lane:
+    """One reader, and one CPython zygote of each weight, asked by one thread at a time."""
+
+    def __init__(self, limits: Limits, monty: MontyPool | None) -> None:
+        self._monty = monty
+        self._reader = Jail("reader", limits)
+        self._light = Jail("light", limits)
+        self._heavy = Jail("heavy", limits)
+
+    @property
+    def layers(self) -> list[str]:
+        return self._light.layers
+
+    def start(self) -> None:
+        self._reader.start()
+        self._light.start()
+
+    def close(self) -> None:
+        for jail in (self._reader, self._light, self._heavy):
+            jail.close()
+
+    def run(self, program: Program) -> Execution:
+        start = time.perf_counter()
+        execution = self._run(program)
+        return replace(execution, seconds=time.perf_counter() - start)
+
+    def _run(self, program: Program) -> Execution:
+        if len(program.code) > MAX_SOURCE_CHARACTERS:
+            return Execution(
+                status="error",
+                error=f"{len(program.code)} characters: longer than {MAX_SOURCE_CHARACTERS}",
+            )
+        request = {"code": program.code, "kind": program.kind}
+        read = _ask_twice(self._reader, request)
+        if "error" in read:
+            return Execution(status="error", error=read["error"])
+        if self._monty is not None and read["tier"] == "monty":
+            answer = self._monty.run(program.code, read["entry"])
+            if answer is not None:
+                result = answer.printed if program.kind == "stdout-last" else answer.value
+                return _from_monty(program.kind, result)
+        reply = _ask_twice(self._heavy if read["heavy"] else self._light, request)
+        return _from_cpython(reply)
+
+
+def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask; when the jailed process dies, ask a new one. What kills both is the program."""
+    try:
+        return jail.ask(request)
+    except JailDied:
+        pass
+    try:
+        return jail.ask(request)
+    except JailDied:
+        return {"status": "error", "error": "it ended its sandbox twice"}
+
+
+def _from_monty(kind: str, result: int | float | str) -> Execution:
+    if kind == "stdout-last":
+        lines = [line for line in str(result).splitlines() if line.strip()]
+        return _numeric(parse_number(lines[-1]) if lines else None, "a line", "monty")
+    if isinstance(result, str):
+        return _numeric(None, result, "monty")
+    try:
+        return _numeric(float(result), "a number", "monty")
+    except OverflowError:
+        return _numeric(None, "a number", "monty")
+
+
+def _numeric(number: float | None, what: str, tier: Any) -> Execution:
+    if number is None or not math.isfinite(number):
+        return Execution(
+            status="nonnumeric", error=f"gave {what[:100]}, no finite number", tier=tier
+        )
+    return Execution(status="ok", value=number, tier=tier)
+
+
+def _from_cpython(reply: dict[str, Any]) -> Execution:
+    """Judge a reply; its `report` is the program's own words and may be anything at all."""
+    claim: Any = reply
+    if "report" in reply:
+        try:
+            claim = json.loads(reply["report"])
+        except (ValueError, RecursionError):
+            claim = None
+    if not isinstance(claim, dict) or claim.get("status") not in _STATUSES:
+        return Execution(status="error", error="gave no readable result", tier="cpython")
+    if claim["status"] != "ok":
+        error = str(claim.get("error", ""))[:300]
+        return Execution(status=claim["status"], error=error, tier="cpython")
+    if "text" in claim:
+        return _numeric(parse_number(str(claim["text"])), "a line", "cpython")
+    try:
+        number = float(str(claim.get("number")))
+    except ValueError:
+        number = None
+    return _numeric(number, "no number", "cpython")

@@ -1,0 +1,224 @@
+"""Parent side of the jailed processes: start one, ask it, restart it, end it.
+
+    with Jail("light", limits) as jail:
+        reply = jail.ask({"code": ..., "kind": ...})
+
+A jail that dies or hangs is ended and started again by the next `ask`. It ends with the
+context manager, with this process (however that ends), and never outlives either by more
+than a second.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
+
+from typing_extensions import Self
+
+from training.evaluation.sandbox import channel
+
+Role = Literal["reader", "light", "heavy"]
+
+_ROOT = Path(__file__).resolve().parents[3]
+_START = (
+    "import sys; sys.path[0] = {root!r}; from training.evaluation.sandbox.entry import main; main()"
+)
+_START_SECONDS = 120.0
+"""Loading sympy from a cold network disk takes its time."""
+_MARGIN_SECONDS = 10.0
+"""How long beyond a program's own wall limit an answer may take before the jail counts as dead."""
+
+_PROBE = """
+import ctypes, os
+def held(action):
+    try:
+        action()
+    except BaseException:
+        return 0
+    return 1
+def count():
+    return sum(map(held, [
+        lambda: open("/etc/passwd").read(),
+        lambda: open("/dev/null", "w"),
+        lambda: 1 / (ctypes.CDLL(None).socket(2, 1, 0) + 1),
+        lambda: os.fork() or os._exit(0),
+        lambda: os.kill(os.getppid(), 0),
+        lambda: os.execv("/bin/true", ["true"]),
+    ]))
+"""
+"""Tries every door once. Its result, the number that were open, must be 0."""
+
+
+class IsolationError(RuntimeError):
+    """No isolation can be had here, so nothing is run; the message says why."""
+
+
+class JailDied(RuntimeError):
+    """The jailed process ended or hung while it was asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one program may use."""
+
+    timeout_seconds: float = 0.5
+    """CPU seconds; a loaded machine does not change a verdict."""
+    wall_seconds: float = 2.0
+    """Seconds by the clock, for programs that sleep; at least `timeout_seconds` is granted."""
+    memory_mib: int = 256
+    """Memory on top of the interpreter's own."""
+    max_output_bytes: int = 65_536
+    """Printed bytes, after which a program is ended."""
+
+
+class Jail:
+    """One jailed process, started by the first `ask`."""
+
+    def __init__(self, role: Role, limits: Limits) -> None:
+        self.layers: list[str] = []
+        """Which walls stand: `seccomp`, `rlimits`, `namespaces`, `landlock`."""
+        self._role, self._limits = role, limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._complaints: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The watching process outside, None when it is not running."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and wait for its reply.
+
+        Raises:
+            JailDied: the process ended or hung; the next call starts another.
+            IsolationError: it could not be started, or does not hold.
+        """
+        try:
+            if self._channel is None:
+                self._start()
+            return self._exchange(request, self._wall_seconds() + _MARGIN_SECONDS)
+        except (channel.ChannelClosed, TimeoutError) as error:
+            self.close()
+            raise JailDied(f"the {self._role} process ended or hung") from error
+        except BaseException:
+            # Ctrl-C between question and answer: what comes next would answer the wrong one.
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start the process and see that it holds, ahead of the first `ask`.
+
+        Raises:
+            IsolationError: it could not be started, or does not hold.
+        """
+        try:
+            if self._channel is None:
+                self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process and all that it runs. Safe to call twice."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
+
+    def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        assert self._channel is not None
+        channel.send(self._channel.fileno(), request, seconds)
+        return channel.receive(self._channel.fileno(), seconds)
+
+    def _wall_seconds(self) -> float:
+        return max(self._limits.wall_seconds, self._limits.timeout_seconds)
+
+    def _start(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise IsolationError(f"no isolation can be had here: {sys.platform} is not Linux")
+        self._channel, theirs = socket.socketpair()
+        self._channel.setblocking(False)
+        options = {
+            "role": self._role,
+            "root": str(_ROOT),
+            "parent": os.getpid(),
+            "limits": {
+                "timeout_seconds": self._limits.timeout_seconds,
+                "wall_seconds": self._wall_seconds(),
+                "memory_bytes": self._limits.memory_mib << 20,
+                "max_output_bytes": self._limits.max_output_bytes,
+            },
+        }
+        # A clean environment: no keys and tokens for a program to find. The hash seed is
+        # fixed so that a program that walks a set of strings gives the same value each time.
+        environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        environment.update(PYTHONDONTWRITEBYTECODE="1", OPENBLAS_NUM_THREADS="1")
+        environment.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        if "PYTHONPATH" in os.environ:
+            environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        command = [sys.executable, "-c", _START.format(root=str(_ROOT))]
+        self._complaints = tempfile.TemporaryFile()
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), json.dumps(options)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                env=environment,
+                cwd="/",
+            )
+        self._check_that_it_holds()
+
+    def _last_complaint(self) -> str:
+        """The last line the process wrote to standard error, for the message about it."""
+        if self._complaints is None:
+            return "it said nothing"
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode("utf-8", "replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def _check_that_it_holds(self) -> None:
+        assert self._channel is not None
+        try:
+            greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
+        except (channel.ChannelClosed, TimeoutError) as error:
+            raise IsolationError(
+                f"no isolation can be had here: the {self._role} process did not start "
+                f"({self._last_complaint()})"
+            ) from error
+        if "refused" in greeting:
+            raise IsolationError(f"no isolation can be had here: {greeting['refused']}")
+        self.layers = greeting["layers"]
+        if self._role == "reader":
+            return
+        reply = self._exchange({"code": _PROBE, "kind": "func:count"}, _START_SECONDS)
+        report = str(reply.get("report", ""))
+        if '"number": "0.0"' not in report:
+            raise IsolationError(
+                f"no isolation can be had here: the test program found a way out ({reply})"
+            )

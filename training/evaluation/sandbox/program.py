@@ -1,0 +1,121 @@
+"""Inside the forked child: run one program and reduce its result to a short text.
+
+By now nothing but the kernel holds the program, which may well rewrite this very code in
+its own copy of the process: what is reported is a claim, as good as any value it returns.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from numbers import Real
+from types import CodeType, FunctionType
+from typing import Any, NoReturn
+
+_MAX_TEXT = 200
+_FILENAME = "<program>"
+
+
+def run(code: str, kind: str, *, result: int, token: str, max_output_bytes: int) -> NoReturn:
+    """Run `code`, write one report to the descriptor `result`, end the process.
+
+    The report is `token` and then JSON: `status`, and `number`, `text` or `error`.
+    """
+    write, end, dumps = os.write, os._exit, json.dumps
+
+    def report(status: str, **fields: str) -> NoReturn:
+        short = {name: text[:_MAX_TEXT] for name, text in fields.items()}
+        write(result, (token + dumps({"status": status, **short})).encode("ascii"))
+        end(0)
+
+    output = _Output(max_output_bytes, lambda: report("output", error="printed too much"))
+    sys.stdin, sys.stdout, sys.stderr = io.StringIO(""), output, output
+    try:
+        value = _outcome(code, kind, output)
+        if kind == "stdout-last":
+            report("ok", text=str(value))
+        number = number_text(value)
+        if number is None:
+            report("nonnumeric", error=f"gave {type(value).__name__}")
+        report("ok", number=number)
+    except MemoryError:
+        report("memory", error="MemoryError")
+    except BaseException as error:
+        report("error", error=one_line(error))
+
+
+class _Output(io.TextIOBase):
+    """Standard output and error of a program: kept up to a limit, then the program ends."""
+
+    def __init__(self, limit: int, too_much: Callable[[], NoReturn]) -> None:
+        self._left, self._too_much = limit, too_much
+        self.parts: list[str] = []
+
+    def write(self, text: str, /) -> int:
+        # Characters stand for bytes until encoding is known to fit: a cheap lower bound.
+        self._left -= len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if self._left < 0:
+            self._too_much()
+        self.parts.append(text)
+        return len(text)
+
+
+def _outcome(code: str, kind: str, output: _Output) -> Any:
+    """What the program gives: by calling, by reading a variable, or its last printed line."""
+    compiled = compile(code, _FILENAME, "exec")
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compiled, namespace)
+    if kind == "stdout-last":
+        lines = [line for line in "".join(output.parts).splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+    how, _, name = kind.partition(":")
+    if how == "var":
+        return namespace[name]
+    return _entry(name, namespace, compiled)()
+
+
+def _entry(name: str, namespace: dict[str, Any], compiled: CodeType) -> Callable[[], Any]:
+    """The function called `name`, or else the first that the program defines.
+
+    Models rename the function now and then; what they wrote is still their answer.
+    """
+    if name in namespace:
+        return namespace[name]
+    for value in list(namespace.values()):
+        if isinstance(value, FunctionType) and value.__code__ in compiled.co_consts:
+            return value
+    raise NameError(f"the program defines no function {name}")
+
+
+def number_text(value: Any) -> str | None:
+    """A real number's float as text (`repr`, so exact); None for anything else.
+
+    Integers, floats, fractions, decimals, numpy's and sympy's numbers count; truth
+    values, complex numbers, strings and numbers beyond a float's range do not.
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # numpy's scalars, and arrays of no dimension
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    is_number = isinstance(value, (Real, Decimal)) or (
+        getattr(value, "is_number", False) is True and getattr(value, "is_real", False) is True
+    )
+    if not is_number:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return repr(number) if abs(number) < float("inf") else None
+
+
+def one_line(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero`, on one line and short."""
+    try:
+        message = str(error)[:_MAX_TEXT]
+    except BaseException:
+        message = ""
+    name = type(error).__name__
+    return " ".join(f"{name}: {message}".split()) if message else name

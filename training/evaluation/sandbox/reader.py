@@ -1,0 +1,71 @@
+"""Reads programs without running them: do they compile, and which tier judges them?
+
+Parsing is done in a jailed process of its own: CPython's parser is C code that meets text
+nobody has read, and a nest of ten thousand parentheses must not reach the training process.
+"""
+
+import ast
+import unicodedata
+import warnings
+from typing import Any
+
+from training.evaluation.sandbox import channel, dialect, program
+
+MAX_SOURCE_CHARACTERS = 100_000
+"""Longest program that is looked at; 20 times the longest seen from a trained model."""
+
+assert unicodedata  # CPython loads it to compile a name that is not ASCII: too late in the jail
+
+HEAVY_NAMES = ("numpy", "sympy")
+"""A program that mentions one of these goes to the zygote that has loaded them."""
+
+
+def serve(control: int) -> None:
+    """Answer requests for ever; ends by ChannelClosed."""
+    warnings.simplefilter("ignore")  # about what programs do, to nobody's use
+    while True:
+        request = channel.receive(control)
+        channel.send(control, read(request["code"], request["kind"]))
+
+
+def read(code: str, kind: str) -> dict[str, Any]:
+    """`{"error": …}` if it does not compile, else `{"tier", "heavy", "entry"}`.
+
+    `entry` is the expression that asks for the program's result, for tier 1 only.
+    """
+    try:
+        tree = ast.parse(code)
+        compile(tree, "<program>", "exec")  # finds `return` outside a function and its like
+    except MemoryError:
+        return {"error": "MemoryError: too deeply nested to compile"}
+    except Exception as error:
+        return {"error": program.one_line(error)}
+    heavy = any(name in code for name in HEAVY_NAMES)
+    try:
+        entry = _entry(tree, kind) if dialect.same_in_monty(tree) else None
+    except RecursionError:
+        entry = None
+    return {"tier": "cpython" if entry is None else "monty", "heavy": heavy, "entry": entry}
+
+
+def _entry(tree: ast.Module, kind: str) -> str | None:
+    """The expression that gives the result; None where only running it can tell."""
+    if kind == "stdout-last":
+        return "None"
+    how, _, name = kind.partition(":")
+    if how == "var":
+        return name
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if not functions:
+        return None
+    chosen = name if name in functions else functions[0]
+    for node in ast.walk(tree):
+        # A name bound in another way too may hold no function by the time it is called.
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            if node.id in (name, chosen):
+                return None
+        elif isinstance(node, ast.alias) and (node.asname or node.name) in (name, chosen):
+            return None
+        elif isinstance(node, ast.FunctionDef) and node.name == name and name not in functions:
+            return None
+    return f"{chosen}()"

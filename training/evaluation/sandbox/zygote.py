@@ -1,0 +1,175 @@
+"""Tier 2: a warm CPython that forks one child per program, watches it and ends it.
+
+The parent of all children never looks at a program: it passes the text to a fork of itself
+and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); each child
+adds resource limits and the system call filter before it touches the program.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from training.evaluation.sandbox import channel, lockdown, program
+
+LIGHT_MODULES = (
+    "abc bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum "
+    "fractions functools heapq itertools json math numbers operator pprint random re statistics "
+    "string textwrap time types typing unicodedata warnings"
+).split()
+"""Loaded before the doors close, so that programs find them whatever can still be read."""
+
+HEAVY_MODULES = ("numpy", "sympy")
+"""Loaded in a second zygote, started when the first program names one of them."""
+
+_SYMPY_WARM_UP = """
+from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
+x, y = symbols("x y")
+solve(Eq(2 * x + 3, 7), x), solve([x + y - 10, x - y - 2], [x, y]), solve(x**2 - 5 * x + 6, x)
+simplify((x**2 - 1) / (x - 1)), float(Rational(1, 3)), float(sqrt(2)), diff(x**2), integrate(x)
+"""
+"""sympy loads half of itself on the first call; after this, each child starts warm."""
+
+MAX_REPORT_BYTES = 4096
+
+
+def preload(*, heavy: bool) -> None:
+    """Import what programs may use; modules that are not installed are simply not there."""
+    for name in LIGHT_MODULES:
+        importlib.import_module(name)
+    if not heavy:
+        return
+    for name in HEAVY_MODULES:
+        try:
+            importlib.import_module(name)
+            if name == "sympy":
+                exec(_SYMPY_WARM_UP, {})
+        except ImportError:
+            continue
+
+
+@dataclass(frozen=True)
+class ChildLimits:
+    """What one program may use; `memory_bytes` on top of what the zygote has mapped."""
+
+    timeout_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+    max_output_bytes: int
+
+
+class Zygote:
+    """Serves requests `{code, kind}` one at a time until the channel closes."""
+
+    def __init__(
+        self,
+        control: int,
+        *,
+        limits: ChildLimits,
+        call_filter: lockdown.CallFilter,
+        mapped_bytes: int,
+    ) -> None:
+        self._control, self._limits, self._filter = control, limits, call_filter
+        self._address_space = mapped_bytes + limits.memory_bytes
+
+    def serve(self) -> None:
+        """Answer requests for ever; ends by ChannelClosed."""
+        gc.collect()
+        gc.freeze()  # the collector would touch, and so copy, every inherited page
+        gc.disable()
+        while True:
+            request = channel.receive(self._control)
+            channel.send(self._control, self._run(request))
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        token = os.urandom(8).hex()
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(ours)
+                self._child(request, theirs, token)
+            except BaseException:
+                # Only our own set-up can end here: say so where the parent can see it.
+                os.write(theirs, b"?" + traceback.format_exc()[-1000:].encode())
+            finally:
+                os._exit(1)
+        os.close(theirs)
+        try:
+            content, cause = self._watch(ours)
+        finally:
+            os.kill(pid, signal.SIGKILL)  # at its end already, or to be ended
+            _, status = os.waitpid(pid, 0)
+            os.close(ours)
+        if cause == "gone":
+            raise channel.ChannelClosed
+        return _reply(content, cause, status, token)
+
+    def _child(self, request: dict[str, Any], result: int, token: str) -> None:
+        lockdown.die_with_parent()
+        for descriptor in (0, 1, 2):
+            os.dup2(result, descriptor)
+        # Nothing inherited but the result pipe: not the control channel, no library folder.
+        os.closerange(3, 4096)
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        limits = self._limits
+        lockdown.limit_resources(
+            address_space=self._address_space, cpu_seconds=limits.timeout_seconds
+        )
+        # CPU time, not wall time: a loaded machine must not change a verdict. The signal's
+        # default action ends the process, and the filter leaves no way to catch it.
+        signal.setitimer(signal.ITIMER_PROF, limits.timeout_seconds)
+        gc.enable()
+        self._filter.install()
+        program.run(
+            request["code"],
+            request["kind"],
+            result=1,
+            token=token,
+            max_output_bytes=limits.max_output_bytes,
+        )
+
+    def _watch(self, result: int) -> tuple[bytes, str]:
+        """Read the child's report until it ends, breaks a limit, or the parent goes away."""
+        deadline = time.monotonic() + self._limits.wall_seconds
+        poll = select.poll()
+        poll.register(result, select.POLLIN)
+        poll.register(self._control, 0)  # reports only that the other end hung up
+        content = b""
+        while True:
+            left = deadline - time.monotonic()
+            events = dict(poll.poll(left * 1000)) if left > 0 else {}
+            if not events:
+                return content, "wall"
+            if self._control in events:
+                return content, "gone"
+            part = os.read(result, MAX_REPORT_BYTES)
+            if not part:
+                return content, "ended"
+            content += part
+            if len(content) > MAX_REPORT_BYTES:
+                return content, "flood"
+
+
+def _reply(content: bytes, cause: str, status: int, token: str) -> dict[str, Any]:
+    """What the parent is told: `report` (the child's own words) or `status` and `error`."""
+    if cause == "wall":
+        return {"status": "timeout", "error": "ran out of time"}
+    if cause == "flood":
+        return {"status": "output", "error": "wrote too much to its result"}
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU):
+        return {"status": "timeout", "error": "ran out of CPU time"}
+    prefix = token.encode("ascii")
+    if content.startswith(prefix):
+        return {"report": content[len(prefix) :].decode("utf-8", "replace")}
+    if content.startswith(b"?Traceback"):
+        return {"broken": content[1:].decode("utf-8", "replace")}
+    code = os.waitstatus_to_exitcode(status)
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return {"status": "error", "error": f"the program {how} and gave no result"}
