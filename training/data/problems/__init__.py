@@ -6,7 +6,8 @@ Problems are random graphs of quantities told in one of several kinds of stories
 with a program in the TinyGSM format that computes the answer.
 """
 
+from training.data.problems.growth import OPERATIONS
 from training.data.problems.stories import STORY_KINDS
-from training.data.problems.writer import OPERATIONS, Difficulty, Problem, write_problem
+from training.data.problems.writer import Difficulty, Problem, write_problem
 
 __all__ = ["OPERATIONS", "STORY_KINDS", "Difficulty", "Problem", "write_problem"]

@@ -75,7 +75,11 @@ def share(graph: Graph, base: Quantity) -> Quantity | None:
 
 def unit_price(graph: Graph, base: Quantity) -> Quantity | None:
     """What the things cost (or weighed, ...) at so much each."""
-    measure, amount = graph.measure, graph.draw.between(2, 9)
+    measure = graph.measure
+    amount: int | float = graph.draw.between(2, 9)
+    if graph.decimals and measure.unit == "dollars":
+        # Quarters are exact in binary, so answers are too.
+        amount += graph.draw.pick((0.25, 0.5, 0.75))
     if not base.things or not graph.fits(base.value * amount):
         return None
     if not graph.claim(base.things, measure.suffix):

@@ -88,22 +88,32 @@ def product(graph: Graph) -> Quantity | None:
 def _compared(
     graph: Graph,
     base: Quantity,
-    options: tuple[str, ...],
+    ways: wording.Comparison,
     expression: str,
     value: int,
     operation: str,
+    turned: str = "",
     **words: object,
 ) -> Quantity | None:
-    """A new thing whose number is told by another count."""
-    if not graph.free or not base.things or base.part or value < 2 or not graph.fits(value):
+    """A new thing whose number is told by another count.
+
+    `turned` is what the comparison is from the other side, if that can be said.
+    """
+    if not graph.free or not base.things or value < 2 or not graph.fits(value):
         return None
+    options = (*ways.named, ways.number)
+    if base.part:
+        options = (ways.number,)
+    elif turned and len(base.things) == 1:
+        options = (*options, ways.turned)
     thing = graph.free.pop()
     fact = graph.phrase(options).format(
         other=wording.label(base.things),
-        number=wording.number(graph, base.things),
+        number=wording.number(graph, base.things, base.part),
         mine=wording.label((thing,)),
         other_s=base.things[0].holder,
         other_items=base.things[0].item.many,
+        turned=turned,
         **_words(graph, thing),
         **words,
     )
@@ -122,22 +132,20 @@ def fewer(graph: Graph, base: Quantity) -> Quantity | None:
 
 def _more_or_fewer(graph: Graph, base: Quantity, sign: int) -> Quantity | None:
     step = graph.draw.between(2, min(30, graph.max_given))
-    name, reverse = ("more", "fewer") if sign > 0 else ("fewer", "more")
-    # Told from the other side only where that side is one thing with a verb of its own.
-    options = wording.MORE if len(base.things) > 1 else (*wording.MORE, wording.MORE_REVERSED)
+    name, turned = ("more", "fewer") if sign > 0 else ("fewer", "more")
     expression = f"{base.variable} {'+' if sign > 0 else '-'} {step}"
     value = int(base.value) + sign * step
-    return _compared(
-        graph, base, options, expression, value, name, k=step, more=name, reverse=reverse
-    )
+    return _compared(graph, base, wording.MORE, expression, value, name, turned, k=step, more=name)
 
 
 def times(graph: Graph, base: Quantity) -> Quantity | None:
     """A new thing, so many times as many as another count."""
     factor = graph.draw.pick((2, 2, 2, 3, 3, 4, 5))
     expression, value = f"{base.variable} * {factor}", int(base.value) * factor
-    words, reverse = TIMES[factor], FRACTIONS[1, factor]
-    return _scaled(graph, base, expression, value, "times", words, words, reverse)
+    words, turned = TIMES[factor], FRACTIONS[1, factor]
+    return _compared(
+        graph, base, wording.TIMES, expression, value, "times", turned, times=words, times_of=words
+    )
 
 
 def fraction(graph: Graph, base: Quantity) -> Quantity | None:
@@ -152,33 +160,16 @@ def fraction(graph: Graph, base: Quantity) -> Quantity | None:
     if graph.draw.random() < 0.5:
         return _part(graph, base, words, expression, value, "fraction")
     words_of = words if bottom == 2 else f"{words} of"
-    reverse = TIMES[bottom] if top == 1 else ""
-    return _scaled(graph, base, expression, value, "fraction", words, words_of, reverse)
-
-
-def _scaled(
-    graph: Graph,
-    base: Quantity,
-    expression: str,
-    value: int,
-    operation: str,
-    words: str,
-    words_of: str,
-    reverse: str,
-) -> Quantity | None:
-    options = wording.TIMES
-    if reverse and len(base.things) == 1:
-        options = (*options, wording.TIMES_REVERSED)
     return _compared(
         graph,
         base,
-        options,
+        wording.TIMES,
         expression,
         value,
-        operation,
+        "fraction",
+        TIMES[bottom] if top == 1 else "",
         times=words,
         times_of=words_of,
-        reverse=reverse,
     )
 
 
@@ -191,11 +182,19 @@ def percentage(graph: Graph, base: Quantity) -> Quantity | None:
     expression, value = f"{base.variable} * {percent} // 100", int(base.value) * percent // 100
     if graph.draw.random() < 0.6:
         return _part(graph, base, f"{percent} percent", expression, value, "percentage")
-    sign, name = ("+", "more") if graph.draw.random() < 0.5 else ("-", "fewer")
+    sign, name, larger = graph.draw.pick((("+", "more", "larger"), ("-", "fewer", "smaller")))
     value = int(base.value) + (value if sign == "+" else -value)
     expression = f"{base.variable} {sign} {expression}"
     return _compared(
-        graph, base, wording.PERCENT_MORE, expression, value, "percentage", k=percent, more=name
+        graph,
+        base,
+        wording.PERCENT_MORE,
+        expression,
+        value,
+        "percentage",
+        k=percent,
+        more=name,
+        larger=larger,
     )
 
 
@@ -258,12 +257,13 @@ def remainder(graph: Graph, base: Quantity) -> Quantity | None:
 def as_many(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
     """A new thing, as many as two others together."""
     things, value = base.things + other.things, int(base.value + other.value)
-    possible = graph.free and base.things and not base.part and len(things) <= 3
-    if not possible or not graph.fits(value):
+    if not graph.free or not base.things or len(things) > 3 or not graph.fits(value):
         return None
-    thing = graph.free.pop()
-    fact = graph.phrase(wording.AS_MANY).format(
-        other=wording.label(things), number=wording.number(graph, things), **_words(graph, thing)
+    thing, ways = graph.free.pop(), wording.AS_MANY
+    fact = graph.phrase((ways.number,) if base.part else (*ways.named, ways.number)).format(
+        other=wording.label(things),
+        number=wording.number(graph, things, base.part),
+        **_words(graph, thing),
     )
     expression = f"{base.variable} + {other.variable}"
     return _count(graph, thing, expression, value, "sum", fact, base, other)

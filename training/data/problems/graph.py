@@ -75,6 +75,7 @@ class Graph:
     num_phrasings: int
     max_number: int
     max_given: int
+    decimals: bool
     by_person: bool
     """Several people with one kind of item, or one subject with several kinds."""
     cast: frozenset[str]
@@ -117,6 +118,7 @@ def begin(
     num_phrasings: int,
     max_number: int,
     max_given: int,
+    decimals: bool,
     num_names: int,
     num_items: int,
 ) -> Graph:
@@ -138,6 +140,7 @@ def begin(
         num_phrasings=num_phrasings,
         max_number=max_number,
         max_given=max_given,
+        decimals=decimals,
         by_person=by_person,
         cast=frozenset(thing.holder for thing in free),
         part=draw.pick(story.parts),

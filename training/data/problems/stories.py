@@ -223,22 +223,22 @@ _ALL = (
     Story(
         name="zoo",
         subjects=("the zoo", "the safari park", "the wildlife center"),
-        past="housed",
-        base="house",
+        past="fed",
+        base="feed",
         items=nouns(
             "monkey, parrot, penguin, tiger, zebra, lizard, flamingo/flamingos, camel, otter, "
             "tortoise, wolf/wolves, deer/deer"
         ),
         parts=("vaccinated", "tagged", "weighed"),
         packed="kept",
-        containers=nouns("cage, pen, enclosure"),
+        containers=nouns("cage, barn, enclosure"),
         places=nouns("keeper, island, hall"),
         measures=(
             Measure("ate", "eat", "kilograms of food", "food"),
             Measure("drank", "drink", "liters of water", "water"),
         ),
         work=Work("examined", "examining", _HOUR),
-        time=_WEEK,
+        time=_HOUR,
     ),
     Story(
         name="post_office",
@@ -267,8 +267,8 @@ _ALL = (
             "noodle bowl, steak, dumpling"
         ),
         parts=("salted", "reheated", "spiced"),
-        packed="arranged",
-        containers=nouns("plate, tray, cart"),
+        packed="packed",
+        containers=nouns("bowl, box/boxes, basket"),
         places=nouns("table, guest, room"),
         measures=(_COST, Measure("had", "have", "calories", "calories")),
         work=Work("checked", "checking", _MINUTE),
@@ -311,13 +311,13 @@ _ALL = (
     Story(
         name="museum",
         subjects=("the museum", "the gallery", "the curator"),
-        past="exhibited",
-        base="exhibit",
+        past="bought",
+        base="buy",
         items=nouns(
             "painting, statue, vase, mummy/mummies, sword, helmet, drawing, photo, medal, crown, "
             "tapestry/tapestries, model"
         ),
-        parts=("restored", "borrowed", "photographed"),
+        parts=("restored", "cleaned", "photographed"),
         packed="shown",
         containers=nouns("case, crate, cabinet"),
         places=nouns("hall, room, gallery/galleries"),

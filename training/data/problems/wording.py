@@ -5,8 +5,23 @@ first; `Graph.phrase` draws among the first few. Numbers are written as digits e
 half, third, quarter, fifth and twice.
 """
 
+from dataclasses import dataclass
+
 from training.data.problems.graph import Graph, Quantity, Thing
 from training.data.problems.words import join
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Ways to tell a count by another one."""
+
+    named: tuple[str, ...]
+    """Name the other one in a word: `more muffins than rolls`."""
+    number: str
+    """Spells the other one out, also where it is a part: `the number of rolls that were sold`."""
+    turned: str = ""
+    """Has the other one for its subject: `5 fewer rolls than muffins`."""
+
 
 GIVEN = (
     "{s} {past} {n} {items}",
@@ -14,26 +29,35 @@ GIVEN = (
     "the number of {items} {s} {past} was {n}",
     "there were {n} {items} that {s} {past}",
 )
-MORE = (
-    "{s} {past} {k} {more} {items} than {other}",
-    "compared with {other}, {s} {past} {k} {more} {items}",
-    "the number of {items} {s} {past} was {k} {more} than {number}",
+MORE = Comparison(
+    named=(
+        "{s} {past} {k} {more} {items} than {other}",
+        "compared with {other}, {s} {past} {k} {more} {items}",
+    ),
+    number="the number of {items} {s} {past} was {k} {more} than {number}",
+    turned="{other_s} {past} {k} {turned} {other_items} than {mine}",
 )
-MORE_REVERSED = "{other_s} {past} {k} {reverse} {other_items} than {mine}"
-TIMES = (
-    "{s} {past} {times} as many {items} as {other}",
-    "compared with {other}, {s} {past} {times} as many {items}",
-    "the number of {items} {s} {past} was {times_of} {number}",
+TIMES = Comparison(
+    named=(
+        "{s} {past} {times} as many {items} as {other}",
+        "compared with {other}, {s} {past} {times} as many {items}",
+    ),
+    number="the number of {items} {s} {past} was {times_of} {number}",
+    turned="{other_s} {past} {turned} as many {other_items} as {mine}",
 )
-TIMES_REVERSED = "{other_s} {past} {reverse} as many {other_items} as {mine}"
-PERCENT_MORE = (
-    "{s} {past} {k} percent {more} {items} than {other}",
-    "compared with {other}, {s} {past} {k} percent {more} {items}",
+PERCENT_MORE = Comparison(
+    named=(
+        "{s} {past} {k} percent {more} {items} than {other}",
+        "compared with {other}, {s} {past} {k} percent {more} {items}",
+    ),
+    number="the number of {items} {s} {past} was {k} percent {larger} than {number}",
 )
-AS_MANY = (
-    "{s} {past} as many {items} as {other}",
-    "the number of {items} {s} {past} was equal to {number}",
-    "compared with {other}, {s} {past} just as many {items}",
+AS_MANY = Comparison(
+    named=(
+        "{s} {past} as many {items} as {other}",
+        "compared with {other}, {s} {past} just as many {items}",
+    ),
+    number="the number of {items} {s} {past} was equal to {number}",
 )
 RATE = (
     "{s} {past} {k} {items} every {hour} for {n} {hours}",
@@ -123,7 +147,7 @@ def number(graph: Graph, things: tuple[Thing, ...], part: str = "") -> str:
     """`the number of rolls the bakery baked`, `... of the rolls that were sold`."""
     total = "total number" if len(things) > 1 else "number"
     if part:
-        return f"the {total} of {owned(things)} that were {part}"
+        return f"the {total} of {owned(things).removeprefix('the ')} that were {part}"
     holders = join(list(dict.fromkeys(thing.holder for thing in things)))
     items = join(list(dict.fromkeys(thing.item.many for thing in things)))
     return f"the {total} of {items} {holders} {graph.story.past}"
@@ -156,8 +180,6 @@ def ask_difference(graph: Graph, large: Quantity, small: Quantity) -> str:
     first = large.things[0]
     if by_person(first):
         who = join([thing.holder for thing in large.things])
-        return (
-            f"how many more {first.item.many} did {who} {graph.story.base} than {label(small.things)}"
-        )
+        return f"how many more {first.item.many} did {who} {graph.story.base} than {label(small.things)}"
     items = join([thing.item.many for thing in large.things])
     return f"how many more {items} than {label(small.things)} did {first.holder} {graph.story.base}"
