@@ -1,0 +1,285 @@
+"""Read what the stages left in a run's folder; anything may be missing.
+
+    run = collect(Path("runs/demo"))
+
+Only a folder without any result at all is an error. Configs are read as plain JSON, so
+that runs of an older version still give a page.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+
+from training.data.records import Candidate
+from training.files import read_json
+from training.report.words import Interval, finite, interval
+
+STAGES = (
+    "data_generator",
+    "generator",
+    "candidates",
+    "data_verifier",
+    "verifier",
+    "evaluation",
+)
+"""Folders of a recipe's stages, in the order in which they run."""
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operations:
+    """Accuracies on the questions that need one number of operations."""
+
+    num_questions: int
+    greedy: Interval | None
+    pass_at_n: Interval | None
+    majority_at_n: Interval | None
+    verify_at_n: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """One benchmark's results; `verify_at_k` is empty without a verifier."""
+
+    name: str
+    num_questions: int
+    num_candidates: int
+    greedy: Interval | None
+    """pass@1 of the program decoded at temperature 0."""
+    pass_at_k: Mapping[int, Interval]
+    majority_at_k: Mapping[int, Interval]
+    verify_at_k: Mapping[int, Interval]
+    verify_minus_greedy: Interval | None
+    verify_minus_sampled: Interval | None
+    verify_minus_majority: Interval | None
+    by_operations: Mapping[str, Operations]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """One training run, step by step. All sequences but the evaluations are aligned."""
+
+    name: str
+    tokens: tuple[float, ...]
+    """Tokens seen by the end of each step; step numbers where tokens are not recorded."""
+    counts_tokens: bool
+    losses: tuple[float, ...]
+    evaluations: Mapping[str, tuple[tuple[float, float], ...]]
+    """`NAME/metric` to (tokens, value), values as they were logged."""
+    num_steps: int
+    seconds: float
+    """Time spent in steps, steps repeated after a restart included."""
+    tokens_per_second: float | None
+    """Median over steps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """Verdicts of the verifier's training candidates from one checkpoint and temperature."""
+
+    generator: str
+    temperature: float
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """All that the page is made of."""
+
+    folder: Path
+    config: Tree
+    manifests: Mapping[str, Tree]
+    """Stage name to its manifest, for finished stages."""
+    evaluation: Tree
+    """`evaluation.json`'s benchmarks as they stand."""
+    benchmarks: tuple[Benchmark, ...]
+    curves: tuple[Curve, ...]
+    sampled: tuple[Sampled, ...]
+
+    def facts(self, stage: str) -> Tree:
+        """The facts in the stage's manifest; empty when it did not finish."""
+        facts = self.manifests.get(stage, {}).get("facts")
+        return facts if isinstance(facts, Mapping) else {}
+
+
+def collect(folder: Path) -> Run:
+    """Read a recipe's run folder, or the folder of an evaluation on its own.
+
+    Raises:
+        FileNotFoundError: the folder is not there or holds no result of any stage.
+        ValueError: a JSON file is malformed.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: name a run's folder")
+    evaluation = _evaluation_folder(folder) / "evaluation.json"
+    raw = read_json(evaluation).get("benchmarks", {}) if evaluation.is_file() else {}
+    manifests = {
+        stage: read_json(path)
+        for stage in STAGES
+        if (path := folder / stage / "manifest.json").is_file()
+    }
+    curves = tuple(
+        curve for name in ("generator", "verifier") if (curve := _curve(folder / name, name))
+    )
+    if not raw and not manifests and not curves:
+        raise FileNotFoundError(
+            f"{folder} holds no result of a recipe: neither evaluation/evaluation.json nor a "
+            "stage's manifest.json or metrics.jsonl. Name the recipe's run.folder"
+        )
+    config = folder / "config.json"
+    return Run(
+        folder=folder,
+        config=read_json(config) if config.is_file() else {},
+        manifests=manifests,
+        evaluation=raw,
+        benchmarks=tuple(_benchmark(name, entry) for name, entry in raw.items()),
+        curves=curves,
+        sampled=_sampled(folder / "candidates", manifests.get("candidates", {})),
+    )
+
+
+def read_candidates(run: Run, benchmark: str) -> list[Candidate]:
+    """The benchmark's candidates with their scores; empty where they were not kept."""
+    path = _evaluation_folder(run.folder) / f"candidates_{benchmark}.parquet"
+    if not path.is_file():
+        return []
+    names = [field.name for field in fields(Candidate)]
+    table = parquet.read_table(path)
+    columns = [name for name in names if name in table.column_names]
+    missing = {"question_id", "question", "program", "verdict"} - set(columns)
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    absent: dict[str, Any] = dict.fromkeys(names)
+    return [Candidate(**{**absent, **row}) for row in table.select(columns).to_pylist()]
+
+
+def _evaluation_folder(folder: Path) -> Path:
+    return folder / "evaluation" if (folder / "evaluation").is_dir() else folder
+
+
+def _benchmark(name: str, raw: Tree) -> Benchmark:
+    return Benchmark(
+        name=name,
+        num_questions=int(raw.get("num_questions") or 0),
+        num_candidates=int(raw.get("num_candidates") or 0),
+        greedy=interval(raw.get("pass_at_1")),
+        pass_at_k=_by_k(raw.get("pass_at_k")),
+        majority_at_k=_by_k(raw.get("majority_at_k")),
+        verify_at_k=_by_k(raw.get("verify_at_k")),
+        verify_minus_greedy=interval(raw.get("verify_minus_pass_at_1")),
+        verify_minus_sampled=interval(raw.get("verify_minus_sampled_pass_at_1")),
+        verify_minus_majority=interval(raw.get("verify_minus_majority_at_n")),
+        by_operations={
+            key: Operations(
+                num_questions=int(entry.get("num_questions") or 0),
+                greedy=interval(entry.get("pass_at_1")),
+                pass_at_n=interval(entry.get("pass_at_n")),
+                majority_at_n=interval(entry.get("majority_at_n")),
+                verify_at_n=interval(entry.get("verify_at_n")),
+            )
+            for key, entry in sorted((raw.get("by_operations") or {}).items(), key=_numeric)
+        },
+    )
+
+
+def _numeric(item: tuple[str, Any]) -> tuple[float, str]:
+    key = item[0]
+    return (float(key) if key.replace(".", "", 1).isdigit() else math.inf, key)
+
+
+def _by_k(raw: Any) -> dict[int, Interval]:
+    if not isinstance(raw, Mapping):
+        return {}
+    read = {int(k): interval(entry) for k, entry in raw.items() if str(k).isdigit()}
+    return {k: value for k, value in sorted(read.items()) if value is not None}
+
+
+def _curve(folder: Path, name: str) -> Curve | None:
+    lines = list(_json_lines(folder / "metrics.jsonl"))
+    # A restarted run repeats steps: what it did last is what it went on from.
+    steps: dict[float, Tree] = {}
+    for line in lines:
+        step = finite(line.get("step"))
+        if step is not None and finite(line.get("train/loss")) is not None:
+            steps[step] = line
+    if not steps:
+        return None
+    kept = [steps[step] for step in sorted(steps)]
+    counts_tokens = all(finite(line.get("train/tokens")) is not None for line in kept)
+    axis = "train/tokens" if counts_tokens else "step"
+    position = {step: float(steps[step][axis]) for step in sorted(steps)}
+    speeds = sorted(
+        speed for line in kept if (speed := finite(line.get("train/tokens_per_second"))) is not None
+    )
+    return Curve(
+        name=name,
+        tokens=tuple(position.values()),
+        counts_tokens=counts_tokens,
+        losses=tuple(float(line["train/loss"]) for line in kept),
+        evaluations=_evaluations(lines, position, axis),
+        num_steps=int(max(steps)),
+        seconds=sum(finite(line.get("time/step")) or 0.0 for line in lines),
+        tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
+    )
+
+
+def _evaluations(
+    lines: Iterable[Tree], position: Mapping[float, float], axis: str
+) -> dict[str, tuple[tuple[float, float], ...]]:
+    found: dict[str, dict[float, float]] = {}
+    for line in lines:
+        step = finite(line.get("step"))
+        # An evaluation line may carry no token count of its own.
+        place = finite(line.get(axis))
+        if place is None and step is not None:
+            place = position.get(step, 0.0 if step == 0 else None)
+        for key, raw in line.items():
+            value = finite(raw)
+            if key.startswith("eval/") and value is not None and place is not None:
+                found.setdefault(key.removeprefix("eval/"), {})[place] = value
+    return {key: tuple(sorted(values.items())) for key, values in sorted(found.items())}
+
+
+def _json_lines(path: Path) -> Iterable[Tree]:
+    """The objects in a file of JSON lines; a line cut short by a kill is passed over."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for text in stream:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
+def _sampled(folder: Path, manifest: Tree) -> tuple[Sampled, ...]:
+    """Count verdicts in the candidates themselves: whole files beside the manifest if any."""
+    outputs = [folder / name for name in manifest.get("outputs", {}) if name.endswith(".parquet")]
+    whole = [path for path in outputs if path.parent == folder]
+    wanted = ["generator", "temperature", "verdict"]
+    groups: dict[tuple[str, float], dict[str, int]] = {}
+    for path in whole or outputs:
+        if not path.is_file() or set(wanted) - set(parquet.read_schema(path).names):
+            continue
+        table = parquet.read_table(path, columns=wanted)
+        for row in table.group_by(wanted).aggregate([([], "count_all")]).to_pylist():
+            counts = groups.setdefault((str(row["generator"]), float(row["temperature"])), {})
+            verdict = str(row["verdict"])
+            counts[verdict] = counts.get(verdict, 0) + int(row["count_all"])
+    return tuple(
+        Sampled(generator=generator, temperature=temperature, counts=groups[generator, temperature])
+        for generator, temperature in sorted(groups, key=_checkpoint_order)
+    )
+
+
+def _checkpoint_order(key: tuple[str, float]) -> tuple[int, str, float]:
+    digits = key[0].rsplit("_", 1)[-1]
+    return (int(digits) if digits.isdigit() else 0, key[0], key[1])
