@@ -1,0 +1,201 @@
+"""Text to token ids and back: an existing tokenizer, or one trained on the spot.
+
+    tokenizer = Tokenizer.load(Path("tokenizer"))       # what `save` wrote
+    tokenizer = Tokenizer.of("microsoft/phi-1_5")       # a folder of any form, or the hub
+    tokenizer = Tokenizer.train(texts, vocab_size=1024)
+
+A prompt and its program are always tokenised apart: the sampler sees the prompt's ids
+before the program exists, so a token across the border could never be sampled.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, decoders, pre_tokenizers
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from typing_extensions import Self
+
+from training import files
+from training.config import ConfigError
+from training.data import hub, programs
+
+END = "<|endoftext|>"
+FOLDER = "tokenizer"
+"""Where a data, checkpoint or model folder keeps its tokenizer, unless at the top."""
+
+_NAMES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+)
+_BPE_FILES = (
+    ("vocab.json", "merges.txt", "added_tokens.json"),
+    # GPT-2's own names, with the whitespace tokens that CodeGen adds to them.
+    ("encoder.json", "vocab.bpe", "codegen_added_tokens.json"),
+)
+
+
+class Tokenizer:
+    """A byte-level tokenizer: any text encodes, and decodes to itself."""
+
+    def __init__(self, fast: FastTokenizer, end: str = END) -> None:
+        """Wrap a `tokenizers` tokenizer.
+
+        Args:
+            fast: The tokenizer.
+            end: The text of its end token.
+
+        Raises:
+            ConfigError: it has no such token.
+        """
+        end_token = fast.token_to_id(end)
+        if end_token is None:
+            raise ConfigError(f"the tokenizer has no token {end!r} to end a program with")
+        self._fast, self._end = fast, end
+        # A question that spells the end token out must not end there.
+        self._fast.encode_special_tokens = True
+        self.end_token: int = end_token
+        """The id written after a program, and where sampling stops."""
+        self.vocab_size: int = max(fast.get_vocab(with_added_tokens=True).values()) + 1
+        """One more than the largest id; a model's embedding has at least as many rows."""
+
+    @classmethod
+    def of(cls, source: str) -> Self:
+        """The tokenizer of `data.tokenizer.source`, unless that is `train`.
+
+        Raises:
+            ConfigError: there is none at that path, or the hub cannot be reached.
+        """
+        folder = hub.local_path(source, "data.tokenizer.source")
+        if folder is None:
+            folder = hub.files_of(source, _NAMES, "data.tokenizer.source")
+        return cls.load(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a tokenizer's folder, or the `tokenizer/` within the folder.
+
+        Known forms: `tokenizer.json`; `vocab.json` + `merges.txt` (+ `added_tokens.json`);
+        GPT-2's `encoder.json` + `vocab.bpe` (+ `codegen_added_tokens.json`).
+
+        Raises:
+            ConfigError: the folder holds none of them, or they do not fit together.
+        """
+        if (folder / FOLDER).is_dir():
+            folder = folder / FOLDER
+        if (folder / "tokenizer.json").is_file():
+            return cls(FastTokenizer.from_file(str(folder / "tokenizer.json")), _end_of(folder))
+        for vocabulary, merges, added in _BPE_FILES:
+            if (folder / vocabulary).is_file() and (folder / merges).is_file():
+                fast = _byte_level(BPE.from_file(str(folder / vocabulary), str(folder / merges)))
+                _add_tokens(fast, folder / added, _end_of(folder))
+                return cls(fast, _end_of(folder))
+        raise ConfigError(
+            f"{folder} holds no tokenizer: expected tokenizer.json, vocab.json with merges.txt, "
+            "or encoder.json with vocab.bpe"
+        )
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int) -> Self:
+        """A byte-level BPE of these texts; the same texts give the same tokenizer.
+
+        Every digit is a token of its own, and so is the space before a number: `18` and
+        `81` are then read and written by the same two pieces wherever they stand. Runs of
+        white space are pieces too, so a line's break and indentation become one token.
+        """
+        fast = _byte_level(BPE())
+        fast.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"\d| (?=\d)"), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+        trainer = BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        fast.train_from_iterator(texts, trainer)
+        return cls(fast)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; no token is added."""
+        return self._fast.encode(text, add_special_tokens=False).ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts, faster than one by one."""
+        encodings = self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def prompt_ids(self, question: str) -> list[int]:
+        """The ids a model is given for a question."""
+        return self.encode(programs.prompt(question))
+
+    def program_ids(self, program: str) -> list[int]:
+        """The ids a model is to write: the program and the end token."""
+        return [*self.encode(program), self.end_token]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these ids; the end token and ids without a token give nothing."""
+        return self._fast.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest that is equal for tokenizers that give the same ids."""
+        return files.sha256_json([json.loads(self._fast.to_str()), self._end])
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write Hugging Face files, which `load` and transformers' AutoTokenizer read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / "tokenizer.json", folder / "tokenizer_config.json"]
+        with files.replacing(paths[0]) as temporary:
+            self._fast.save(str(temporary))
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": self._end,
+            "bos_token": self._end,
+            "pad_token": self._end,
+            "clean_up_tokenization_spaces": False,
+        }
+        files.write_json(paths[1], config)
+        return paths
+
+
+def _byte_level(model: BPE) -> FastTokenizer:
+    fast = FastTokenizer(model)
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    fast.decoder = decoders.ByteLevel()
+    return fast
+
+
+def _end_of(folder: Path) -> str:
+    """The end token's text, from `tokenizer_config.json` where there is one."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return END
+    end = files.read_json(path).get("eos_token") or END
+    return str(end["content"]) if isinstance(end, dict) else str(end)
+
+
+def _add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
+    """Add the tokens of an added-tokens file and check that they get the ids it states."""
+    content: Any = files.read_json(path) if path.is_file() else {}
+    if "added_tokens" in content:
+        wanted = {str(entry["content"]): int(entry["id"]) for entry in content["added_tokens"]}
+    else:
+        wanted = {str(text): int(number) for text, number in content.items()}
+    for text in sorted(wanted, key=lambda text: wanted[text]):
+        fast.add_tokens([AddedToken(text, normalized=False, special=text == end)])
+        if fast.token_to_id(text) != wanted[text]:
+            raise ConfigError(
+                f"{path} gives {text!r} the id {wanted[text]}, but after the vocabulary beside "
+                f"it comes {fast.token_to_id(text)}: the files do not belong together"
+            )
+    fast.add_special_tokens([AddedToken(end, normalized=False, special=True)])
