@@ -152,7 +152,8 @@ def read_candidates(run: Run, benchmark: str) -> list[Candidate]:
     names = [field.name for field in fields(Candidate)]
     table = parquet.read_table(path)
     columns = [name for name in names if name in table.column_names]
-    missing = {"question_id", "question", "program", "verdict"} - set(columns)
+    needed = {"question_id", "question", "program", "verdict", "value", "temperature"}
+    missing = needed - set(columns)
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
     absent: dict[str, Any] = dict.fromkeys(names)

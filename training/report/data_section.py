@@ -36,7 +36,7 @@ def _prepared(title: str, facts: Mapping[str, Any]) -> str:
     if not facts:
         return ""
     reasons = dropped(facts)
-    content = f"<h3>{escape(title)}</h3>{terms(_scalars(facts))}"
+    content = f"<h3>{escape(title)}</h3>{terms(_scalars(facts), short=True)}"
     shown = {reason: n for reason, n in reasons.items() if n}
     if shown:
         largest = max(shown.values())
@@ -45,9 +45,7 @@ def _prepared(title: str, facts: Mapping[str, Any]) -> str:
             f"<span>{count(n)}</span>"
             for reason, n in sorted(shown.items(), key=lambda item: -item[1])
         )
-        content += (
-            f'<h3>Dropped, by reason</h3><div class="bars">{rows}</div>'
-        )
+        content += f'<h3>Dropped, by reason</h3><div class="bars">{rows}</div>'
     elif reasons:
         content += '<p class="note">Nothing was dropped.</p>'
     return card(content)
@@ -61,8 +59,10 @@ def _walk(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         name = f"{prefix}{label(str(key))}"
         amount = finite(value)
-        if amount is not None:
-            yield name, duration(amount) if key == "seconds" else count(amount)
+        if amount is not None and key == "seconds":
+            yield f"{prefix}time", duration(amount)
+        elif amount is not None:
+            yield name, count(amount)
         elif isinstance(value, str):
             yield name, value
         elif isinstance(value, Mapping) and "drop" not in str(key):
@@ -73,7 +73,7 @@ def _candidates(sampled: tuple[Sampled, ...], facts: Mapping[str, Any]) -> str:
     title = "<h3>Sampled candidates on training questions, by verdict</h3>"
     if not sampled:
         # Without the files, what the manifest says of them is all there is.
-        return card(title + terms(_scalars(facts))) if facts else ""
+        return card(title + terms(_scalars(facts), short=True)) if facts else ""
     rows: list[str] = []
     for group in sampled:
         total = sum(group.counts.values())
@@ -88,5 +88,5 @@ def _candidates(sampled: tuple[Sampled, ...], facts: Mapping[str, Any]) -> str:
     scalars = {key: value for key, value in facts.items() if not isinstance(value, Mapping)}
     return card(
         f'{title}{legend(words)}<div class="bars">{"".join(rows)}</div>'
-        f"{terms(_scalars(scalars))}"
+        f"{terms(_scalars(scalars), short=True)}"
     )

@@ -1,5 +1,6 @@
 """The page's part on single questions: what was chosen, what else was there, what it gave."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from training.data.records import Candidate
@@ -51,14 +52,13 @@ def _program(why: str, candidate: Candidate) -> str:
         outcome = candidate.error or candidate.status or "no number"
     else:
         outcome = f"gave {number(candidate.value)}"
-    program = candidate.program
+    program = textwrap.dedent(candidate.program)
     if len(program) > _MAX_CHARACTERS:
         program = f"{program[:_MAX_CHARACTERS]}\n… cut after {_MAX_CHARACTERS} characters"
     details = [f'<span class="{candidate.verdict}">{candidate.verdict}</span>', escape(outcome)]
     if candidate.score is not None:
         details.append(f"score {candidate.score:.3f}")
-    if candidate.temperature is not None:
-        details.append("greedy" if not candidate.temperature else f"T {candidate.temperature:g}")
+    details.append(f"T {candidate.temperature:g}" if candidate.temperature else "greedy")
     return (
         f"<div><h3>{escape(why)}</h3><div>{' · '.join(details)}</div>"
         f"<pre>{escape(program)}</pre></div>"

@@ -41,13 +41,14 @@ def findings(benchmark: Benchmark) -> list[Finding]:
 
 def _against_greedy(difference: Interval, verified: Interval, largest: int) -> Finding:
     share = percent(verified.value)
+    size = f"{100 * abs(difference.value):.1f}"
     start = f"The verifier's choice among {largest} is right on {share} of questions, "
     if difference.value > 0:
-        text = f"{start}{points(difference.value)} points against the single greedy program"
+        text = f"{start}{size} points above the single greedy program"
     elif difference.value < 0:
-        text = f"{start}{points(difference.value)} points: worse than the single greedy program"
+        text = f"{start}{size} points below the single greedy program"
     else:
-        text = f"{start}exactly as often as the single greedy program"
+        return Finding(f"{start}exactly as often as the single greedy program.", "neutral")
     low, high = difference.ends
     clear = low > 0 or high < 0
     text += _interval_words(difference, clear)

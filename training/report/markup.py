@@ -57,10 +57,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def terms(rows: Iterable[tuple[str, str]]) -> str:
-    """A list of terms with their descriptions, from plain text."""
+def terms(rows: Iterable[tuple[str, str]], *, short: bool = False) -> str:
+    """A list of terms with their descriptions, from plain text.
+
+    `short` ones stay side by side on narrow screens.
+    """
+    kind = ' class="short"' if short else ""
     items = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in rows)
-    return f"<dl>{items}</dl>" if items else ""
+    return f"<dl{kind}>{items}</dl>" if items else ""
 
 
 def bar(parts: Iterable[tuple[str, float]], total: float) -> str:

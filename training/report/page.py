@@ -220,7 +220,10 @@ def _reading() -> str:
             "The k candidates vote with the numbers they give; the most frequent wins. "
             "It needs no verifier.",
         ),
-        ("verify@k", "The verifier scores k candidates; of those that gave a number the highest is chosen."),
+        (
+            "verify@k",
+            "The verifier scores k candidates; of those that gave a number the highest is chosen.",
+        ),
         (
             "verify@N − pass@1",
             "Difference on the same questions, in percentage points. When its "

@@ -35,12 +35,12 @@ _VARIABLES = {
     VERIFY: "--verify",
     WRONG: "--wrong",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
+    "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": LINE,
@@ -66,8 +66,8 @@ _STYLE = {
     "legend.columnspacing": 1.4,
     "legend.borderaxespad": 0.0,
 }
-_WIDTH, _HEIGHT = 5.4, 3.5
-_MAX_POINTS = 400
+_WIDTH, _HEIGHT = 5.0, 3.4
+_MAX_POINTS = 600
 """Points of a curve: more are not seen at page width and only make the page heavy."""
 
 
@@ -147,7 +147,9 @@ def loss_curve(curve: Curve) -> str:
             axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2.4])
         scale, unit = _token_scale(curve)
         places, heights = _thinned(numpy.array(curve.tokens) / scale, numpy.array(curve.losses))
-        axes.plot(places, heights, color=PASS, alpha=0.3, lw=1.0, label="every step")
+        run = -(-len(curve.losses) // len(heights))
+        raw = "every step" if run == 1 else f"means of about {run} steps"
+        axes.plot(places, heights, color=PASS, alpha=0.35, lw=1.0, label=raw)
         axes.plot(places, _smoothed(heights), color=PASS, label="smoothed")
         for name, values in losses.items():
             spots = [place / scale for place, _ in values]
@@ -229,10 +231,11 @@ def _figure(height: float = _HEIGHT) -> tuple[Figure, Axes]:
 
 def _legend(axes: Axes) -> None:
     handles = axes.get_legend_handles_labels()[1]
-    long = sum(len(text) for text in handles) > 44
-    columns = 2 if long else max(1, len(handles))
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.02), ncols=columns, fontsize=9)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    # A legend wider than the axes would squeeze them.
+    wide = len(handles) > 3 or sum(len(text) for text in handles) > 44
+    columns = 2 if wide else max(1, len(handles))
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.02), ncols=columns, fontsize=10)
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
 
 
 def _percent(shares: Sequence[float]) -> list[float]:
@@ -260,14 +263,14 @@ def _thinned(places: Floats, heights: Floats) -> tuple[Floats, Floats]:
 
 
 def _smoothed(heights: Floats) -> Floats:
-    """Exponential mean over about a fiftieth of the curve, free of a start-up bias."""
-    keep = 1 - 1 / max(1.0, len(heights) / 50)
-    smooth = numpy.empty_like(heights)
-    total = weight = 0.0
-    for index, height in enumerate(heights):
-        total, weight = keep * total + height, keep * weight + 1
-        smooth[index] = total / weight
-    return smooth
+    """Centred mean over about a fortieth of the curve: it lags behind nothing."""
+    reach = len(heights) // 80
+    sums = numpy.concatenate([[0.0], numpy.cumsum(heights)])
+    places = numpy.arange(len(heights))
+    # Near the ends the window narrows on both sides alike.
+    reaches = numpy.minimum(reach, numpy.minimum(places, len(heights) - 1 - places))
+    first, last = places - reaches, places + reaches + 1
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def _svg(figure: Figure, title: str) -> str:

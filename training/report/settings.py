@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.report.collect import Run
-from training.report.words import count, duration, label, number
+from training.report.collect import STAGES, Run
+from training.report.words import count, duration, number
 
 Tree = Mapping[str, Any]
+_STAGE_WORDS = {
+    "data_generator": "preparing",
+    "generator": "training the generator",
+    "candidates": "sampling",
+    "data_verifier": "preparing the verifier's data",
+    "verifier": "training the verifier",
+    "evaluation": "evaluating",
+}
 
 
 def num_parameters(model: Tree) -> int | None:
@@ -30,7 +38,7 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
         stated = run.facts(stage).get("seconds")
         if isinstance(stated, (int, float)):
             seconds[stage] = float(stated)
-    return {stage: seconds[stage] for stage in (*run.manifests, *seconds) if seconds.get(stage)}
+    return {stage: seconds[stage] for stage in STAGES if seconds.get(stage)}
 
 
 def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -39,7 +47,9 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     config = run.config
     for name in ("generator", "verifier"):
         part = config.get(name)
-        if isinstance(part, Mapping):
+        # A config names every stage; only what ran is told.
+        ran = name in run.manifests or any(curve.name == name for curve in run.curves)
+        if isinstance(part, Mapping) and ran:
             rows += _training_rows(name.capitalize(), part, run)
     sampling = config.get("sampling")
     if isinstance(sampling, Mapping):
@@ -53,7 +63,7 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     if seed is not None:
         rows.append(("Seed", str(seed)))
     if seconds:
-        parts = [f"{label(stage)} {duration(spent)}" for stage, spent in seconds.items()]
+        parts = [f"{_STAGE_WORDS[stage]} {duration(spent)}" for stage, spent in seconds.items()]
         rows.append(("Time", f"{', '.join(parts)}; {duration(sum(seconds.values()))} in all"))
     code = code_version(run)
     if code:

@@ -69,7 +69,7 @@ th, td { text-align: right; padding: .5rem .6rem; border-bottom: 1px solid var(-
 thead th { font-weight: 600; color: var(--muted); white-space: nowrap; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-tbody th { font-weight: 500; overflow-wrap: anywhere; }
+tbody th { font-weight: 500; min-width: 7rem; overflow-wrap: anywhere; }
 tbody tr:last-child > * { border-bottom: 0; }
 td small { display: block; color: var(--muted); white-space: nowrap; }
 td.text { text-align: left; }
@@ -109,8 +109,8 @@ pre { margin: .3rem 0 0; padding: 12px 14px; background: var(--shade); border-ra
   h1 { font-size: 1.6rem; }
   h2 { margin-top: 2.4rem; }
   .card { padding: 14px; }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin-bottom: .6rem; }
+  dl:not(.short) { grid-template-columns: 1fr; gap: 0; }
+  dl:not(.short) dd { margin-bottom: .6rem; }
   .bars { grid-template-columns: minmax(5rem, max-content) 1fr max-content; gap: .4rem .5rem; }
 }
 @media print { .card { break-inside: avoid; } }
