@@ -6,10 +6,22 @@ the config alone, never on who makes it, so a stage that died goes on with other
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TypeVar, cast
 
 from parallel.ranks import Ranks
+from training.data.records import Question
+from training.evaluation import candidates
+from training.files import sha256_json
+
+RUN = "run.json"
+"""File in a stage's folder: the resolved config it runs or ran with."""
+
+MADE_FROM = "made_from"
+"""Label of a part: the fingerprint of all that decides which candidates it holds."""
+SCORED_WITH = "scored_with"
+"""Label of a part: the fingerprint of the verifier its scores are of; empty: none."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,18 +54,47 @@ def parts(num_questions: int, *, questions_per_part: int, num_generators: int = 
     ]
 
 
+def waiting(folder: Path, planned: Sequence[Part], made_from: str) -> list[Part]:
+    """The parts that are still to be made; parts of another making are removed, said once.
+
+    Args:
+        folder: Holds the parts.
+        planned: All parts of the work.
+        made_from: What the label `MADE_FROM` of a finished part must say.
+    """
+    planned_paths = {candidates.part_path(folder, part.number): part for part in planned}
+    found = {path: candidates.labels(path) or {} for path in candidates.part_paths(folder)}
+    whole = {
+        path
+        for path, labels in found.items()
+        if path in planned_paths and labels.get(MADE_FROM) == made_from
+    }
+    stale = found.keys() - whole
+    if stale:
+        # All at once and first: a reader must never meet a mixture.
+        print(f"{folder}: {len(stale)} parts of another config or input are made anew", flush=True)
+        for path in stale:
+            path.unlink()
+    return [part for path, part in planned_paths.items() if path not in whole]
+
+
 def share(items: Sequence[Item], ranks: Ranks) -> Sequence[Item]:
     """This rank's items: every world_size-th, so that shares are even at any point."""
     return items[ranks.rank :: ranks.world_size]
 
 
-def key(seed: int, question_id: str, generator: int, index: int) -> int:
-    """The seed of one candidate's own random numbers, below 2**63.
+def fingerprint(questions: Sequence[Question]) -> str:
+    """A digest of questions with their gold answers."""
+    return sha256_json([asdict(question) for question in questions])
+
+
+def key(seed: int, question_id: str, generator: int, index: int) -> tuple[int, ...]:
+    """What seeds one candidate's own random numbers.
 
     The same whoever draws it, in whatever batch: ranks and restarts change no candidate.
     """
-    digest = hashlib.sha256(f"{seed}/{generator}/{index}/{question_id}".encode())
-    return int.from_bytes(digest.digest()[:8], "little") >> 1
+    question = int.from_bytes(hashlib.sha256(question_id.encode()).digest()[:8], "little")
+    return (seed, question, generator, index)
 
 
 def on_first(ranks: Ranks, function: Callable[[], Result]) -> Result:

@@ -1,0 +1,37 @@
+"""Evaluate a saved generator, with or without its verifier, on benchmarks.
+
+    deepspeed launch/evaluate.py CONFIG evaluation.generator=FOLDER evaluation.verifier=FOLDER
+    python launch/evaluate.py CONFIG evaluation.verifier=
+
+Every rank takes a share of the questions. A second call goes on with what is missing.
+Ends with a table; all numbers, with intervals, are in `evaluation.json` in the run folder.
+"""
+
+from collections.abc import Sequence
+
+from launch.arguments import config_of, parser, run
+from training.config import EvaluateConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate as the command line says; 0: finished."""
+    config = config_of(parser(__doc__ or "", None).parse_args(arguments), EvaluateConfig)
+    # Checked first, since the libraries below take seconds to import.
+    from rich.console import Console
+
+    from parallel.ranks import discover
+    from training.evaluation.evaluate import evaluate
+    from training.report import summary_table
+
+    ranks = discover()
+    try:
+        evaluation = evaluate(config, ranks)
+    finally:
+        ranks.disconnect()
+    if ranks.is_first:
+        Console().print(summary_table(evaluation))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

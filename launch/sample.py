@@ -1,0 +1,31 @@
+"""Sample, run and label candidates: what a verifier learns from.
+
+    deepspeed launch/sample.py CONFIG sampling.num_candidates=48
+    python launch/sample.py CONFIG
+
+Every rank takes a share of the questions. A second call goes on with what is missing.
+"""
+
+from collections.abc import Sequence
+
+from launch.arguments import config_of, parser, run
+from training.config import SampleConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Sample as the command line says; 0: finished."""
+    config = config_of(parser(__doc__ or "", None).parse_args(arguments), SampleConfig)
+    # Checked first, since the libraries below take seconds to import.
+    from parallel.ranks import discover
+    from training.evaluation.sample import sample
+
+    ranks = discover()
+    try:
+        sample(config, ranks)
+    finally:
+        ranks.disconnect()
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

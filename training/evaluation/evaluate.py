@@ -1,0 +1,281 @@
+"""The evaluate stage: a saved generator, with or without a verifier, on benchmarks.
+
+    evaluation = evaluate(config, ranks)        # launch/evaluate.py
+
+What is left in the run folder:
+
+    evaluation.json             every measure of every benchmark, with intervals
+    candidates_NAME.parquet     all candidates with scores; the greedy one has temperature 0
+    questions_NAME.parquet      the questions with gold
+    parts/NAME/part-*.parquet   what the ranks wrote; a killed stage goes on from them
+
+First all candidates are drawn, then all are scored, so that generator and verifier are
+never in memory together. Another verifier in the same folder scores what is there.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parallel.ranks import Ranks
+from training import files, manifest
+from training.config import BenchmarkConfig, ConfigError, EvaluateConfig, resolved
+from training.data.benchmarks import questions as questions_of
+from training.data.records import Question
+from training.evaluation import benchmark, candidates, load, work
+from training.evaluation.execute import Executor
+from training.evaluation.sample import limits
+from training.evaluation.sampler import Sampler
+from training.evaluation.verify import scorer_of
+from training.progress import Progress
+from training.tracking import Tracker
+
+EVALUATION = "evaluation.json"
+_TIMEOUT_MINUTES = 24 * 60.0
+"""How long a rank that is done waits for the slowest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be done: the same on all ranks."""
+
+    questions: dict[str, list[Question]]
+    """By benchmark."""
+    inputs: dict[str, str]
+    made_from: dict[str, str]
+    """By benchmark: the fingerprint of what decides its candidates."""
+    parts: list[tuple[str, work.Part]]
+    waiting: list[tuple[str, work.Part]]
+    """Parts that no earlier life has drawn."""
+    finished: bool
+
+
+def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
+    """Draw, score and measure what is missing; `evaluation.json`'s content, on every rank.
+
+    Raises:
+        ConfigError: a benchmark without questions, or a model that cannot be used.
+        FileNotFoundError: a model or a benchmark is not there.
+        FileExistsError: `run.resume` is `never` and the folder holds candidates.
+        IsolationError: programs cannot be run in isolation on this machine.
+    """
+    device = ranks.device()
+    ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
+    started = time.monotonic()
+    plan = work.on_first(ranks, lambda: _plan(config))
+    if plan.finished:
+        if ranks.is_first:
+            print(
+                f"{config.run.folder} is finished with this config and inputs: nothing to do",
+                flush=True,
+            )
+        return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
+    with Tracker.start(
+        config.tracking,
+        folder=config.run.folder,
+        name=config.run.name,
+        group=config.tracking.group or config.run.name,
+        job_type="evaluate",
+        resolved=resolved(config),
+        enabled=ranks.is_first,
+    ) as tracker:
+        _draw(config, plan, ranks, device)
+        ranks.barrier()
+        _score(config, plan, ranks, device)
+        ranks.barrier()
+        return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
+
+
+def _plan(config: EvaluateConfig) -> _Plan:
+    folder, evaluation = config.run.folder, config.evaluation
+    names = [entry.name for entry in evaluation.benchmarks]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
+    questions = {entry.name: _questions(entry) for entry in evaluation.benchmarks}
+    inputs = {"generator": load.fingerprint(evaluation.generator)}
+    if evaluation.verifier:
+        inputs["verifier"] = load.fingerprint(evaluation.verifier)
+    inputs |= {name: work.fingerprint(asked) for name, asked in questions.items()}
+    if config.run.resume == "never" and any(map(candidates.part_paths, _folders(folder, names))):
+        raise FileExistsError(
+            f"{folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
+            "to go on, or another run.folder to start anew"
+        )
+    decisive = {"num_candidates", "temperatures", "top_p", "max_new_tokens", "questions_per_part"}
+    made_from = {
+        name: files.sha256_json(
+            {
+                "generator": inputs["generator"],
+                "questions": inputs[name],
+                "evaluation": evaluation.model_dump(mode="json", include=decisive),
+                "seed": config.run.seed,
+                "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
+            }
+        )
+        for name in names
+    }
+    finished = manifest.is_current(folder, config=resolved(config), inputs=inputs)
+    parts: list[tuple[str, work.Part]] = []
+    waiting: list[tuple[str, work.Part]] = []
+    if not finished:
+        # A folder with a manifest is a finished stage, and this one is so no longer.
+        (folder / manifest.MANIFEST).unlink(missing_ok=True)
+        files.write_json(folder / work.RUN, resolved(config))
+        for name in names:
+            planned = work.parts(
+                len(questions[name]), questions_per_part=evaluation.questions_per_part
+            )
+            parts += [(name, part) for part in planned]
+            missing = work.waiting(_parts_folder(folder, name), planned, made_from[name])
+            waiting += [(name, part) for part in missing]
+    return _Plan(
+        questions=questions,
+        inputs=inputs,
+        made_from=made_from,
+        parts=parts,
+        waiting=waiting,
+        finished=finished,
+    )
+
+
+def _questions(entry: BenchmarkConfig) -> list[Question]:
+    questions = questions_of(entry)
+    if not questions:
+        raise ConfigError(
+            f"benchmark {entry.name} ({entry.kind}, {entry.path}) gives no question: look at "
+            "its path, split, skip_questions and num_questions"
+        )
+    return questions
+
+
+def _parts_folder(folder: Path, name: str) -> Path:
+    return folder / "parts" / name
+
+
+def _folders(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [_parts_folder(folder, name) for name in names]
+
+
+def _label(ranks: Ranks) -> str:
+    return "" if ranks.world_size == 1 else f" (1 of {ranks.world_size} ranks)"
+
+
+def _draw(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+    """This rank's share of the missing parts, each committed as soon as it is whole."""
+    mine = work.share(plan.waiting, ranks)
+    if not mine:
+        return
+    evaluation, execution = config.evaluation, config.execution
+    total = sum(part.stop - part.start for _, part in mine) * (evaluation.num_candidates + 1)
+    model, tokenizer = load.load_generator(evaluation.generator, device)
+    with (
+        Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
+        Progress(
+            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_first
+        ) as progress,
+    ):
+        sampler = Sampler(
+            model,
+            tokenizer,
+            executor,
+            settings=evaluation,
+            seed=config.run.seed,
+            name=load.names([evaluation.generator])[0],
+        )
+        for name, part in mine:
+            answers = benchmark.answer(
+                sampler,
+                plan.questions[name][part.start : part.stop],
+                evaluation,
+                on_written=progress.advance,
+            )
+            candidates.write(
+                candidates.part_path(_parts_folder(config.run.folder, name), part.number),
+                [candidate for entry in answers for candidate in entry.candidates],
+                labels={work.MADE_FROM: plan.made_from[name], work.SCORED_WITH: ""},
+            )
+
+
+def _score(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+    """Score this rank's share of the parts whose scores are not this verifier's."""
+    scored_with = plan.inputs.get("verifier", "")
+    paths = [
+        candidates.part_path(_parts_folder(config.run.folder, name), part.number)
+        for name, part in plan.parts
+    ]
+    # Decided once for all: while one rank looks, another has already scored.
+    stale = work.on_first(
+        ranks,
+        lambda: [
+            path
+            for path in paths
+            if (candidates.labels(path) or {}).get(work.SCORED_WITH) != scored_with
+        ],
+    )
+    mine = work.share(stale, ranks)
+    if not mine:
+        return
+    scorer = None
+    if config.evaluation.verifier:
+        model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
+        scorer = scorer_of(model, tokenizer, config.evaluation)
+    with Progress(
+        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
+    ) as progress:
+        for path in mine:
+            labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: scored_with}
+            written = list(candidates.read(path))
+            candidates.write(path, benchmark.scored(written, scorer), labels=labels)
+            progress.advance()
+
+
+def _commit(
+    config: EvaluateConfig, plan: _Plan, tracker: Tracker, started: float
+) -> dict[str, Any]:
+    folder, evaluation = config.run.folder, config.evaluation
+    outputs = [folder / EVALUATION]
+    summaries: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    for name, questions in plan.questions.items():
+        whole = folder / f"candidates_{name}.parquet"
+        asked = folder / f"questions_{name}.parquet"
+        candidates.merge(candidates.part_paths(_parts_folder(folder, name)), whole)
+        candidates.write_questions(asked, questions)
+        outputs += [whole, asked]
+        result = benchmark.measured(
+            name,
+            benchmark.grouped(questions, list(candidates.read(whole))),
+            num_candidates=evaluation.num_candidates,
+            with_scores=bool(evaluation.verifier),
+            num_table_rows=config.tracking.num_table_rows,
+        )
+        summaries[name] = result.summary(
+            num_bootstrap=evaluation.num_bootstrap, seed=config.run.seed
+        )
+        metrics |= result.metrics()
+        tracker.table(
+            f"eval/{name}/samples", benchmark.TABLE_COLUMNS, result.table_rows, step=0, tokens=0
+        )
+    content: dict[str, Any] = {
+        "benchmarks": summaries,
+        "generator": evaluation.generator,
+        "verifier": evaluation.verifier or None,
+        "temperatures": list(evaluation.temperatures),
+        "seed": config.run.seed,
+    }
+    files.write_json(folder / EVALUATION, content)
+    manifest.commit(
+        folder,
+        stage="evaluate",
+        config=resolved(config),
+        inputs=plan.inputs,
+        outputs=outputs,
+        facts={"seconds": round(time.monotonic() - started, 1)},
+    )
+    tracker.log(metrics, step=0, tokens=0)
+    tracker.summary(metrics)
+    return content

@@ -1,0 +1,83 @@
+"""Saved models as sampling and evaluating want them: whole, on one device, for inference.
+
+    generator, tokenizer = load_generator("runs/demo/generator/checkpoints/step_400", device)
+
+A source is a checkpoint folder, a Hugging Face folder or a hub id.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training import manifest
+from training.config import ConfigError
+from training.data.tokenizer import Tokenizer
+from training.models import huggingface
+from training.models.build import WEIGHTS, weights_folder
+from training.models.heads import LanguageModel, Verifier
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device computes in it; fp32 elsewhere: a CPU is slower in bf16."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, Tokenizer]:
+    """A generator and its tokenizer.
+
+    Raises:
+        ConfigError: it has no tokenizer, or is no generator that can be loaded.
+        FileNotFoundError: there is nothing there.
+    """
+    folder = weights_folder(source)
+    try:
+        model = huggingface.load_language_model(
+            folder, device=device, dtype=inference_dtype(device)
+        )
+    except ValueError as error:
+        raise ConfigError(f"{source} cannot be loaded as a generator: {error}") from error
+    return model.eval(), _tokenizer(folder)
+
+
+def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenizer]:
+    """A verifier and its tokenizer. Raises as `load_generator`, and for a generator's folder."""
+    folder = weights_folder(source)
+    try:
+        with huggingface.WeightFolder(folder) as weights:
+            kind = weights.kind
+        if kind != "verifier":
+            # Loading would give it a fresh head, and scores that mean nothing.
+            raise ConfigError(f"{source} holds a generator, not a verifier")
+        model = huggingface.load_verifier(folder, device=device, dtype=inference_dtype(device))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{source} cannot be loaded as a verifier: {error}") from error
+    return model.eval(), _tokenizer(folder)
+
+
+def fingerprint(source: str) -> str:
+    """A digest of a model's files.
+
+    Raises:
+        FileNotFoundError: there is nothing there.
+    """
+    return manifest.fingerprint(huggingface.resolve(weights_folder(source)))
+
+
+def names(sources: Sequence[str]) -> list[str]:
+    """What to call the models: `step_400`; the whole source where that is not enough."""
+    folders = [Path(source) for source in sources]
+    short = [folder.parent.name if folder.name == WEIGHTS else folder.name for folder in folders]
+    counts = Counter(short)
+    return [
+        name if counts[name] == 1 else source for name, source in zip(short, sources, strict=True)
+    ]
+
+
+def _tokenizer(folder: str) -> Tokenizer:
+    return Tokenizer.load(Path(folder)) if Path(folder).is_dir() else Tokenizer.of(folder)

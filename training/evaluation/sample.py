@@ -1,0 +1,253 @@
+"""The sample stage: candidates of several checkpoints on training questions, labelled.
+
+    sample(config, ranks)        # launch/sample.py
+
+What is left in the run folder: `part-00000.parquet` and on (candidates.py), one for each
+checkpoint and chunk of questions, and a manifest with counts. A killed stage goes on with
+the parts that are missing, on any number of ranks, and the candidates are the same.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parallel.ranks import Ranks
+from training import files, manifest
+from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
+from training.data.benchmarks import questions as questions_of
+from training.data.records import Question
+from training.evaluation import candidates, load, work
+from training.evaluation.execute import Executor, Limits
+from training.evaluation.sampler import Sampler, draws
+from training.progress import Progress
+from training.tracking import Tracker
+
+RANK_SECONDS = "rank_seconds"
+NUM_RANKS = "num_ranks"
+_TIMEOUT_MINUTES = 24 * 60.0
+"""How long a rank that is done waits for the slowest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be made: the same on all ranks."""
+
+    questions: list[Question]
+    names: list[str]
+    """What the checkpoints are called."""
+    inputs: dict[str, str]
+    made_from: str
+    waiting: list[work.Part]
+    """Parts that no earlier life has made."""
+    finished: bool
+    """Whether the manifest says that all is there."""
+
+
+def limits(execution: ExecutionConfig) -> Limits:
+    """The limits of one program, as configured."""
+    return Limits(
+        timeout_seconds=execution.timeout_seconds,
+        memory_mib=execution.memory_mib,
+        max_output_bytes=execution.max_output_bytes,
+    )
+
+
+def sample(config: SampleConfig, ranks: Ranks) -> None:
+    """Make the candidates that are missing and commit the stage.
+
+    Raises:
+        ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
+        FileNotFoundError: a checkpoint or the questions are not there.
+        FileExistsError: `run.resume` is `never` and the folder holds candidates.
+        IsolationError: programs cannot be run in isolation on this machine.
+    """
+    if not config.sampling.checkpoints:
+        raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
+    device = ranks.device()
+    ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
+    plan = work.on_first(ranks, lambda: _plan(config))
+    if plan.finished:
+        if ranks.is_first:
+            print(
+                f"{config.run.folder} is finished with this config and inputs: nothing to do",
+                flush=True,
+            )
+        return
+    with Tracker.start(
+        config.tracking,
+        folder=config.run.folder,
+        name=config.run.name,
+        group=config.tracking.group or config.run.name,
+        job_type="sample",
+        resolved=resolved(config),
+        enabled=ranks.is_first,
+    ) as tracker:
+        _make_parts(config, plan, ranks, device)
+        ranks.barrier()
+        work.on_first(ranks, lambda: _commit(config, plan, tracker))
+
+
+def _plan(config: SampleConfig) -> _Plan:
+    sampling, folder = config.sampling, config.run.folder
+    questions = questions_of(sampling.questions)
+    if not questions:
+        raise ConfigError(
+            f"sampling.questions ({sampling.questions.kind}, {sampling.questions.path}) gives "
+            "no question: look at its path, split, skip_questions and num_questions"
+        )
+    names = load.names(sampling.checkpoints)
+    inputs = {
+        "questions": work.fingerprint(questions),
+        **{
+            name: load.fingerprint(source)
+            for name, source in zip(names, sampling.checkpoints, strict=True)
+        },
+    }
+    # What changes no candidate, or only their rounding, makes no part stale.
+    unimportant = {"questions", "checkpoints", "micro_batch_candidates"}
+    made_from = files.sha256_json(
+        {
+            "inputs": inputs,
+            "sampling": sampling.model_dump(mode="json", exclude=unimportant),
+            "seed": config.run.seed,
+            "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
+        }
+    )
+    if config.run.resume == "never" and candidates.part_paths(folder):
+        raise FileExistsError(
+            f"{folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
+            "to go on, or another run.folder to start anew"
+        )
+    if manifest.is_current(folder, config=resolved(config), inputs=inputs):
+        waiting, finished = [], True
+    else:
+        # A folder with a manifest is a finished stage, and this one is so no longer.
+        (folder / manifest.MANIFEST).unlink(missing_ok=True)
+        waiting = work.waiting(
+            folder,
+            work.parts(
+                len(questions),
+                questions_per_part=sampling.questions_per_part,
+                num_generators=len(names),
+            ),
+            made_from,
+        )
+        finished = False
+        files.write_json(folder / work.RUN, resolved(config))
+    return _Plan(
+        questions=questions,
+        names=names,
+        inputs=inputs,
+        made_from=made_from,
+        waiting=waiting,
+        finished=finished,
+    )
+
+
+def _make_parts(config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+    """This rank's share of the missing parts, each committed as soon as it is whole."""
+    sampling = config.sampling
+    each = sampling.num_candidates // len(plan.names)
+    mine = work.share(plan.waiting, ranks)
+    total = sum(part.stop - part.start for part in mine) * each
+    label = "sampling" if ranks.world_size == 1 else f"sampling (1 of {ranks.world_size} ranks)"
+    execution = config.execution
+    loaded: tuple[int, Sampler] | None = None
+    with (
+        Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
+        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
+    ):
+        for part in mine:
+            start = time.monotonic()
+            if loaded is None or loaded[0] != part.generator:
+                loaded = None  # before the next is loaded: two may not fit
+                loaded = part.generator, _sampler(config, plan, part.generator, executor, device)
+            made = loaded[1].candidates(
+                plan.questions[part.start : part.stop],
+                draws(sampling.temperatures, each, first_index=part.generator * each),
+                on_written=progress.advance,
+            )
+            candidates.write(
+                candidates.part_path(config.run.folder, part.number),
+                made,
+                labels={
+                    work.MADE_FROM: plan.made_from,
+                    RANK_SECONDS: f"{time.monotonic() - start:.3f}",
+                    NUM_RANKS: str(ranks.world_size),
+                },
+            )
+
+
+def _sampler(
+    config: SampleConfig, plan: _Plan, number: int, executor: Executor, device: torch.device
+) -> Sampler:
+    model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
+    return Sampler(
+        model,
+        tokenizer,
+        executor,
+        settings=config.sampling,
+        seed=config.run.seed,
+        name=plan.names[number],
+        number=number,
+    )
+
+
+def _commit(config: SampleConfig, plan: _Plan, tracker: Tracker) -> None:
+    folder = config.run.folder
+    paths = candidates.part_paths(folder)
+    facts = {"questions": len(plan.questions), **counts(paths)}
+    manifest.commit(
+        folder,
+        stage="sample",
+        config=resolved(config),
+        inputs=plan.inputs,
+        outputs=paths,
+        facts=facts,
+    )
+    tracker.summary({f"sample/{name}": v for name, v in facts.items() if not isinstance(v, dict)})
+    print(
+        f"{facts['candidates']:,} candidates ({facts['distinct']:,} distinct): "
+        f"{facts['right']:,} right, {facts['wrong']:,} wrong, {facts['failed']:,} failed; "
+        f"{facts['candidates_per_second']:,} a second; in {folder}",
+        flush=True,
+    )
+
+
+def counts(paths: Iterable[Path]) -> dict[str, Any]:
+    """What parts of candidates hold, in all and by checkpoint and temperature."""
+    distinct: set[int] = set()
+    verdicts: Counter[str] = Counter()
+    by_generator: dict[str, dict[str, Counter[str]]] = {}
+    num_finished = 0
+    seconds = 0.0
+    for path in paths:
+        labels = candidates.labels(path) or {}
+        seconds += float(labels.get(RANK_SECONDS, 0)) / int(labels.get(NUM_RANKS, 1))
+        for candidate in candidates.read(path):
+            distinct.add(hash((candidate.question_id, candidate.program)))
+            verdicts[candidate.verdict] += 1
+            temperatures = by_generator.setdefault(candidate.generator, {})
+            temperatures.setdefault(f"{candidate.temperature:g}", Counter())[candidate.verdict] += 1
+            num_finished += candidate.finished
+    total = sum(verdicts.values())
+    return {
+        "candidates": total,
+        "distinct": len(distinct),
+        **{name: verdicts[name] for name in ("right", "wrong", "failed")},
+        "finished": num_finished,
+        "seconds": round(seconds, 1),
+        "candidates_per_second": round(total / max(seconds, 1e-9), 1),
+        "by_generator": {
+            generator: {
+                temperature: {name: count[name] for name in ("right", "wrong", "failed")}
+                for temperature, count in temperatures.items()
+            }
+            for generator, temperatures in by_generator.items()
+        },
+    }
