@@ -5,7 +5,7 @@ As in `counts`: each returns the new quantity, or None where it would make no se
 
 from training.data.problems import wording
 from training.data.problems.graph import Graph, Quantity
-from training.data.problems.words import NAMES, Measure, identifier, join
+from training.data.problems.words import Measure, identifier, join
 
 
 def _divisors(base: Quantity) -> list[int]:
@@ -13,6 +13,15 @@ def _divisors(base: Quantity) -> list[int]:
     if not base.things:
         return []
     return [n for n in range(2, 13) if base.value % n == 0 and base.value // n > 1]
+
+
+def _words(base: Quantity) -> dict[str, str]:
+    """The counted things as sentences name them."""
+    return {
+        "the": wording.the(base.things, base.part),
+        "these": wording.these(base.things, base.part),
+        "each": wording.each(base.things, base.part),
+    }
 
 
 def _measure(
@@ -45,13 +54,15 @@ def group(graph: Graph, base: Quantity) -> Quantity | None:
     sizes = _divisors(base)
     if not sizes or not graph.claim(base.things, "group"):
         return None
-    size, box, the = graph.draw.pick(sizes), graph.container, wording.the(base)
+    size, box, words = graph.draw.pick(sizes), graph.container, _words(base)
     fact = graph.phrase(wording.GROUP).format(
-        the=the, packed=graph.story.packed, boxes=box.many, box=box.one, k=size
+        **words, packed=graph.story.packed, boxes=box.many, box=box.one, k=size
     )
     measure = Measure("filled", "fill", box.many, identifier(box.many))
     expression = f"{base.variable} // {size}"
-    return _measure(graph, measure, expression, base.value // size, "group", fact, the, base)
+    return _measure(
+        graph, measure, expression, base.value // size, "group", fact, words["the"], base
+    )
 
 
 def share(graph: Graph, base: Quantity) -> Quantity | None:
@@ -59,7 +70,7 @@ def share(graph: Graph, base: Quantity) -> Quantity | None:
     numbers = _divisors(base)
     if not numbers or not graph.claim(base.things, "share"):
         return None
-    num, place, the = graph.draw.pick(numbers), graph.place, wording.the(base)
+    num, place, words = graph.draw.pick(numbers), graph.place, _words(base)
     return graph.add(
         Quantity(
             variable=f"{base.stem}_per_{identifier(place.one)}",
@@ -67,8 +78,8 @@ def share(graph: Graph, base: Quantity) -> Quantity | None:
             value=base.value // num,
             operation="share",
             parents=(base,),
-            fact=graph.phrase(wording.SHARE).format(the=the, k=num, places=place.many),
-            question=f"how many of {wording.these(base)} did each {place.one} get",
+            fact=graph.phrase(wording.SHARE).format(**words, k=num, places=place.many),
+            question=f"how many of {words['these']} did each {place.one} get",
         )
     )
 
@@ -84,12 +95,12 @@ def unit_price(graph: Graph, base: Quantity) -> Quantity | None:
         return None
     if not graph.claim(base.things, measure.suffix):
         return None
-    the = wording.the(base)
+    words = _words(base)
     fact = graph.phrase(wording.EACH).format(
-        each=wording.each(base), the=the, past=measure.past, k=amount, unit=measure.unit
+        **words, past=measure.past, k=amount, unit=measure.unit
     )
     expression, value = f"{base.variable} * {amount}", base.value * amount
-    return _measure(graph, measure, expression, value, "unit_price", fact, the, base)
+    return _measure(graph, measure, expression, value, "unit_price", fact, words["the"], base)
 
 
 def pack_price(graph: Graph, base: Quantity) -> Quantity | None:
@@ -100,9 +111,9 @@ def pack_price(graph: Graph, base: Quantity) -> Quantity | None:
         return None
     if not graph.claim(base.things, measure.suffix):
         return None
-    the = wording.the(base)
+    words = _words(base)
     fact = graph.phrase(wording.FOR_EVERY).format(
-        the=the, past=measure.past, k=num * amount, n=num, unit=measure.unit
+        **words, past=measure.past, k=num * amount, n=num, unit=measure.unit
     )
     price = graph.add(
         Quantity(
@@ -116,7 +127,7 @@ def pack_price(graph: Graph, base: Quantity) -> Quantity | None:
         )
     )
     expression, value = f"{base.variable} * {price.variable}", base.value * amount
-    return _measure(graph, measure, expression, value, "unit_price", "", the, base, price)
+    return _measure(graph, measure, expression, value, "unit_price", "", words["the"], base, price)
 
 
 def pace(graph: Graph, base: Quantity) -> Quantity | None:
@@ -124,13 +135,13 @@ def pace(graph: Graph, base: Quantity) -> Quantity | None:
     paces, work = _divisors(base), graph.story.work
     if not paces or not graph.claim(base.things, "pace"):
         return None
-    num, the = graph.draw.pick(paces), wording.the(base)
+    num, words = graph.draw.pick(paces), _words(base)
     fact = graph.phrase(wording.PACE).format(
-        gerund=work.gerund, done=work.past, the=the, k=num, minute=work.unit.one
+        **words, gerund=work.gerund, done=work.past, k=num, minute=work.unit.one
     )
     measure = Measure("took", "take", work.unit.many, identifier(work.unit.many))
     expression, value = f"{base.variable} // {num}", base.value // num
-    subject = f"{work.gerund} {the}"
+    subject = f"{work.gerund} {words['the']}"
     return _measure(graph, measure, expression, value, "pace", fact, subject, base)
 
 
@@ -141,8 +152,7 @@ def change(graph: Graph, base: Quantity) -> Quantity | None:
     money = (int(base.value) // 10 + graph.draw.between(1, 5)) * 10
     if not graph.fits(money):
         return None
-    payer = graph.draw.pick([name for name in NAMES if name not in graph.cast])
-    the, unit = join(base.subjects), base.measure.unit
+    payer, the, unit = graph.payer, join(base.subjects), base.measure.unit
     fact = graph.phrase(wording.PAID).format(payer=payer, the=the, n=money, unit=unit)
     return graph.add(
         Quantity(

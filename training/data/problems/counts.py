@@ -19,6 +19,9 @@ def _words(graph: Graph, thing: Thing) -> dict[str, str]:
         "s": thing.holder,
         "items": thing.item.many,
         "past": graph.story.past,
+        "count": wording.number((thing,)),
+        "mine": wording.label((thing,)),
+        "mine_all": wording.these((thing,)),
         "box": graph.container.one,
         "boxes": graph.container.many,
         "hour": graph.story.time.one,
@@ -109,8 +112,7 @@ def _compared(
     thing = graph.free.pop()
     fact = graph.phrase(options).format(
         other=wording.label(base.things),
-        number=wording.number(graph, base.things, base.part),
-        mine=wording.label((thing,)),
+        number=wording.number(base.things, base.part),
         other_s=base.things[0].holder,
         other_items=base.things[0].item.many,
         turned=turned,
@@ -203,7 +205,9 @@ def _part(
 ) -> Quantity | None:
     if not base.things or base.part or value < 2 or not graph.claim(base.things, "part"):
         return None
-    fact = graph.phrase(wording.PART).format(share=words, the=wording.the(base), part=graph.part)
+    fact = graph.phrase(wording.PART).format(
+        share=words, the=wording.the(base.things), part=graph.part
+    )
     return graph.add(
         Quantity(
             variable=f"{base.stem}_{identifier(graph.part)}",
@@ -233,7 +237,7 @@ def remainder(graph: Graph, base: Quantity) -> Quantity | None:
         amount = graph.draw.between(2, max(2, int(base.value) - 2))
         whole, taken, value = base, str(amount), int(base.value) - amount
         fact = graph.phrase(wording.PART).format(
-            share=amount, the=wording.the(base), part=graph.part
+            share=amount, the=wording.the(base.things), part=graph.part
         )
         parents = (base,)
     if value < 2 or not graph.claim(base.things, "rest" if base.part else "part"):
@@ -262,7 +266,7 @@ def as_many(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
     thing, ways = graph.free.pop(), wording.AS_MANY
     fact = graph.phrase((ways.number,) if base.part else (*ways.named, ways.number)).format(
         other=wording.label(things),
-        number=wording.number(graph, things, base.part),
+        number=wording.number(things, base.part),
         **_words(graph, thing),
     )
     expression = f"{base.variable} + {other.variable}"

@@ -78,8 +78,8 @@ class Graph:
     decimals: bool
     by_person: bool
     """Several people with one kind of item, or one subject with several kinds."""
-    cast: frozenset[str]
-    """Names that may act in the story."""
+    payer: str
+    """Pays where something is paid for, and does nothing else."""
     part: str
     container: Noun
     place: Noun
@@ -129,7 +129,7 @@ def begin(
     items = list(story.items[:num_items])
     draw.mix(items)
     if by_person:
-        free = [Thing(name, items[0], identifier(name)) for name in names[:12]]
+        free = [Thing(name, items[0], identifier(name)) for name in names[:-1][:12]]
     else:
         subjects = story.subjects[: max(1, num_phrasings)]
         subject = draw.pick(subjects) if draw.random() < 0.6 else names[0]
@@ -142,7 +142,7 @@ def begin(
         max_given=max_given,
         decimals=decimals,
         by_person=by_person,
-        cast=frozenset(thing.holder for thing in free),
+        payer=names[-1],
         part=draw.pick(story.parts),
         container=draw.pick(story.containers),
         place=draw.pick(story.places),

@@ -10,7 +10,6 @@ from training.data.problems import amounts, counts
 from training.data.problems.graph import Graph, Quantity
 
 _Unary = Callable[[Graph, Quantity], Quantity | None]
-_Binary = Callable[[Graph, Quantity, Quantity], Quantity | None]
 _Source = Callable[[Graph], Quantity | None]
 
 _SOURCES: dict[str, _Source] = {"rate": counts.rate, "product": counts.product}
@@ -130,6 +129,8 @@ def _join(graph: Graph, name: str, base: Quantity, other: Quantity) -> Quantity 
         return amounts.difference(graph, base, other)
     if base.measure:
         return amounts.together(graph, base, other)
+    if len(other.things) > len(base.things):
+        base, other = other, base  # Three are added from left to right, as they are told.
     if graph.draw.random() < 0.5:
         return counts.as_many(graph, base, other)
     return counts.together(graph, base, other)

@@ -73,7 +73,7 @@ _ALL = (
         past="transported",
         base="transport",
         items=nouns(
-            "student, tourist, worker, teacher, child/children, pensioner, nurse, hiker, "
+            "student, tourist, worker, teacher, visitor, pensioner, nurse, hiker, "
             "shopper, musician, soldier, player"
         ),
         parts=("delayed", "interviewed", "insured"),

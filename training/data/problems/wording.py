@@ -26,7 +26,7 @@ class Comparison:
 GIVEN = (
     "{s} {past} {n} {items}",
     "in all, {n} {items} were {past} by {s}",
-    "the number of {items} {s} {past} was {n}",
+    "{count} was {n}",
     "there were {n} {items} that {s} {past}",
 )
 MORE = Comparison(
@@ -34,7 +34,7 @@ MORE = Comparison(
         "{s} {past} {k} {more} {items} than {other}",
         "compared with {other}, {s} {past} {k} {more} {items}",
     ),
-    number="the number of {items} {s} {past} was {k} {more} than {number}",
+    number="{count} was {k} {more} than {number}",
     turned="{other_s} {past} {k} {turned} {other_items} than {mine}",
 )
 TIMES = Comparison(
@@ -42,7 +42,7 @@ TIMES = Comparison(
         "{s} {past} {times} as many {items} as {other}",
         "compared with {other}, {s} {past} {times} as many {items}",
     ),
-    number="the number of {items} {s} {past} was {times_of} {number}",
+    number="{count} was {times_of} {number}",
     turned="{other_s} {past} {turned} as many {other_items} as {mine}",
 )
 PERCENT_MORE = Comparison(
@@ -50,14 +50,14 @@ PERCENT_MORE = Comparison(
         "{s} {past} {k} percent {more} {items} than {other}",
         "compared with {other}, {s} {past} {k} percent {more} {items}",
     ),
-    number="the number of {items} {s} {past} was {k} percent {larger} than {number}",
+    number="{count} was {k} percent {larger} than {number}",
 )
 AS_MANY = Comparison(
     named=(
         "{s} {past} as many {items} as {other}",
         "compared with {other}, {s} {past} just as many {items}",
     ),
-    number="the number of {items} {s} {past} was equal to {number}",
+    number="{count} was equal to {number}",
 )
 RATE = (
     "{s} {past} {k} {items} every {hour} for {n} {hours}",
@@ -67,7 +67,7 @@ RATE = (
 PRODUCT = (
     "{s} {past} {n} {boxes} of {items} with {k} {items} in each {box}",
     "{s} {past} {n} {boxes} of {items}, and each {box} held {k} {items}",
-    "the {items} {s} {past} came in {n} {boxes} of {k}",
+    "{mine_all} came in {n} {boxes} of {k}",
 )
 PART = (
     "{share} of {the} were {part}",
@@ -76,8 +76,8 @@ PART = (
 )
 GROUP = (
     "{the} were {packed} in {boxes} of {k}",
-    "each {box} was filled with {k} of {the}",
-    "there was one {box} for every {k} of {the}",
+    "each {box} was filled with {k} of {these}",
+    "there was one {box} for every {k} of {these}",
 )
 SHARE = (
     "{the} were divided equally among {k} {places}",
@@ -90,11 +90,11 @@ EACH = (
 )
 FOR_EVERY = (
     "{the} {past} {k} {unit} for every {n}",
-    "every {n} of {the} {past} {k} {unit}",
+    "every {n} of {these} {past} {k} {unit}",
 )
 PACE = (
     "{gerund} {the} went at {k} per {minute}",
-    "{k} of {the} were {done} every {minute}",
+    "{k} of {these} were {done} every {minute}",
 )
 PAID = (
     "{payer} paid for {the} with {n} {unit}",
@@ -102,69 +102,68 @@ PAID = (
 )
 
 
+def by_person(things: tuple[Thing, ...]) -> bool:
+    """Whether things are told apart by their holders."""
+    return things[0].stem == things[0].holder.lower()
+
+
 def label(things: tuple[Thing, ...]) -> str:
     """Names a count after `than` or `as`: `rolls`, `Maya`, `Maya and Tom together`."""
-    people = by_person(things[0])
-    names = join([thing.holder if people else thing.item.many for thing in things])
+    if by_person(things):
+        names = join([thing.holder for thing in things])
+    else:
+        names = join([thing.item.many for thing in things])
     return names + " together" if len(things) > 1 else names
 
 
-def by_person(thing: Thing) -> bool:
-    """Whether the thing is told apart by its holder."""
-    return thing.stem == thing.holder.lower()
+def bare(things: tuple[Thing, ...], part: str = "") -> str:
+    """`rolls and muffins`, `Maya's rolls that were sold`."""
+    if by_person(things):
+        owned = join([thing.holder + "'s" for thing in things]) + " " + things[0].item.many
+    else:
+        owned = join([thing.item.many for thing in things])
+    return f"{owned} that were {part}" if part else owned
 
 
-def owned(things: tuple[Thing, ...]) -> str:
-    """`the rolls`, `Maya's rolls`, `the rolls and muffins`."""
-    if by_person(things[0]):
-        return join([thing.holder + "'s" for thing in things]) + " " + things[0].item.many
-    return "the " + join([thing.item.many for thing in things])
+def these(things: tuple[Thing, ...], part: str = "") -> str:
+    """The things after `of`: `the rolls that were sold`, `Maya's rolls`."""
+    return bare(things, part) if by_person(things) else f"the {bare(things, part)}"
 
 
-def these(quantity: Quantity) -> str:
-    """The things after `of`: `the rolls that were not sold`."""
-    tail = f" that were {quantity.part}" if quantity.part else ""
-    return owned(quantity.things) + tail
-
-
-def the(quantity: Quantity) -> str:
+def the(things: tuple[Thing, ...], part: str = "") -> str:
     """The things as a subject; several kinds are taken together: `all the rolls and muffins`."""
-    if len(quantity.things) == 1:
-        return these(quantity)
-    return ("all of " if by_person(quantity.things[0]) else "all ") + these(quantity)
+    if len(things) == 1:
+        return these(things, part)
+    return ("all of " if by_person(things) else "all ") + these(things, part)
 
 
-def each(quantity: Quantity) -> str:
+def each(things: tuple[Thing, ...], part: str = "") -> str:
     """One of the things as a subject: `each roll that was sold`."""
-    things = quantity.things
-    if len(things) > 1 or by_person(things[0]):
-        return f"each of {these(quantity)}"
-    tail = f" that was {quantity.part}" if quantity.part else ""
-    return f"each {things[0].item.one}{tail}"
+    first = things[0]
+    if len(things) > 1 or by_person(things):
+        return f"each of {these(things, part)}"
+    tail = f" that was {part}" if part else ""
+    return f"each {first.item.one}{tail}"
 
 
-def number(graph: Graph, things: tuple[Thing, ...], part: str = "") -> str:
-    """`the number of rolls the bakery baked`, `... of the rolls that were sold`."""
-    total = "total number" if len(things) > 1 else "number"
-    if part:
-        return f"the {total} of {owned(things).removeprefix('the ')} that were {part}"
-    holders = join(list(dict.fromkeys(thing.holder for thing in things)))
-    items = join(list(dict.fromkeys(thing.item.many for thing in things)))
-    return f"the {total} of {items} {holders} {graph.story.past}"
+def number(things: tuple[Thing, ...], part: str = "") -> str:
+    """`the number of rolls that were sold`, `the total number of Maya's and Tom's rolls`."""
+    return f"the {'total number' if len(things) > 1 else 'number'} of {bare(things, part)}"
 
 
 def ask_count(graph: Graph, things: tuple[Thing, ...], part: str = "") -> str:
     """Asks how many things there are, all of them or a part."""
     total = " in total" if len(things) > 1 else ""
     if part:
-        return f"how many of {owned(things)} were {part}{total}"
+        return f"how many of {these(things)} were {part}{total}"
     holders = join(list(dict.fromkeys(thing.holder for thing in things)))
     items = join(list(dict.fromkeys(thing.item.many for thing in things)))
-    options = (
-        f"how many {items} did {holders} {graph.story.base}{total}",
-        f"what was {number(graph, things)}",
+    return graph.phrase(
+        (
+            f"how many {items} did {holders} {graph.story.base}{total}",
+            f"what was {number(things)}",
+        )
     )
-    return graph.phrase(options)
 
 
 def ask_difference(graph: Graph, large: Quantity, small: Quantity) -> str:
@@ -173,13 +172,12 @@ def ask_difference(graph: Graph, large: Quantity, small: Quantity) -> str:
         base, unit = large.measure.base, large.measure.unit
         subjects = join(large.subjects), join(small.subjects)
         return f"how many more {unit} did {subjects[0]} {base} than {subjects[1]}"
+    ours, theirs = large.things, small.things
     if large.part:
-        ours = owned(large.things)
-        theirs = owned(small.things)
-        return f"how many more of {ours} than of {theirs} were {large.part}"
-    first = large.things[0]
-    if by_person(first):
-        who = join([thing.holder for thing in large.things])
-        return f"how many more {first.item.many} did {who} {graph.story.base} than {label(small.things)}"
-    items = join([thing.item.many for thing in large.things])
-    return f"how many more {items} than {label(small.things)} did {first.holder} {graph.story.base}"
+        return f"how many more of {these(ours)} than of {these(theirs)} were {large.part}"
+    than, base = label(theirs), graph.story.base
+    if by_person(ours):
+        who = join([thing.holder for thing in ours])
+        return f"how many more {ours[0].item.many} did {who} {base} than {than}"
+    items = join([thing.item.many for thing in ours])
+    return f"how many more {items} than {than} did {ours[0].holder} {base}"

@@ -35,7 +35,7 @@ class Difficulty:
     """Irrelevant facts, 0 to 6."""
     story_kinds: tuple[str, ...] = STORY_KINDS
     operations: tuple[str, ...] = OPERATIONS
-    """Operations that may occur."""
+    """Operations that may occur; `pack_price` brings a `unit_price` with it."""
     shuffle: bool = True
     """Whether facts are told in random order instead of the order of need."""
     num_phrasings: int = 4
@@ -100,7 +100,18 @@ def write_problem(seed: int, index: int, difficulty: Difficulty) -> Problem:
     """Problem `index` of the set `seed`: always the same for the same arguments.
 
     Raises:
-        ValueError: seed or index is negative, or the difficulty's operations cannot make so long a problem.
+        ValueError: seed or index is negative, or the difficulty's operations cannot make
+            so long a problem.
+    """
+    graph, asked = compose(seed, index, difficulty)
+    return tell(graph, asked, f"{seed}-{index}", difficulty.shuffle)
+
+
+def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quantity]:
+    """The graph of a problem and which of its quantities is asked for.
+
+    Raises:
+        ValueError: as `write_problem`.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must not be negative")
@@ -122,14 +133,14 @@ def write_problem(seed: int, index: int, difficulty: Difficulty) -> Problem:
         )
         asked = grow(graph, num_operations, difficulty.operations)
         if asked and distract(graph, asked, num_distractors, difficulty.operations):
-            return _tell(graph, asked, f"{seed}-{index}", difficulty.shuffle)
+            return graph, asked
     raise ValueError(
-        f"no problem with {num_operations} operations in {_MAX_ATTEMPTS} attempts: "
+        f"no {story.name} problem with {num_operations} operations in {_MAX_ATTEMPTS} attempts: "
         f"allow more than the operations {', '.join(difficulty.operations)}"
     )
 
 
-def _tell(graph: Graph, asked: Quantity, id: str, shuffle: bool) -> Problem:
+def tell(graph: Graph, asked: Quantity, id: str, shuffle: bool) -> Problem:
     """The finished text and program."""
     lines_of = needed(asked)
     told = [quantity for quantity in graph.quantities if quantity.fact]
