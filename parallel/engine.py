@@ -10,8 +10,11 @@ whole parameters.
     engine.close()
 """
 
+import contextlib
 import gc
+import io
 import os
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from parallel.ranks import Ranks
-from training.config import TrainConfig
+from training.config import ConfigError, TrainConfig
 from training.optimizer import adamw
 
 if not torch.cuda.is_available():
@@ -35,6 +38,8 @@ import deepspeed.ops  # noqa: E402
 from deepspeed.utils import logger  # noqa: E402
 
 logger.setLevel("WARNING")
+# It calls collectives by names that newer torch calls old, once per rank and kind.
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 _SHARDS = "engine"
 
@@ -62,12 +67,14 @@ class Engine:
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
+        if precision == "fp16" and device.type == "cpu":
+            raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
         model = model.to(device)
         optimizer = adamw(model, config.optimizer)
         self._grad_norm: float | None = None
-        # Without ZeRO and without mixed precision DeepSpeed hands the step to the plain
-        # optimizer and tells no gradient norm: then we clip, and note it, ourselves.
-        self._clips_here = self.zero_stage == 0 and precision == "fp32"
+        # Without ZeRO DeepSpeed hands the step to the plain optimizer and tells no gradient
+        # norm: then we clip, and note it, ourselves.
+        self._clips_here = self.zero_stage == 0
         if self._clips_here:
             clip = config.optimizer.clip_norm or float("inf")
 
@@ -76,9 +83,10 @@ class Engine:
                 self._grad_norm = float(norm)
 
             optimizer.register_step_pre_hook(clip_gradients)
-        self._engine: Any = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=self._settings(config)
-        )[0]
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its memory use, unasked
+            self._engine: Any = deepspeed.initialize(
+                model=model, optimizer=optimizer, config=self._settings(config)
+            )[0]
         self.module: nn.Module = self._engine.module
 
     def _settings(self, config: TrainConfig) -> dict[str, Any]:
@@ -91,7 +99,14 @@ class Engine:
             # would double a small model's memory on a CPU.
             "zero_optimization": {"stage": self.zero_stage, "reduce_bucket_size": 50_000_000},
             "zero_allow_untested_optimizer": True,
-            "bf16": {"enabled": precision == "bf16"},
+            # ZeRO keeps fp32 weights beside its bf16 ones. Without ZeRO DeepSpeed's bf16 has
+            # none, and small updates would be rounded away: there the weights stay fp32 and
+            # the products are cast.
+            "bf16": {"enabled": precision == "bf16" and self.zero_stage > 0},
+            "torch_autocast": {
+                "enabled": precision == "bf16" and self.zero_stage == 0,
+                "dtype": "bfloat16",
+            },
             "fp16": {"enabled": precision == "fp16"},
             "data_types": {"grad_accum_dtype": "fp32"} if precision != "fp16" else {},
             "communication_data_type": "fp32",

@@ -23,6 +23,7 @@ from training import metrics
 from training.config import ConfigError, TrainConfig, resolved
 from training.data.loader import Batch, Loader, RowDataset
 from training.data.tokenizer import Tokenizer
+from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.losses import language_model_loss, verifier_loss
 from training.models import huggingface
@@ -222,15 +223,22 @@ class Trainer:
                     pass
 
     def _evaluate(self) -> None:
-        result = self._evaluation(self._engine, step=self._state.step)
-        self._tracker.log(result.metrics, step=self._state.step, tokens=self._state.tokens)
-        self._tracker.table(
-            "eval/samples",
-            result.table_columns,
-            result.table_rows,
-            step=self._state.step,
-            tokens=self._state.tokens,
-        )
+        step, tokens = self._state.step, self._state.tokens
+        results = self._evaluation(self._engine, name=f"step_{step}")
+        for result in results:
+            self._tracker.log(result.metrics(), step=step, tokens=tokens)
+            self._tracker.table(
+                f"eval/{result.name}/samples",
+                TABLE_COLUMNS,
+                result.table_rows,
+                step=step,
+                tokens=tokens,
+            )
+            if self._ranks.is_first:
+                values = ", ".join(
+                    f"{name} {value:.3f}" for name, value in result.metrics().items()
+                )
+                print(f"step {step}: {values}", flush=True)
 
     def _newest_checkpoint(self) -> Path | None:
         checkpoint = self._store.newest()

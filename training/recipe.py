@@ -102,18 +102,26 @@ def run(recipe: RecipeConfig) -> None:
     """
     folder = recipe.run.folder
     write_json(folder / "config.json", resolved(recipe))
-    started = time.monotonic()
     todo = stages(recipe)
     for number, stage in enumerate(todo, start=1):
-        print(
-            f"\n[{number}/{len(todo) + 1}] {stage.name} ({time.monotonic() - started:.0f} s so far)",
-            flush=True,
-        )
+        print(f"\n[{number}/{len(todo) + 1}] {stage.name}", flush=True)
         path = folder / f"{stage.name}.json"
         write_json(path, stage.config)
-        code = run_ranks([str(_LAUNCH / f"{stage.verb}.py"), str(path)], num_ranks=stage.num_ranks)
+        command = [str(_LAUNCH / f"{stage.verb}.py"), str(path)]
+        started = time.monotonic()
+        try:
+            code = run_ranks(command, num_ranks=stage.num_ranks)
+        finally:
+            _add_seconds(folder / SECONDS, stage.name, time.monotonic() - started)
         if code:
             raise StageFailed(stage.name, code)
+
+
+def _add_seconds(path: Path, stage: str, seconds: float) -> None:
+    """Count a stage's seconds over all the recipe's lives."""
+    known: dict[str, float] = read_json(path) if path.is_file() else {}
+    known[stage] = round(known.get(stage, 0.0) + seconds, 1)
+    write_json(path, known)
 
 
 def _run(recipe: RecipeConfig, stage: str) -> dict[str, Any]:

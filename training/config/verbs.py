@@ -54,6 +54,15 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _fp16_is_scaled_by_zero(self) -> Self:
+        if self.training.precision == "fp16" and self.parallel.zero_stage == 0:
+            raise ValueError(
+                "training.precision = 'fp16' with parallel.zero_stage = 0: DeepSpeed scales fp16 "
+                "losses safely under ZeRO only: set zero_stage = 1 or precision = 'bf16'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.optimizer.warmup_steps >= self.training.max_steps > 1:
             raise ValueError(

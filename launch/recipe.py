@@ -1,0 +1,33 @@
+"""Run the whole recipe: prepare, train, sample, train the verifier, evaluate, report.
+
+    python launch/recipe.py configs/recipe_demo.toml
+    python launch/recipe.py configs/recipe_demo.toml run.seed=2 run.folder=runs/demo_2
+
+A second call skips what is finished and goes on with what was cut short.
+"""
+
+from collections.abc import Sequence
+
+from launch.arguments import config_of, parser, run
+from training.config import RecipeConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all stages; the exit code is that of the stage that failed."""
+    config = config_of(parser(__doc__ or "", None).parse_args(arguments), RecipeConfig)
+    from training.recipe import StageFailed, run as run_recipe
+    from training.report import build_report, summary_table
+
+    try:
+        run_recipe(config)
+    except StageFailed as failure:
+        print(f"recipe: {failure}; call it again to go on from there")
+        return failure.code if failure.code > 0 else 1
+    page = build_report(config.run.folder)
+    print(summary_table(config.run.folder / "report.json"))
+    print(f"report: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,158 @@
+"""Checkpoints: kills at any moment, torn files, two ranks; the newest that verifies wins."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoints.store import CheckpointStore, problems_of
+from parallel.ranks import Ranks
+from tests.ranks import run_ranks
+
+ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+
+
+def _write(store: CheckpointStore, step: int, text: str = "weights") -> None:
+    with store.writing(step) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "shard.bin").write_text(text)
+        (folder / "state.json").write_text("{}")
+
+
+def test_the_newest_is_found_and_latest_follows(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, ranks=ONE)
+    assert store.newest() is None
+    _write(store, 10)
+    _write(store, 200)
+    _write(store, 30)
+    assert store.steps() == [10, 30, 200]
+    assert store.newest() == tmp_path / "step_200"
+    assert (tmp_path / "latest").read_text() == "step_30\n"
+
+
+def test_old_ones_are_pruned_after_the_commit(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, ranks=ONE, keep=2)
+    for step in (1, 2, 3, 4):
+        _write(store, step)
+    assert store.steps() == [3, 4]
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest", "no manifest"])
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = CheckpointStore(tmp_path, ranks=ONE)
+    _write(store, 1)
+    _write(store, 2)
+    shard = tmp_path / "step_2" / "inner" / "shard.bin"
+    if harm == "truncate":
+        shard.write_text("")
+    elif harm == "flip":
+        shard.write_text("weighty")
+    elif harm == "remove":
+        shard.unlink()
+    elif harm == "manifest":
+        (tmp_path / "step_2" / "manifest.json").write_text('{"outputs": {')
+    else:
+        (tmp_path / "step_2" / "manifest.json").unlink()
+    assert store.newest() == tmp_path / "step_1"
+    assert "step_2 is passed over" in capsys.readouterr().out
+    _write(store, 2)  # the next life writes it again
+    assert store.newest() == tmp_path / "step_2"
+
+
+def test_an_error_while_writing_leaves_what_was(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, ranks=ONE)
+    _write(store, 1)
+    with pytest.raises(OSError, match="No space left"):
+        with store.writing(2) as folder:
+            (folder / "half").write_text("x")
+            raise OSError(28, "No space left on device")
+    assert store.newest() == tmp_path / "step_1"
+    assert (tmp_path / "latest").read_text() == "step_1\n"
+    _write(store, 2)
+    assert not problems_of(tmp_path / "step_2")
+
+
+def _counted(calls: list[int], moment: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, dying at the given call of all that share `calls`."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(1)
+        if len(calls) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **keywords)
+
+    return call
+
+
+def _write_and_die(folder: Path, moment: int) -> int:
+    """In a process of its own, write checkpoint 2 and be killed at the moment; how it ended."""
+    child = os.fork()
+    if child == 0:
+        calls: list[int] = []
+        for owner, name in [
+            (os, "fsync"),
+            (os, "replace"),
+            (os, "rename"),
+            (Path, "rename"),
+            (Path, "write_text"),
+        ]:
+            setattr(owner, name, _counted(calls, moment, getattr(owner, name)))
+        _write(CheckpointStore(folder, ranks=ONE), 2)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_kill_at_any_moment_leaves_a_checkpoint_that_verifies(tmp_path: Path) -> None:
+    outcomes: set[str] = set()
+    for moment in range(1, 60):
+        folder = tmp_path / str(moment)
+        store = CheckpointStore(folder, ranks=ONE)
+        _write(store, 1)
+        code = _write_and_die(folder, moment)
+        newest = store.newest()
+        assert newest is not None
+        outcomes.add(newest.name)
+        latest = (folder / "latest").read_text().strip()
+        assert not problems_of(folder / latest)
+        if code == 0:
+            assert newest.name == "step_2"
+            break
+        assert code == -signal.SIGKILL
+    else:
+        pytest.fail("the protocol has more moments than were tried")
+    assert outcomes == {"step_1", "step_2"}
+
+
+_TWO_RANKS = """
+import sys
+from pathlib import Path
+import torch
+from checkpoints.store import CheckpointStore
+from parallel.ranks import discover
+ranks = discover()
+ranks.connect(torch.device("cpu"))
+store = CheckpointStore(Path(sys.argv[1]), ranks=ranks)
+for step in (1, 2):
+    with store.writing(step) as folder:
+        (folder / f"rank_{ranks.rank}.bin").write_bytes(bytes([ranks.rank]) * 1000)
+ranks.barrier()
+if ranks.rank == 1:
+    (store.path(2) / "rank_1.bin").write_bytes(b"short")
+ranks.barrier()
+print(store.newest())
+ranks.disconnect()
+"""
+
+
+def test_two_ranks_write_together_and_agree_on_the_newest(tmp_path: Path) -> None:
+    outputs = run_ranks(2, ["-c", _TWO_RANKS, str(tmp_path / "store")], timeout=120)
+    for output in outputs:
+        assert output.stdout.strip().endswith("step_1")
+    manifest = json.loads((tmp_path / "store" / "step_1" / "manifest.json").read_text())
+    assert set(manifest["outputs"]) == {"rank_0.bin", "rank_1.bin"}

@@ -1,0 +1,130 @@
+"""Configs: every shipped file parses, every mistake is named with what to set."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolved
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+MINIMAL = """
+[run]
+folder = "runs/x"
+[data]
+folder = "data/x"
+[[data.sources]]
+kind = "problems"
+num_examples = 10
+"""
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "minimal.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_config_parses(path: Path) -> None:
+    kind = RecipeConfig if path.stem.startswith("recipe") else TrainConfig
+    load(kind, [path])
+
+
+def test_the_named_configs_are_shipped() -> None:
+    shapes = ("demo", "125m", "350m", "1b3")
+    names = {f"{head}_{shape}" for head in ("generator", "verifier") for shape in shapes}
+    names |= {"recipe_demo", "recipe_gsm8k_small", "recipe_paper"}
+    assert names <= {path.stem for path in CONFIGS.glob("*.toml")}
+
+
+def test_later_files_and_overrides_win(minimal: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.toml"
+    later.write_text("[training]\nmax_steps = 7\nmicro_batch_rows = 3\n[optimizer]\nwarmup_steps=1")
+    config = load(
+        TrainConfig,
+        [minimal, later],
+        [
+            "training.max_steps=9",
+            "data.sources.0.num_examples=4",
+            "run.name=a b",
+            "data.row_tokens=64",
+        ],
+    )
+    assert (config.training.max_steps, config.training.micro_batch_rows) == (9, 3)
+    assert config.data.sources[0].num_examples == 4
+    assert config.run.name == "a b"
+
+
+def test_resolved_config_loads_again_as_itself(minimal: Path, tmp_path: Path) -> None:
+    import json
+
+    config = load(TrainConfig, [minimal])
+    path = tmp_path / "resolved.json"
+    path.write_text(json.dumps(resolved(config)))
+    assert load(TrainConfig, [path]) == config
+
+
+def test_config_is_frozen(minimal: Path) -> None:
+    config = load(TrainConfig, [minimal])
+    with pytest.raises(ValidationError):
+        config.training.max_steps = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.max_step=3", ["training.max_step", "did you mean training.max_steps?"]),
+        ("trainin.max_steps=3", ["trainin", "did you mean training?"]),
+        ("max_steps=3", ["did you mean training.max_steps?"]),
+        ("training.max_steps=0", ["training.max_steps", "0", "1"]),
+        ("training.max_steps=many", ["training.max_steps", "many"]),
+        ("model.num_heads=7", ["2048", "num_heads = 7", "divisor"]),
+        ("parallel.tensor=2", ["tensor = 2", "set tensor = 1"]),
+        ("parallel.zero_stage=4", ["parallel.zero_stage", "4"]),
+        ("training.precision=fp8", ["training.precision", "fp8", "bf16"]),
+        ("data.row_tokens=4096", ["4096", "model.max_tokens", "2048"]),
+        ("model.head=verifier", ["verifier", "candidates"]),
+        ("data.sources=[]", ["data.sources"]),
+        ("data.sources.5.kind=jsonl", ["data.sources has 1 entries", "5"]),
+        ("nonsense", ["nonsense", "section.key=value"]),
+        ("run.folder.x=1", ["run.folder is a value"]),
+        ("evaluation.num_candidates=3", ["num_candidates = 3", "2 temperatures", "multiple of 2"]),
+        ("optimizer.warmup_steps=1000", ["optimizer.warmup_steps = 1000", "max_steps = 1000"]),
+    ],
+)
+def test_mistakes_are_named(minimal: Path, override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(TrainConfig, [minimal], [override])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_pipeline_with_zero_two_names_zero_one(minimal: Path) -> None:
+    with pytest.raises(ConfigError, match="zero_stage = 1"):
+        load(TrainConfig, [minimal], ["parallel.pipeline=2", "parallel.zero_stage=2"])
+
+
+def test_missing_and_broken_files(minimal: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"minimall.toml does not exist; did you mean .*minimal"):
+        load(TrainConfig, [tmp_path / "minimall.toml"])
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[run\n")
+    with pytest.raises(ConfigError, match="broken.toml cannot be read"):
+        load(TrainConfig, [broken])
+    with pytest.raises(ConfigError, match="data: missing"):
+        load(TrainConfig, [], ["run.folder=x"])
+
+
+def test_recipe_names_checkpoints_that_are_never_written() -> None:
+    with pytest.raises(ConfigError, match="step 7, but the generator is saved every"):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ['sampling.checkpoints=["7"]'])
+
+
+def test_config_needs_no_torch() -> None:
+    code = "import sys, training.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

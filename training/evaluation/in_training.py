@@ -1,0 +1,134 @@
+"""Evaluation of a model while it is trained, on all ranks, with its current weights.
+
+A generator answers the benchmarks itself; with `evaluation.verifier` set, that verifier
+scores what it wrote. A verifier scores the programs of `evaluation.generator`, which are
+drawn once and kept: only the scores change from one evaluation to the next.
+
+The weights never go through the disk: each rank fills a replica from the engine, one
+block at a time (parallel/gather.py).
+"""
+
+import torch
+
+from parallel.engine import Engine
+from parallel.gather import fill
+from parallel.ranks import Ranks
+from training.config import BenchmarkConfig, ConfigError, TrainConfig
+from training.data.benchmarks import questions
+from training.data.records import Question
+from training.data.tokenizer import Tokenizer
+from training.evaluation import load
+from training.evaluation.benchmark import Answers, BenchmarkResult, Scorer, evaluate
+from training.evaluation.execute import Executor
+from training.evaluation.sample import limits
+from training.evaluation.sampler import Sampler
+from training.evaluation.verify import scorer_of
+from training.models.build import empty_model
+from training.models.heads import LanguageModel, Verifier
+
+
+class InTrainingEvaluation:
+    """The benchmarks of `evaluation`, ready to be run on a training engine.
+
+    Args:
+        config: `evaluation`, `model` and `execution` are read.
+        ranks: The processes of the run.
+        tokenizer: The one that is trained with.
+        device: Where this rank computes.
+
+    Raises:
+        ConfigError: a verifier is trained and there is no generator to write programs.
+        FileNotFoundError: a benchmark or a model is not there: better known now than at
+            the first evaluation.
+    """
+
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, tokenizer: Tokenizer, device: torch.device
+    ) -> None:
+        self._config, self._ranks = config, ranks
+        self._tokenizer, self._device = tokenizer, device
+        settings = config.evaluation
+        self._questions: dict[BenchmarkConfig, list[Question]] = {}
+        self._answers: dict[str, list[Answers]] = {}
+        if not settings.every_steps:
+            return
+        if config.model.head == "verifier" and not settings.generator:
+            raise ConfigError(
+                "evaluation.every_steps is set for a verifier, but evaluation.generator is "
+                "empty: name the generator whose programs it is to score, or set 0"
+            )
+        if not settings.benchmarks:
+            raise ConfigError(
+                "evaluation.every_steps is set, but evaluation.benchmarks is empty: name at "
+                "least one benchmark, or set 0"
+            )
+        self._questions = {entry: questions(entry) for entry in settings.benchmarks}
+
+    def __call__(self, engine: Engine, *, name: str) -> list[BenchmarkResult]:
+        """Run all benchmarks (all ranks call it together).
+
+        Args:
+            engine: Holds the weights that are trained.
+            name: What candidates of a trained generator are said to come from: `step_400`.
+        """
+        dtype = load.inference_dtype(self._device)
+        replica = empty_model(self._config.model, self._device).to(dtype).eval()
+        fill(replica, engine)
+        # One rank's trouble with its share must not leave the others waiting for ever: what
+        # programs do is bounded by the executor, what the model does by max_new_tokens.
+        with Executor(
+            limits=limits(self._config.execution),
+            num_workers=self._config.execution.num_workers,
+        ) as executor:
+            if isinstance(replica, Verifier):
+                return self._of_verifier(replica, executor)
+            return self._of_generator(replica, executor, name)
+
+    def _of_generator(
+        self, generator: LanguageModel, executor: Executor, name: str
+    ) -> list[BenchmarkResult]:
+        settings = self._config.evaluation
+        sampler = self._sampler(generator, self._tokenizer, executor, name)
+        scorer = None
+        if settings.verifier:
+            verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
+            scorer = scorer_of(verifier, tokenizer, settings)
+        return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
+
+    def _of_verifier(self, verifier: Verifier, executor: Executor) -> list[BenchmarkResult]:
+        settings = self._config.evaluation
+        sampler = None
+        if not self._answers:
+            generator, tokenizer = load.load_generator(settings.generator, self._device)
+            name = load.names([settings.generator])[0]
+            sampler = self._sampler(generator, tokenizer, executor, name)
+        scorer = scorer_of(verifier, self._tokenizer, settings)
+        results = [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
+        self._answers = {result.name: result.answers for result in results}
+        return results
+
+    def _sampler(
+        self, generator: LanguageModel, tokenizer: Tokenizer, executor: Executor, name: str
+    ) -> Sampler:
+        return Sampler(
+            generator,
+            tokenizer,
+            executor,
+            settings=self._config.evaluation,
+            seed=self._config.run.seed,
+            name=name,
+        )
+
+    def _evaluated(
+        self, entry: BenchmarkConfig, sampler: Sampler | None, scorer: Scorer | None
+    ) -> BenchmarkResult:
+        return evaluate(
+            sampler,
+            entry.name,
+            self._questions[entry],
+            settings=self._config.evaluation,
+            ranks=self._ranks,
+            scorer=scorer,
+            answers=self._answers.get(entry.name),
+            num_table_rows=self._config.tracking.num_table_rows,
+        )
