@@ -16,8 +16,12 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+_LIBC = ctypes.CDLL(None)  # looked up here: between fork and exec nothing may be loaded
 _PR_SET_PDEATHSIG = 1
 _SECONDS_TO_END = 60.0
+"""For saving after a signal."""
+_SECONDS_FOR_PEERS = 5.0
+"""For the other ranks to say what they have to say after one has failed."""
 
 
 def run_ranks(command: Sequence[str], *, num_ranks: int) -> int:
@@ -73,18 +77,16 @@ def run_ranks(command: Sequence[str], *, num_ranks: int) -> int:
 def _wait(processes: list[subprocess.Popen[bytes]], stops: list[int]) -> int:
     failed = 0
     deadline = float("inf")
-    while any(process.poll() is None for process in processes):
-        codes = [process.returncode for process in processes if process.returncode]
-        if (codes or stops) and deadline == float("inf"):
+    while None in (codes := [process.poll() for process in processes]):
+        failed = failed or next((code for code in codes if code), 0)
+        if (failed or stops) and deadline == float("inf"):
             # A failing rank's peers would wait for it in a collective for half an hour.
-            deadline = time.monotonic() + (_SECONDS_TO_END if stops else 5.0)
-            failed = codes[0] if codes else 0
+            deadline = time.monotonic() + (_SECONDS_TO_END if stops else _SECONDS_FOR_PEERS)
         if time.monotonic() > deadline:
             for process in processes:
-                if process.poll() is None:
-                    process.kill()
+                process.kill()
         time.sleep(0.05)
-    return failed or next((process.returncode for process in processes if process.returncode), 0)
+    return failed or next((code for code in codes if code), 0)
 
 
 def _free_port() -> int:
@@ -94,4 +96,4 @@ def _free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -91,11 +91,19 @@ class DifficultyConfig(Section):
     max_distractors: int = Field(default=1, ge=0, le=6)
     """Irrelevant facts among the needed ones."""
     story_kinds: tuple[str, ...] = ()
-    """Kinds of stories told; empty: all that no benchmark holds out."""
-    max_number: int = Field(default=1000, ge=20, le=100_000)
-    """No quantity in a problem is larger."""
-    num_phrasings: int = Field(default=0, ge=0)
-    """Wordings per kind of fact; 0: all there are."""
+    """Kinds of stories told; empty: all."""
+    num_phrasings: int = Field(default=4, ge=1, le=4)
+    """Wordings of each kind of fact."""
+    num_names: int = Field(default=40, ge=8, le=40)
+    """Names that people may have."""
+    num_items: int = Field(default=12, ge=6, le=12)
+    """Things that a kind of story may be about."""
+    max_given: int = Field(default=60, ge=12, le=1000)
+    """No number given in a problem is larger."""
+    max_number: int = Field(default=1000, ge=100, le=9999)
+    """No quantity worked out in a problem is larger."""
+    decimals: bool = False
+    """Whether prices may have quarters of a dollar."""
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
