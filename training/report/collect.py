@@ -9,13 +9,12 @@ that runs of an older version still give a page.
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as parquet
-
 from training.data.records import Candidate
+from training.evaluation import candidates
 from training.files import read_json
 from training.report.words import Interval, finite, interval
 
@@ -101,6 +100,8 @@ class Run:
     benchmarks: tuple[Benchmark, ...]
     curves: tuple[Curve, ...]
     sampled: tuple[Sampled, ...]
+    seconds: Mapping[str, float]
+    """What the recipe says of each stage's time, over all its lives."""
 
     def facts(self, stage: str) -> Tree:
         """The facts in the stage's manifest; empty when it did not finish."""
@@ -132,7 +133,7 @@ def collect(folder: Path) -> Run:
             f"{folder} holds no result of a recipe: neither evaluation/evaluation.json nor a "
             "stage's manifest.json or metrics.jsonl. Name the recipe's run.folder"
         )
-    config = folder / "config.json"
+    config, spent = folder / "config.json", folder / "seconds.json"
     return Run(
         folder=folder,
         config=read_json(config) if config.is_file() else {},
@@ -140,7 +141,8 @@ def collect(folder: Path) -> Run:
         evaluation=raw,
         benchmarks=tuple(_benchmark(name, entry) for name, entry in raw.items()),
         curves=curves,
-        sampled=_sampled(folder / "candidates", manifests.get("candidates", {})),
+        sampled=_sampled(manifests.get("candidates", {}).get("facts")),
+        seconds=read_json(spent) if spent.is_file() else {},
     )
 
 
@@ -149,15 +151,7 @@ def read_candidates(run: Run, benchmark: str) -> list[Candidate]:
     path = _evaluation_folder(run.folder) / f"candidates_{benchmark}.parquet"
     if not path.is_file():
         return []
-    names = [field.name for field in fields(Candidate)]
-    table = parquet.read_table(path)
-    columns = [name for name in names if name in table.column_names]
-    needed = {"question_id", "question", "program", "verdict", "value", "temperature"}
-    missing = needed - set(columns)
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    absent: dict[str, Any] = dict.fromkeys(names)
-    return [Candidate(**{**absent, **row}) for row in table.select(columns).to_pylist()]
+    return list(candidates.read(path))
 
 
 def _evaluation_folder(folder: Path) -> Path:
@@ -261,20 +255,14 @@ def _json_lines(path: Path) -> Iterable[Tree]:
                 yield line
 
 
-def _sampled(folder: Path, manifest: Tree) -> tuple[Sampled, ...]:
-    """Count verdicts in the candidates themselves: whole files beside the manifest if any."""
-    outputs = [folder / name for name in manifest.get("outputs", {}) if name.endswith(".parquet")]
-    whole = [path for path in outputs if path.parent == folder]
-    wanted = ["generator", "temperature", "verdict"]
-    groups: dict[tuple[str, float], dict[str, int]] = {}
-    for path in whole or outputs:
-        if not path.is_file() or set(wanted) - set(parquet.read_schema(path).names):
-            continue
-        table = parquet.read_table(path, columns=wanted)
-        for row in table.group_by(wanted).aggregate([([], "count_all")]).to_pylist():
-            counts = groups.setdefault((str(row["generator"]), float(row["temperature"])), {})
-            verdict = str(row["verdict"])
-            counts[verdict] = counts.get(verdict, 0) + int(row["count_all"])
+def _sampled(facts: Any) -> tuple[Sampled, ...]:
+    """Verdicts by checkpoint and temperature, as the sample stage counted them."""
+    by_generator = facts.get("by_generator") if isinstance(facts, Mapping) else None
+    groups = {
+        (str(generator), float(temperature)): counts
+        for generator, temperatures in (by_generator or {}).items()
+        for temperature, counts in temperatures.items()
+    }
     return tuple(
         Sampled(generator=generator, temperature=temperature, counts=groups[generator, temperature])
         for generator, temperature in sorted(groups, key=_checkpoint_order)

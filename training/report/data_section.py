@@ -85,7 +85,11 @@ def _candidates(sampled: tuple[Sampled, ...], facts: Mapping[str, Any]) -> str:
         )
     totals = {v: sum(group.counts.get(v, 0) for group in sampled) for v, _ in _VERDICTS}
     words = [(colour, f"{verdict}: {count(totals[verdict])}") for verdict, colour in _VERDICTS]
-    scalars = {key: value for key, value in facts.items() if not isinstance(value, Mapping)}
+    scalars = {
+        key: value
+        for key, value in facts.items()
+        if key not in totals and not isinstance(value, Mapping)
+    }
     return card(
         f'{title}{legend(words)}<div class="bars">{"".join(rows)}</div>'
         f"{terms(_scalars(scalars), short=True)}"

@@ -32,12 +32,13 @@ def num_parameters(model: Tree) -> int | None:
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:
-    """What each stage took, where it is known: its manifest's word, else its steps' sum."""
+    """What each stage took: the recipe's word, else its manifest's, else its steps' sum."""
     seconds: dict[str, float] = {curve.name: curve.seconds for curve in run.curves}
     for stage in run.manifests:
         stated = run.facts(stage).get("seconds")
         if isinstance(stated, (int, float)):
             seconds[stage] = float(stated)
+    seconds |= run.seconds
     return {stage: seconds[stage] for stage in STAGES if seconds.get(stage)}
 
 

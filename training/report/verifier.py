@@ -13,6 +13,7 @@ import numpy
 from numpy.typing import NDArray
 
 from training.data.records import Candidate, Verdict
+from training.evaluation import select
 
 Floats = NDArray[numpy.float64]
 Kind = Literal["saved", "missed", "solved", "unsolved"]
@@ -36,8 +37,6 @@ class Ranking:
 class Answer:
     """The candidates of one question that gave the same number."""
 
-    key: tuple[Verdict, float | None]
-    """What makes candidates give the same answer."""
     value: float | None
     verdict: Verdict
     num_candidates: int
@@ -139,14 +138,13 @@ def _case(group: Sequence[Candidate]) -> tuple[Case, float]:
     drawn = sampled(group)
     answers = _answers(drawn)
     greedy = next((candidate for candidate in group if not candidate.temperature), None)
-    # A vote counts answers, so a program without a number has none.
-    voted = next((answer for answer in answers if answer.verdict != "failed"), None)
-    scored = [candidate for candidate in drawn if candidate.score is not None]
-    chosen = max(scored, key=_choice) if scored else _voter(drawn, voted)
+    scored = any(candidate.score is not None for candidate in drawn)
+    by_vote = select.most_frequent(drawn)
+    # Where no program gave a number there is no choice, and the first stands for all.
+    chosen = (select.best(drawn) if scored else by_vote) or drawn[0]
     best_right = max((c for c in drawn if c.verdict == "right"), key=_score, default=None)
     best_other = max((c for c in drawn if c.verdict != "right"), key=_score, default=None)
     gap = _score(best_right) - _score(best_other) if best_right and best_other else 0.0
-    by_vote = _voter(drawn, voted) if voted else None
     picked = "The verifier's choice" if scored else "The majority's answer"
     programs: list[tuple[str, Candidate]] = [(picked, chosen)]
     if best_right is None:
@@ -177,40 +175,19 @@ def _score(candidate: Candidate) -> float:
     return -numpy.inf if candidate.score is None else candidate.score
 
 
-def _choice(candidate: Candidate) -> tuple[bool, float]:
-    """What verify@k ranks by: a program without a number has no answer to give."""
-    return (candidate.verdict != "failed", _score(candidate))
-
-
-def _voter(drawn: Sequence[Candidate], answer: Answer | None) -> Candidate:
-    """The best candidate that gave this answer; the first of all when there is none."""
-    if answer is None:
-        return drawn[0]
-    return max((c for c in drawn if _key(c) == answer.key), key=_score)
-
-
 def _answers(drawn: Sequence[Candidate]) -> list[Answer]:
     """Candidates by the number they gave, the most frequent first."""
-    groups: dict[tuple[Verdict, float | None], list[Candidate]] = {}
-    for candidate in drawn:
-        groups.setdefault(_key(candidate), []).append(candidate)
+    groups: dict[int, list[Candidate]] = {}
+    numbers = [select.numeric_answer(candidate) for candidate in drawn]
+    for candidate, group in zip(drawn, select.vote_groups(numbers), strict=True):
+        groups.setdefault(group, []).append(candidate)
     answers = [
         Answer(
-            key=key,
-            value=members[0].value if key[0] != "failed" else None,
-            verdict=key[0],
+            value=select.numeric_answer(members[0]),
+            verdict=members[0].verdict,
             num_candidates=len(members),
             best_score=max((c.score for c in members if c.score is not None), default=None),
         )
-        for key, members in groups.items()
+        for members in groups.values()
     ]
     return sorted(answers, key=lambda answer: -answer.num_candidates)
-
-
-def _key(candidate: Candidate) -> tuple[Verdict, float | None]:
-    if candidate.verdict == "failed":
-        return ("failed", None)
-    # Right answers may differ within the tolerance; they are one answer all the same.
-    if candidate.verdict == "right" or candidate.value is None:
-        return (candidate.verdict, None)
-    return (candidate.verdict, round(candidate.value, 3))

@@ -4,16 +4,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy
-import pyarrow
-import pyarrow.parquet as parquet
 
 from training import manifest
 from training.data.records import Candidate, Verdict
+from training.evaluation import candidates
 from training.files import write_json
 
 NUM_CANDIDATES = 16
@@ -44,22 +42,21 @@ def write_run(
     _write_metrics(folder / "generator", random, start=6.2, end=0.35, evaluated=benchmarks[:1])
     if verifier:
         _write_metrics(folder / "verifier", random, start=0.69, end=0.31, evaluated=())
-    _write_sampled(folder / "candidates", random)
+    _write_sampled(folder / "candidates")
+    write_json(folder / "seconds.json", {"candidates": 141.0, "evaluation": 96.4})
     results: dict[str, Any] = {}
     for position, name in enumerate(benchmarks):
         groups = _groups(random, questions, skill if verifier else None, 0.3 * position)
-        rows = [asdict(candidate) for group in groups for candidate in group]
         path = folder / "evaluation" / f"candidates_{name}.parquet"
-        path.parent.mkdir(exist_ok=True)
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        candidates.write(path, [c for group in groups for c in group], labels={})
         results[name] = _results(groups, random, verifier)
     write_json(folder / "evaluation" / "evaluation.json", {"benchmarks": results})
-    commit(folder / "evaluation", {"seconds": 96.4})
+    commit(folder / "evaluation", {"seconds": 90.0})
     return folder
 
 
-def commit(folder: Path, facts: dict[str, Any], outputs: tuple[Path, ...] = ()) -> None:
-    manifest.commit(folder, stage=folder.name, config={}, inputs={}, outputs=outputs, facts=facts)
+def commit(folder: Path, facts: dict[str, Any]) -> None:
+    manifest.commit(folder, stage=folder.name, config={}, inputs={}, outputs=(), facts=facts)
 
 
 def _config(benchmarks: tuple[str, ...]) -> dict[str, Any]:
@@ -139,25 +136,17 @@ def _write_metrics(
     (folder / "metrics.jsonl").write_text(text + '{"step": 901, "train/lo')
 
 
-def _write_sampled(folder: Path, random: numpy.random.Generator) -> None:
+def _write_sampled(folder: Path) -> None:
     folder.mkdir()
-    rows: list[dict[str, Any]] = []
-    for step, right in ((300, 0.3), (600, 0.5), (900, 0.6)):
-        for temperature in (0.5, 0.7):
-            for verdict in random.choice(
-                ["right", "wrong", "failed"], 1000, p=[right, 0.95 - right, 0.05]
-            ):
-                rows.append(
-                    {
-                        "generator": f"step_{step}",
-                        "temperature": temperature,
-                        "verdict": str(verdict),
-                    }
-                )
-    path = folder / "candidates.parquet"
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    facts = {"candidates": len(rows), "distinct": 4012, "questions": 500, "seconds": 141.0}
-    commit(folder, facts, (path,))
+    by_generator: dict[str, dict[str, dict[str, int]]] = {}
+    for step, right in ((300, 310), (600, 505), (900, 597)):
+        by_generator[f"step_{step}"] = {
+            "0.5": {"right": right, "wrong": 950 - right, "failed": 50},
+            "0.7": {"right": right - 21, "wrong": 940 - right, "failed": 81},
+        }
+    facts: dict[str, Any] = {"questions": 500, "candidates": 6000, "distinct": 4012}
+    facts |= {"right": 2761, "wrong": 2846, "failed": 393, "by_generator": by_generator}
+    commit(folder, {**facts, "seconds": 140.0})
 
 
 def _groups(

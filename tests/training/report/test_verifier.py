@@ -14,7 +14,7 @@ def candidate(
     made = Candidate(
         question_id=question,
         question=f"Question {question}?",
-        program="    return 1",
+        program=f"    return {value} if {verdict!r} else {score}",
         generator="step_1",
         temperature=0.5,
         index=0,
