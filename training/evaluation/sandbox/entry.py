@@ -20,7 +20,8 @@ _READER_MEMORY_BYTES = 512 << 20
 
 def main() -> NoReturn:
     """Serve on the descriptor given as first argument, as the JSON second argument says."""
-    control = int(sys.argv[1])
+    control = os.dup(int(sys.argv[1]))  # a low number, whatever the parent has open
+    os.close(int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Ctrl-C and Slurm's warnings go to whole process groups; the parent decides what they mean.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal
 
 from typing_extensions import Self
 
-from training.evaluation.sandbox import channel
+from training.evaluation.sandbox import channel, zygote
 
 Role = Literal["reader", "light", "heavy"]
 
@@ -32,7 +32,7 @@ _START = (
 _START_SECONDS = 120.0
 """Loading sympy from a cold network disk takes its time."""
 _MARGIN_SECONDS = 10.0
-"""How long beyond a program's own wall limit an answer may take before the jail counts as dead."""
+"""How long beyond a program's own limits an answer may take before the jail counts as dead."""
 
 _PROBE = """
 import ctypes, os
@@ -69,8 +69,8 @@ class Limits:
 
     timeout_seconds: float = 0.5
     """CPU seconds; a loaded machine does not change a verdict."""
-    wall_seconds: float = 2.0
-    """Seconds by the clock, for programs that sleep; at least `timeout_seconds` is granted."""
+    idle_seconds: float = 2.0
+    """Seconds by the clock that a program may wait for something without computing."""
     memory_mib: int = 256
     """Memory on top of the interpreter's own."""
     max_output_bytes: int = 65_536
@@ -114,7 +114,9 @@ class Jail:
         try:
             if self._channel is None:
                 self._start()
-            return self._exchange(request, self._wall_seconds() + _MARGIN_SECONDS)
+            return self._exchange(
+                request, zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
+            )
         except (channel.ChannelClosed, TimeoutError) as error:
             self.close()
             raise JailDied(f"the {self._role} process ended or hung") from error
@@ -154,9 +156,6 @@ class Jail:
         channel.send(self._channel.fileno(), request, seconds)
         return channel.receive(self._channel.fileno(), seconds)
 
-    def _wall_seconds(self) -> float:
-        return max(self._limits.wall_seconds, self._limits.timeout_seconds)
-
     def _start(self) -> None:
         if not sys.platform.startswith("linux"):
             raise IsolationError(f"no isolation can be had here: {sys.platform} is not Linux")
@@ -168,7 +167,7 @@ class Jail:
             "parent": os.getpid(),
             "limits": {
                 "timeout_seconds": self._limits.timeout_seconds,
-                "wall_seconds": self._wall_seconds(),
+                "idle_seconds": self._limits.idle_seconds,
                 "memory_bytes": self._limits.memory_mib << 20,
                 "max_output_bytes": self._limits.max_output_bytes,
             },
@@ -207,6 +206,8 @@ class Jail:
         try:
             greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
         except (channel.ChannelClosed, TimeoutError) as error:
+            if self._process is not None and (self._process.poll() or 0) < 0:
+                raise  # somebody ended it: that says nothing about isolation
             raise IsolationError(
                 f"no isolation can be had here: the {self._role} process did not start "
                 f"({self._last_complaint()})"

@@ -16,8 +16,8 @@ MAX_SOURCE_CHARACTERS = 100_000
 
 assert unicodedata  # CPython loads it to compile a name that is not ASCII: too late in the jail
 
-HEAVY_NAMES = ("numpy", "sympy")
-"""A program that mentions one of these goes to the zygote that has loaded them."""
+HEAVY_MODULES = ("numpy", "sympy")
+"""A program that mentions one of these goes to a zygote of its own that has loaded them."""
 
 
 def serve(control: int) -> None:
@@ -34,13 +34,13 @@ def read(code: str, kind: str) -> dict[str, Any]:
     `entry` is the expression that asks for the program's result, for tier 1 only.
     """
     try:
-        tree = ast.parse(code)
+        tree = ast.parse(code, "<program>")
         compile(tree, "<program>", "exec")  # finds `return` outside a function and its like
     except MemoryError:
         return {"error": "MemoryError: too deeply nested to compile"}
     except Exception as error:
         return {"error": program.one_line(error)}
-    heavy = any(name in code for name in HEAVY_NAMES)
+    heavy = any(name in code for name in HEAVY_MODULES)
     try:
         entry = _entry(tree, kind) if dialect.same_in_monty(tree) else None
     except RecursionError:

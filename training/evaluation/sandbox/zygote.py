@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from training.evaluation.sandbox import channel, lockdown, program
+from training.evaluation.sandbox import channel, lockdown, program, reader
 
 LIGHT_MODULES = (
     "abc bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum "
@@ -23,9 +23,6 @@ LIGHT_MODULES = (
     "string textwrap time types typing unicodedata warnings"
 ).split()
 """Loaded before the doors close, so that programs find them whatever can still be read."""
-
-HEAVY_MODULES = ("numpy", "sympy")
-"""Loaded in a second zygote, started when the first program names one of them."""
 
 _SYMPY_WARM_UP = """
 from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
@@ -37,6 +34,13 @@ simplify((x**2 - 1) / (x - 1)), float(Rational(1, 3)), float(sqrt(2)), diff(x**2
 
 MAX_REPORT_BYTES = 4096
 
+MAX_LOOKS = 10
+"""After so many times `idle_seconds` a program is ended even if it computes now and then."""
+_LEAST_CPU_SHARE = 0.02
+
+_MAX_DESCRIPTOR = 256
+"""Above all that the zygote has open: it holds a handful, its channel the lowest free one."""
+
 
 def preload(*, heavy: bool) -> None:
     """Import what programs may use; modules that are not installed are simply not there."""
@@ -44,7 +48,7 @@ def preload(*, heavy: bool) -> None:
         importlib.import_module(name)
     if not heavy:
         return
-    for name in HEAVY_MODULES:
+    for name in reader.HEAVY_MODULES:
         try:
             importlib.import_module(name)
             if name == "sympy":
@@ -58,7 +62,7 @@ class ChildLimits:
     """What one program may use; `memory_bytes` on top of what the zygote has mapped."""
 
     timeout_seconds: float
-    wall_seconds: float
+    idle_seconds: float
     memory_bytes: int
     max_output_bytes: int
 
@@ -101,7 +105,7 @@ class Zygote:
                 os._exit(1)
         os.close(theirs)
         try:
-            content, cause = self._watch(ours)
+            content, cause = self._watch(ours, pid)
         finally:
             os.kill(pid, signal.SIGKILL)  # at its end already, or to be ended
             _, status = os.waitpid(pid, 0)
@@ -115,7 +119,7 @@ class Zygote:
         for descriptor in (0, 1, 2):
             os.dup2(result, descriptor)
         # Nothing inherited but the result pipe: not the control channel, no library folder.
-        os.closerange(3, 4096)
+        os.closerange(3, _MAX_DESCRIPTOR)
         for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         limits = self._limits
@@ -135,18 +139,28 @@ class Zygote:
             max_output_bytes=limits.max_output_bytes,
         )
 
-    def _watch(self, result: int) -> tuple[bytes, str]:
-        """Read the child's report until it ends, breaks a limit, or the parent goes away."""
-        deadline = time.monotonic() + self._limits.wall_seconds
+    def _watch(self, result: int, pid: int) -> tuple[bytes, str]:
+        """Read the child's report until it ends, breaks a limit, or the parent goes away.
+
+        A child is looked at every `idle_seconds`: on a crowded machine it may have had
+        little CPU time by then and be honest; one that had next to none is asleep.
+        """
         poll = select.poll()
         poll.register(result, select.POLLIN)
         poll.register(self._control, 0)  # reports only that the other end hung up
         content = b""
+        looks, cpu_before = 1, 0.0
+        start = time.monotonic()
         while True:
-            left = deadline - time.monotonic()
-            events = dict(poll.poll(left * 1000)) if left > 0 else {}
+            left = start + looks * self._limits.idle_seconds - time.monotonic()
+            events = dict(poll.poll(max(left, 0.0) * 1000))
             if not events:
-                return content, "wall"
+                cpu = _cpu_seconds(pid)
+                is_asleep = cpu - cpu_before < _LEAST_CPU_SHARE * self._limits.idle_seconds
+                if is_asleep or looks == MAX_LOOKS:
+                    return content, "asleep"
+                looks, cpu_before = looks + 1, cpu
+                continue
             if self._control in events:
                 return content, "gone"
             part = os.read(result, MAX_REPORT_BYTES)
@@ -157,10 +171,15 @@ class Zygote:
                 return content, "flood"
 
 
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of another process, by its clock: see clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def _reply(content: bytes, cause: str, status: int, token: str) -> dict[str, Any]:
     """What the parent is told: `report` (the child's own words) or `status` and `error`."""
-    if cause == "wall":
-        return {"status": "timeout", "error": "ran out of time"}
+    if cause == "asleep":
+        return {"status": "timeout", "error": "waited instead of computing"}
     if cause == "flood":
         return {"status": "output", "error": "wrote too much to its result"}
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU):

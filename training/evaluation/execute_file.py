@@ -1,0 +1,156 @@
+"""Executes a file of programs: JSON lines in, the same lines with their results out.
+
+Each line is an object with `code`, optionally `kind` (`Program.kind`) and `gold` (a number,
+or text such as "1,234"); any other field is passed through. Every output line is the input
+object plus `status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds`.
+Names ending in `.gz` are compressed. The output takes its place only when it is complete.
+"""
+
+import gzip
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+from training.config import ConfigError
+from training.data.records import Execution, Verdict
+from training.evaluation.execute import Executor, Limits, Program, judge, parse_number
+from training.files import replacing
+from training.progress import Progress
+
+_BATCH_PER_WORKER = 128
+"""Enough that one looping program does not leave the other lanes idle, little to hold."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One input line: the object as it stands, and what it asks for."""
+
+    fields: dict[str, Any]
+    program: Program
+    gold: float | None
+
+
+@dataclass
+class Summary:
+    """What came of a file, counted."""
+
+    num_programs: int = 0
+    seconds: float = 0.0
+    statuses: Counter[str] = field(default_factory=Counter[str])
+    verdicts: Counter[str] = field(default_factory=Counter[str])
+    tiers: Counter[str] = field(default_factory=Counter[str])
+
+    def __str__(self) -> str:
+        def listed(counts: Counter[str]) -> str:
+            return ", ".join(f"{name} {count:,}" for name, count in counts.most_common()) or "none"
+
+        rate = self.num_programs / max(self.seconds, 1e-9)
+        return (
+            f"{self.num_programs:,} programs in {self.seconds:.1f} s ({rate:,.0f}/s)\n"
+            f"  status:  {listed(self.statuses)}\n"
+            f"  verdict: {listed(self.verdicts)}\n"
+            f"  tier:    {listed(self.tiers)}"
+        )
+
+
+def execute_file(source: Path, target: Path, *, limits: Limits, num_workers: int) -> Summary:
+    """Execute every program of `source` and write `target`.
+
+    Raises:
+        ConfigError: a file cannot be used, or a line is not what it should be; all lines
+            are checked before the first program runs.
+        IsolationError: no isolation can be had here.
+    """
+    if not source.is_file():
+        raise ConfigError(f"{source}: no such file")
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder: name a file to write")
+    total = sum(1 for _ in read_lines(source))
+    summary, start = Summary(), time.monotonic()
+    with replacing(target) as temporary, _open(temporary, "wt", target.suffix) as stream:
+        with (
+            Executor(limits=limits, num_workers=num_workers) as executor,
+            Progress("executing", total=total, unit="programs") as progress,
+        ):
+            lines = read_lines(source)
+            while batch := list(islice(lines, _BATCH_PER_WORKER * num_workers)):
+                executions = executor.run([line.program for line in batch])
+                for line, execution in zip(batch, executions, strict=True):
+                    _write(stream, line, execution, summary)
+                progress.advance(len(batch))
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+def read_lines(source: Path) -> Iterator[Line]:
+    """The lines of a file, empty ones left out.
+
+    Raises:
+        ConfigError: a line is no JSON object with a text `code`; names file and line.
+    """
+    number = 0
+    try:
+        with _open(source, "rt", source.suffix) as stream:
+            for text in stream:
+                number += 1
+                if text.strip():
+                    yield _parsed(text)
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or not what we ask for
+        raise ConfigError(f"{source}, line {max(number, 1)}: {error}") from error
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{source}, after line {number}: {error}") from error
+
+
+def _parsed(text: str) -> Line:
+    try:
+        content: Any = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"a JSON object is needed, this is a {type(content).__name__}")
+    fields = cast(dict[str, Any], content)
+    if not isinstance(fields.get("code"), str):
+        raise ValueError("no `code`, or it is not text")
+    kind = fields.get("kind") or "func:simple_math_problem"
+    return Line(fields, Program(code=fields["code"], kind=str(kind)), _gold(fields.get("gold")))
+
+
+def _gold(gold: Any) -> float | None:
+    if gold is None:
+        return None
+    number = parse_number(gold) if isinstance(gold, str) else gold
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError(f"gold is {gold!r}: a number is needed")
+    if not math.isfinite(number):
+        raise ValueError(f"gold is {gold!r}: a finite number is needed")
+    return float(number)
+
+
+def _write(stream: IO[str], line: Line, execution: Execution, summary: Summary) -> None:
+    verdict: Verdict | None = None if line.gold is None else judge(execution, line.gold)
+    result = {
+        "status": execution.status,
+        "value": execution.value,
+        "error": execution.error,
+        "verdict": verdict,
+        "tier": execution.tier,
+        "seconds": round(execution.seconds, 6),
+    }
+    stream.write(json.dumps(line.fields | result) + "\n")
+    summary.num_programs += 1
+    summary.statuses[execution.status] += 1
+    summary.tiers[execution.tier] += 1
+    if verdict is not None:
+        summary.verdicts[verdict] += 1
+
+
+def _open(path: Path, mode: str, suffix: str) -> IO[str]:
+    if suffix == ".gz":
+        return cast(IO[str], gzip.open(path, mode, encoding="utf-8"))
+    return cast(IO[str], path.open(mode, encoding="utf-8"))
