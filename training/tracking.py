@@ -18,7 +18,6 @@ import json
 import netrc
 import os
 import secrets
-import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ RUN_ID = "wandb_run_id"
 SUMMARY = "summary.json"
 TABLES = "tables"
 
+_HOSTED = "api.forge.coreweave.com"
 _INIT_SECONDS = 30.0
 """How long a run's start may wait for the server before it goes on offline."""
 _FINISH_SECONDS = 120.0
@@ -137,7 +137,10 @@ class Tracker:
         step: int,
         tokens: int,
     ) -> None:
-        """Record a table of plain values (text, numbers, None), such as evaluation samples."""
+        """Record a table of plain values (text, numbers, None), such as evaluation samples.
+
+        While the server is away this waits about 20 seconds for it, and W&B gets no table.
+        """
         if self._metrics is None:
             return
         with replacing(self._folder / TABLES / name / f"step_{step}.jsonl") as temporary:
@@ -195,8 +198,10 @@ class Tracker:
 
 
 class _WandbRun:
-    """One W&B run that never raises. It is opened again when wandb's own process dies:
-    Slurm sends its SIGTERM to every process of a job, and that one does not survive it."""
+    """One W&B run that never raises, opened again when wandb's own process dies.
+
+    Slurm sends its SIGTERM to every process of a job, and wandb's does not survive it.
+    """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, Any], **arguments: Any) -> None:
         self._folder, self._settings, self._arguments = folder, settings, arguments
@@ -216,13 +221,13 @@ class _WandbRun:
     def open(self, mode: Literal["auto", "online", "offline"]) -> None:
         """Open online if that is wanted and possible, else offline, and say so once."""
         try:
-            reason = self._why_offline(mode)
-            if not reason:
-                try:
+            try:
+                reason = self._why_offline(mode)
+                if not reason:
                     return self._init("online")
-                except Exception as error:
-                    reason = _reason(error)
-                    _teardown()
+            except Exception as error:
+                reason = _reason(error)
+                _teardown()
             self._init("offline")
             if not self._num_failures or mode != "offline":
                 pieces = self._folder / "wandb" / "offline-run-*"
@@ -297,8 +302,10 @@ class _WandbRun:
         """W&B refuses steps below the ones it has; a resumed run lives through them again."""
         step = line[STEP]
         if step >= self._next_step:
-            values = {name: _number(value) for name, value in line.items() if name != STEP}
-            run.log(values, step=step)
+            # metrics.jsonl spells numbers that JSON has not: "nan".
+            numbers = {n: float(v) if isinstance(v, str) else v for n, v in line.items()}
+            del numbers[STEP]
+            run.log(numbers, step=step)
 
     def call(self, action: Callable[["wandb.Run"], Any]) -> None:
         """Do something with the run; if wandb's process is gone, with a new one."""
@@ -306,13 +313,13 @@ class _WandbRun:
             try:
                 action(self._run)
                 return
-            except ConnectionError as error:
+            except Exception as error:
+                if not _process_is_gone(error):
+                    return _say(f"W&B did not take a value: {_reason(error)}")
                 mode, self._run = self._mode, None
                 self._num_failures += 1
                 if self._num_failures > _NUM_FAILURES:
                     return self._give_up(error)
-            except Exception as error:
-                return _say(f"W&B did not take a value: {_reason(error)}")
             _teardown()
             self.open(mode)
 
@@ -337,8 +344,9 @@ def has_login(base_url: str, environment: Mapping[str, str]) -> bool:
         known = netrc.netrc(str(path))
     except (OSError, netrc.NetrcParseError):
         return False
-    hosts = {urlsplit(base_url).netloc, "api.wandb.ai"}
-    return any(host in known.hosts for host in hosts)
+    host = urlsplit(base_url).netloc
+    # wandb's hosted service changed its name, and wandb still takes the old one's login.
+    return host in known.hosts or (host == _HOSTED and "api.wandb.ai" in known.hosts)
 
 
 def _quieter(mode: Mode, environment: Mapping[str, str]) -> Mode:
@@ -361,17 +369,11 @@ def _keep_run_id(folder: Path, run_id: str | None) -> str:
     """
     path = folder / RUN_ID
     kept = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    alphabet = string.ascii_lowercase + string.digits
-    chosen = run_id or kept or "".join(secrets.choice(alphabet) for _ in range(10))
+    chosen = run_id or kept or secrets.token_hex(6)
     if chosen != kept:
         with replacing(path) as temporary:
             temporary.write_text(chosen + "\n", encoding="utf-8")
     return chosen
-
-
-def _number(value: Any) -> Any:
-    """Numbers that metrics.jsonl spells out ("nan") as numbers again."""
-    return float(value) if isinstance(value, str) else value
 
 
 def _teardown() -> None:
@@ -388,9 +390,16 @@ def _teardown() -> None:
             continue
 
 
+def _process_is_gone(error: Exception) -> bool:
+    """Whether a call failed since there is nobody at the other end of wandb's socket."""
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
+    return isinstance(error, (ConnectionError, HandleAbandonedError, MailboxClosedError))
+
+
 def _reason(error: Exception) -> str:
-    """The first line of an error, without the key should wandb ever quote it."""
-    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    """An error in one line, without the key should wandb ever quote it."""
+    text = " ".join(str(error).split()) or type(error).__name__
     key = os.environ.get("WANDB_API_KEY")
     return text.replace(key, "(key)") if key else text
 
