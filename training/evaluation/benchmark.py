@@ -20,13 +20,19 @@ from typing import Any
 import numpy as np
 
 from parallel.ranks import Ranks
-from training.config import EvaluationConfig
+from training.config import ConfigError, EvaluationConfig
 from training.data.records import Candidate, Question
+from training.data.tokenizer import Tokenizer
 from training.evaluation import statistics, work
 from training.evaluation.sampler import Draw, Sampler, draws
 from training.evaluation.select import best, distinct, numeric_answer, vote_groups
 from training.evaluation.statistics import Outcomes
+from training.evaluation.verify import score
 from training.metrics import evaluation_metric
+from training.models.heads import Verifier
+
+_SCORED_TOKENS = 16_384
+"""Most tokens scored in one forward; fewer where the settings decode less at a time."""
 
 Scorer = Callable[[Sequence[Candidate]], Sequence[float]]
 """Gives every candidate the verifier's score of its program."""
@@ -58,6 +64,32 @@ class Answers:
     def candidates(self) -> list[Candidate]:
         """All of them, by index."""
         return [*self.sampled, self.greedy]
+
+
+def scorer_of(verifier: Verifier, tokenizer: Tokenizer, settings: EvaluationConfig) -> Scorer:
+    """A scorer around a whole verifier on one device, and the tokenizer it was trained with.
+
+    What is scored is what a verifier learns from: question, program and end token, the end
+    token also where the generator ran out of tokens before it.
+
+    Raises:
+        ConfigError: the tokenizer has ids that the verifier has no embedding for.
+    """
+    if tokenizer.vocab_size > verifier.shape.vocab_size:
+        raise ConfigError(
+            f"the verifier has embeddings for {verifier.shape.vocab_size} ids, its tokenizer "
+            f"has {tokenizer.vocab_size}: they do not belong together"
+        )
+    most_tokens = min(_SCORED_TOKENS, settings.micro_batch_candidates * settings.max_new_tokens)
+
+    def scorer(candidates: Sequence[Candidate]) -> list[float]:
+        sequences = [
+            tokenizer.prompt_ids(candidate.question) + tokenizer.program_ids(candidate.program)
+            for candidate in candidates
+        ]
+        return score(verifier, sequences, max_batch_tokens=most_tokens)
+
+    return scorer
 
 
 def answer(
@@ -93,8 +125,8 @@ def scored(candidates: Sequence[Candidate], scorer: Scorer | None) -> list[Candi
         return [replace(candidate, score=None) for candidate in candidates]
     once = distinct(candidates)
     scores = {
-        (candidate.question_id, candidate.program): float(score)
-        for candidate, score in zip(once, scorer(once), strict=True)
+        (candidate.question_id, candidate.program): float(value)
+        for candidate, value in zip(once, scorer(once), strict=True)
     }
     return [
         replace(candidate, score=scores[candidate.question_id, candidate.program])

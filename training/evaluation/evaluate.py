@@ -30,7 +30,6 @@ from training.evaluation import benchmark, candidates, load, work
 from training.evaluation.execute import Executor
 from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
-from training.evaluation.verify import scorer_of
 from training.progress import Progress
 from training.tracking import Tracker
 
@@ -222,7 +221,7 @@ def _score(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.devi
     scorer = None
     if config.evaluation.verifier:
         model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
-        scorer = scorer_of(model, tokenizer, config.evaluation)
+        scorer = benchmark.scorer_of(model, tokenizer, config.evaluation)
     with Progress(
         f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
     ) as progress:
