@@ -158,18 +158,27 @@ def _groups(
         gold = numbers["boxes"] * numbers["per_box"] - numbers["eaten"]
         chance = float(random.beta(1.6, 1.3 + 2 * harder))
         group: list[Candidate] = []
+        logits: dict[str, float] = {}
         for index in range(NUM_CANDIDATES + 1):
             drawn = random.random()
             verdict: Verdict = "right" if drawn < chance else "failed" if drawn > 0.96 else "wrong"
             slip = int(random.choice([1, 1, 2, 5, 10]))
-            numbers_told = {**numbers, "eaten": numbers["eaten"] - slip * (verdict == "wrong")}
+            numbers_told: dict[str, int | str] = {
+                **numbers,
+                "eaten": numbers["eaten"] - slip * (verdict == "wrong"),
+            }
+            if verdict == "failed":
+                numbers_told["boxes"] = "muffins"
+            program = PROGRAM.format(**numbers_told)
             logit = random.normal() * 1.1 + (skill or 0.0) * (1 if verdict == "right" else -1)
+            # A verifier gives equal programs equal scores.
+            logit = logits.setdefault(program, logit)
             greedy = index == NUM_CANDIDATES
             group.append(
                 Candidate(
                     question_id=f"demo-{number}",
                     question=QUESTION.format(**numbers),
-                    program=PROGRAM.format(**numbers_told),
+                    program=program,
                     generator="step_900",
                     temperature=0.0 if greedy else (0.5, 0.7)[index % 2],
                     index=0 if greedy else index,
