@@ -15,7 +15,11 @@ from training.config import RecipeConfig
 def main(arguments: Sequence[str]) -> int:
     """Run all stages; the exit code is that of the stage that failed."""
     config = config_of(parser(__doc__ or "", None).parse_args(arguments), RecipeConfig)
-    from training.recipe import StageFailed, run as run_recipe
+    from rich.console import Console
+
+    from training.files import read_json
+    from training.recipe import StageFailed
+    from training.recipe import run as run_recipe
     from training.report import build_report, summary_table
 
     try:
@@ -24,8 +28,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"recipe: {failure}; call it again to go on from there")
         return failure.code if failure.code > 0 else 1
     page = build_report(config.run.folder)
-    print(summary_table(config.run.folder / "report.json"))
-    print(f"report: {page}")
+    console = Console()
+    console.print(summary_table(read_json(config.run.folder / "report.json")))
+    console.print(f"report: {page}")
     return 0
 
 
