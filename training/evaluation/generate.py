@@ -93,6 +93,11 @@ def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
         FloatingPointError: the model gave no distribution (NaN or infinity).
     """
     greedy = temperature == 0
+    likeliest = logits.max(-1)
+    if not bool(torch.isfinite(likeliest.values).all()):
+        raise FloatingPointError("the model's logits are not finite: nothing can be sampled")
+    if bool(greedy.all()):
+        return likeliest.indices
     scaled = logits.float() / torch.where(greedy, 1.0, temperature)[:, None]
     probabilities = scaled.softmax(-1)
     if bool((top_p < 1).any()):
@@ -100,12 +105,10 @@ def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
     # In fp64: over 51,200 tokens, sums in fp32 would make rare tokens likelier or impossible.
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1]
-    if not bool(torch.isfinite(total).all()):
-        raise FloatingPointError("the model's logits are not finite: nothing can be sampled")
     below_total = torch.nextafter(total, torch.zeros_like(total))
     target = torch.minimum(uniform * total, below_total)
     drawn = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(-1)
-    return torch.where(greedy, logits.argmax(-1), drawn)
+    return torch.where(greedy, likeliest.indices, drawn)
 
 
 class _Batch:

@@ -1,10 +1,11 @@
-"""Who attends to whom: inside packed documents, and over a cache while sampling.
+"""Who attends to whom in training and scoring: whole rows, or documents packed into them.
 
-Both classes are called by every layer with `[rows, tokens, heads, head_dim]` tensors,
-and hold what is the same for all layers. All attention is causal.
+Both are called by every layer with `[rows, tokens, heads, head_dim]` tensors and are
+causal. `PackedAttention` is built once per micro-batch and holds what all layers share:
 
-    attention = PackedAttention(document_ids)      # training, scoring
+    hidden = body(tokens, positions, PackedAttention(document_ids))
 
+Attention over a cache of keys and values, for sampling, is in `cache.py`.
 """
 
 import inspect

@@ -147,9 +147,10 @@ class StepAttention:
         self._own = cache.written[:, :, : cache.num_sequences, :, :longest_written]
 
     def _to_table(self, rows: Tensor) -> Tensor:
-        # [sequences, heads, n] -> [groups, heads, largest group, n], empty places zero
+        # [sequences, heads, n] -> [groups, heads, largest group, n]. Empty places hold
+        # anything: a product's rows are independent, and theirs are never read.
         num_places = self._prompt.shape[2] * self._largest_group
-        table = rows.new_zeros(num_places, *rows.shape[1:]).index_copy_(0, self._places, rows)
+        table = rows.new_empty(num_places, *rows.shape[1:]).index_copy_(0, self._places, rows)
         return table.unflatten(0, (-1, self._largest_group)).transpose(1, 2)
 
     def _from_table(self, table: Tensor) -> Tensor:
