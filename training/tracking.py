@@ -21,7 +21,6 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -178,8 +177,7 @@ class Tracker:
 
     def finish(self, exit_code: int = 0) -> None:
         """Close the records and W&B; leaves no process behind. Further calls do nothing."""
-        metrics, self._metrics = self._metrics, None
-        run, self._run = self._run, None
+        metrics, run, self._metrics, self._run = self._metrics, self._run, None, None
         if metrics is not None:
             metrics.close()
         if run is not None:
@@ -188,13 +186,8 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.finish(0 if error is None else 1)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.finish(0 if kind is None else 1)
 
 
 class _WandbRun:
@@ -215,8 +208,7 @@ class _WandbRun:
         """The run's page, or the folder of its offline piece."""
         if self._run is None:
             return ""
-        url = self._run.url if self._mode == "online" else None
-        return url or str(Path(self._run.settings.sync_dir))
+        return (self._mode == "online" and self._run.url) or str(self._run.settings.sync_dir)
 
     def open(self, mode: Literal["auto", "online", "offline"]) -> None:
         """Open online if that is wanted and possible, else offline, and say so once."""
@@ -399,7 +391,7 @@ def _process_is_gone(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """An error in one line, without the key should wandb ever quote it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     key = os.environ.get("WANDB_API_KEY")
     return text.replace(key, "(key)") if key else text
 
