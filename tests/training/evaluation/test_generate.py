@@ -79,7 +79,7 @@ def test_greedy_equals_transformers(
     assert actual == expected
 
 
-def sampling(temperature: float = 0.9, top_p: float = 1.0, each: int = 4) -> list[SampleRequest]:
+def sampling(temperature: float = 0.9, top_p: float = 1.0, each: int = 6) -> list[SampleRequest]:
     return [
         SampleRequest(prompt=prompt, key=(3, i, j), temperature=temperature, top_p=top_p)
         for i, prompt in enumerate(prompts())
