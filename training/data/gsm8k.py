@@ -30,6 +30,9 @@ from dataclasses import dataclass
 
 from training.evaluation.execute import parse_number
 
+HUB_CONFIG = "main"
+"""The data set's plain form, on the hub and as a folder of it; the other is `socratic`."""
+
 _NUMBER = r"(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
 _MARK = re.compile(rf"<<(?P<expression>[^<>=]*)=(?P<value>[^<>]*)>>(?:{_NUMBER})?")
 _TOKEN = re.compile(rf"(?P<number>{_NUMBER})|(?P<word>[a-zA-Z]+)|(?P<sign>[^\s])")

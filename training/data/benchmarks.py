@@ -1,0 +1,141 @@
+"""Questions with gold answers: GSM8K, SVAMP and the built-in problems.
+
+    questions(BenchmarkConfig(name="gsm8k", kind="gsm8k", path="data/gsm8k"))
+
+A question keeps its id wherever the set is cut, so that results of two runs can be paired.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from training.config import BenchmarkConfig, ConfigError, DifficultyConfig
+from training.data import gsm8k, hub, tables
+from training.data.problems import STORY_KINDS, Difficulty, write_problem
+from training.data.records import Question
+from training.evaluation.execute import parse_number
+
+_SVAMP_SPLITS = ("train", "test")
+
+
+def questions(config: BenchmarkConfig) -> list[Question]:
+    """The questions of a benchmark, those passed over and those beyond the number left out.
+
+    Raises:
+        ConfigError: its file or hub data set is not there, or it holds too few questions.
+        ValueError: a row has no readable answer.
+    """
+    if config.kind == "problems":
+        return _problems(config)
+    found = _gsm8k(config) if config.kind == "gsm8k" else _svamp(config)
+    end = config.skip_questions + config.num_questions if config.num_questions else None
+    taken = list(islice(found, config.skip_questions, end))
+    if len(taken) < max(1, config.num_questions):
+        raise ConfigError(
+            f"benchmark {config.name}: skip_questions = {config.skip_questions} and "
+            f"num_questions = {config.num_questions} ask for more questions than "
+            f"{config.path} holds: it gave {len(taken)}"
+        )
+    return taken
+
+
+def difficulty_of(config: DifficultyConfig) -> Difficulty:
+    """The problem writer's difficulty for the settings of the same names.
+
+    Raises:
+        ConfigError: the writer knows no such kind of story.
+    """
+    settings = config.model_dump()
+    settings["story_kinds"] = config.story_kinds or STORY_KINDS
+    try:
+        return Difficulty(**settings)
+    except ValueError as error:
+        raise ConfigError(f"difficulty: {error}") from None
+
+
+def _problems(config: BenchmarkConfig) -> list[Question]:
+    difficulty = difficulty_of(config.difficulty)
+    first = config.skip_questions
+    made = (
+        write_problem(config.seed, index, difficulty)
+        for index in range(first, first + config.num_questions)
+    )
+    return [
+        Question(
+            id=f"problems-{problem.id}",
+            text=problem.question,
+            gold=float(problem.answer),
+            tags={"operations": problem.num_operations, "story": problem.story_kind},
+        )
+        for problem in made
+    ]
+
+
+def _gsm8k(config: BenchmarkConfig) -> Iterator[Question]:
+    for index, row in enumerate(_rows(config)):
+        answer = str(_cell(row, "answer", config))
+        num_marks = answer.count("<<")
+        yield Question(
+            id=f"gsm8k-{config.split}-{index}",
+            text=str(_cell(row, "question", config)).strip(),
+            gold=gsm8k.gold_of(answer),
+            tags={"operations": num_marks} if num_marks else {},
+        )
+
+
+def _svamp(config: BenchmarkConfig) -> Iterator[Question]:
+    """All of SVAMP: it is published as one set of 1,000, the hub's two splits together."""
+    for index, row in enumerate(_rows(config)):
+        body, question = str(_cell(row, "Body", config)), str(_cell(row, "Question", config))
+        answer = _cell(row, "Answer", config)
+        gold = parse_number(str(answer))
+        if gold is None:
+            raise ValueError(f"SVAMP question {index} has the answer {answer!r}, no number")
+        yield Question(
+            id=f"svamp-{row.get('ID', index)}",
+            text=f"{body.strip()} {question.strip()}",
+            gold=gold,
+            tags={"type": str(row["Type"])} if "Type" in row else {},
+        )
+
+
+def files_of(config: BenchmarkConfig) -> list[Path]:
+    """The local files that the benchmark reads; none for the built-in problems and the hub.
+
+    Raises:
+        ConfigError: its file or folder is not there.
+    """
+    setting = f"path of benchmark {config.name}"
+    path = None if config.kind == "problems" else hub.local_path(config.path, setting)
+    if path is None:
+        return []
+    if config.kind == "gsm8k":
+        path = path / gsm8k.HUB_CONFIG if (path / gsm8k.HUB_CONFIG).is_dir() else path
+        return tables.files_at(path, split=config.split, setting=setting)
+    if path.is_file() or (path / "SVAMP.json").is_file():
+        return [path if path.is_file() else path / "SVAMP.json"]
+    return [
+        file
+        for split in _SVAMP_SPLITS
+        for file in tables.files_at(path, split=split, setting=setting)
+    ]
+
+
+def _rows(config: BenchmarkConfig) -> Iterator[tables.Row]:
+    files = files_of(config)
+    if files:
+        yield from tables.rows_of(files)
+        return
+    name = gsm8k.HUB_CONFIG if config.kind == "gsm8k" else None
+    for split in (config.split,) if config.kind == "gsm8k" else _SVAMP_SPLITS:
+        setting = f"path of benchmark {config.name}"
+        yield from hub.stream(config.path, name=name, split=split, setting=setting)
+
+
+def _cell(row: tables.Row, column: str, config: BenchmarkConfig) -> object:
+    if column not in row:
+        raise ConfigError(
+            f"benchmark {config.name} is of kind {config.kind!r}, but {config.path} has no column "
+            f"{column!r}: it has {', '.join(row)}"
+        )
+    return row[column]

@@ -1,0 +1,183 @@
+"""One chunk of source rows becomes tokenised examples: what every worker of `prepare` does.
+
+Filter, run the programs, compare with the benchmarks, tokenise; each row either is kept or
+counted under the reason it was dropped for. Pure but for running the programs, which
+happens in their sandbox. Duplicates and packing need all chunks and are prepare's.
+"""
+
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from training.config import DataConfig, ExecutionConfig
+from training.data import programs, sources
+from training.data.decontaminate import Overlap
+from training.data.filters import execution_fault, question_fault
+from training.data.pack import Mode, TokenizedExample
+from training.data.sources import DroppedError, Labelled, Raw
+from training.data.tokenizer import Tokenizer
+from training.evaluation.execute import Executor, Limits, Program
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """Some rows of one source."""
+
+    source: int
+    """Its index in `data.sources`."""
+    rows: list[Raw]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """What became of a chunk."""
+
+    source: int
+    num_rows: int
+    kept: list[tuple[bytes, TokenizedExample]]
+    """With a key each: examples with equal keys are duplicates."""
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    """Reason to number of rows."""
+
+
+class Converter:
+    """Converts chunks; what it needs is opened in the process that uses it."""
+
+    def __init__(
+        self, data: DataConfig, execution: ExecutionConfig, overlap: Overlap, tokenizer: Path
+    ) -> None:
+        """Take the settings.
+
+        Args:
+            data: What to keep.
+            execution: Limits of the programs.
+            overlap: What the questions may not overlap.
+            tokenizer: The tokenizer's folder.
+        """
+        self._data, self._overlap, self._tokenizer_folder = data, overlap, tokenizer
+        self._limits = Limits(
+            timeout_seconds=execution.timeout_seconds,
+            memory_mib=execution.memory_mib,
+            max_output_bytes=execution.max_output_bytes,
+        )
+        self._tokenizer: Tokenizer | None = None
+        self._executor: Executor | None = None
+
+    def open(self) -> None:
+        """Load the tokenizer and, where programs are to be run, start the sandbox."""
+        # Docstrings in the wild hold `\\$`; a warning for each is no news.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        self._tokenizer = Tokenizer.load(self._tokenizer_folder)
+        # The programs of candidates were run when they were sampled.
+        if self._data.run_programs and not is_for_verifier(self._data):
+            self._executor = Executor(limits=self._limits).__enter__()
+
+    def close(self) -> None:
+        """Stop the sandbox."""
+        if self._executor is not None:
+            self._executor.__exit__(None, None, None)
+            self._executor = None
+
+    def __call__(self, chunk: Chunk) -> Converted:
+        """Convert the rows of a chunk, in their order."""
+        dropped: Counter[str] = Counter()
+        found: list[Labelled] = []
+        for raw in chunk.rows:
+            try:
+                labelled = sources.example_of(self._data.sources[chunk.source], raw)
+            except DroppedError as reason:
+                dropped[str(reason)] += 1
+                continue
+            fault = self._fault(labelled)
+            if fault:
+                dropped[fault] += 1
+            else:
+                found.append(labelled)
+        found = self._running(found, dropped)
+        kept = self._tokenized(found, dropped)
+        return Converted(source=chunk.source, num_rows=len(chunk.rows), kept=kept, dropped=dropped)
+
+    def _fault(self, labelled: Labelled) -> str | None:
+        example = labelled.example
+        if not example.program.strip():
+            return "program is empty"
+        if not _is_unicode(example.question + example.program):
+            return "half a character in the text"
+        if labelled.right is None:
+            fault = question_fault(
+                example.question, min_characters=self._data.min_question_characters
+            )
+            if fault:
+                return fault
+        return "overlaps a benchmark" if self._overlap.hits(example.question) else None
+
+    def _running(self, found: list[Labelled], dropped: Counter[str]) -> list[Labelled]:
+        """Those whose program gives a finite number; all where nothing is to be run."""
+        if self._executor is None:
+            return found
+        code = [
+            programs.source(labelled.example.question, labelled.example.program)
+            for labelled in found
+        ]
+        kept: list[Labelled] = []
+        executions = self._executor.run([Program(code=text) for text in code])
+        for labelled, execution in zip(found, executions, strict=True):
+            fault = execution_fault(execution)
+            if fault:
+                dropped[fault] += 1
+            else:
+                kept.append(labelled)
+        return kept
+
+    def _tokenized(
+        self, found: Sequence[Labelled], dropped: Counter[str]
+    ) -> list[tuple[bytes, TokenizedExample]]:
+        assert self._tokenizer is not None
+        prompts = self._tokenizer.encode_all(
+            [programs.prompt(labelled.example.question) for labelled in found]
+        )
+        bodies = self._tokenizer.encode_all([labelled.example.program for labelled in found])
+        prompt_mode = Mode.SUPERVISED if self._data.supervise == "all" else Mode.CONTEXT
+        kept: list[tuple[bytes, TokenizedExample]] = []
+        for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
+            tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
+            if len(tokens) > self._data.row_tokens:
+                dropped["longer than a row"] += 1
+                continue
+            example = TokenizedExample(
+                tokens=tokens,
+                num_prompt_tokens=len(prompt),
+                prompt_mode=Mode.CONTEXT if labelled.right is not None else prompt_mode,
+                program_mode=_program_mode(labelled.right),
+            )
+            kept.append((_key(labelled), example))
+        return kept
+
+
+def is_for_verifier(data: DataConfig) -> bool:
+    """Whether the data is labelled candidates."""
+    return all(source.kind == "candidates" for source in data.sources)
+
+
+def _program_mode(right: bool | None) -> Mode:
+    if right is None:
+        return Mode.SUPERVISED
+    return Mode.RIGHT if right else Mode.WRONG
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no surrogate stands alone, as JSON's escapes allow and tokenizers do not."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _key(labelled: Labelled) -> bytes:
+    """A generator learns each question once, a verifier each program of a question once."""
+    text = labelled.example.question
+    if labelled.right is not None:
+        text += "\0" + labelled.example.program
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,37 @@
+"""Which examples are worth learning from (arXiv 2312.09241, section 2: too short, no number,
+does not run). Each check gives the reason to drop, or None; nothing is run here.
+"""
+
+import re
+
+from training.data.records import Execution
+
+_NUMBER_WORDS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
+    "hundred thousand million half halves third thirds quarter quarters once twice thrice double "
+    "triple dozen dozens couple pair"
+)
+_NUMBER = re.compile(rf"\d|\b(?:{'|'.join(_NUMBER_WORDS.split())})\b", re.IGNORECASE)
+
+_EXECUTION_REASONS = {
+    "error": "program fails",
+    "nonnumeric": "program gives no finite number",
+    "timeout": "program runs too long",
+    "memory": "program needs too much memory",
+    "output": "program prints too much",
+}
+
+
+def question_fault(question: str, *, min_characters: int) -> str | None:
+    """Why the question is dropped: it is too short, or nothing in it can be counted with."""
+    if len(question) < min_characters:
+        return "question too short"
+    if not _NUMBER.search(question):
+        return "question without a number"
+    return None
+
+
+def execution_fault(execution: Execution) -> str | None:
+    """Why the program is dropped, by what came of running it."""
+    return None if execution.status == "ok" else _EXECUTION_REASONS[execution.status]

@@ -1,0 +1,62 @@
+"""Packed examples for people: what the model sees, and what of it is learnt.
+
+    show(data_config, count=3)
+
+The marks are made from the loader's own labels, so what is shown is what training does.
+"""
+
+from rich.console import Console
+from rich.text import Text
+
+from training.config import DataConfig
+from training.data.loader import Batch, RowDataset, batch_of
+from training.data.tokenizer import Tokenizer
+
+
+def show(data: DataConfig, count: int, console: Console | None = None) -> None:
+    """Print the first `count` examples of the prepared data; «…» is supervised.
+
+    Raises:
+        FileNotFoundError: the data is not prepared.
+    """
+    console = console or Console()
+    dataset = RowDataset(data.folder, row_tokens=data.row_tokens)
+    tokenizer = Tokenizer.load(data.folder)
+    shown = 0
+    for number in range(len(dataset)):
+        row = dataset.row(number)
+        batch = batch_of([row], row_tokens=data.row_tokens, head=dataset.facts["head"])
+        for example in range(batch.num_examples):
+            if shown == count:
+                return
+            shown += 1
+            heading = f"row {number}, example {example + 1} of {batch.num_examples}"
+            console.rule(heading)
+            console.print(_marked(batch, example, dataset.facts["head"], tokenizer))
+
+
+def _marked(batch: Batch, example: int, head: str, tokenizer: Tokenizer) -> Text:
+    """The example's text with supervised stretches marked."""
+    places = (batch.document_ids[0] == example).nonzero().flatten().tolist()
+    tokens, supervised = batch.tokens[0].tolist(), batch.supervised[0].tolist()
+    if head == "verifier":
+        learnt = {place for place in places if supervised[place]}
+        right = any(batch.labels[0, place] == 1 for place in learnt)
+        style, told = ("green", "right") if right else ("red", "wrong")
+    else:
+        learnt = {place + 1 for place in places if supervised[place]}
+        style, told = "green", "program"
+    end = "<end>" if tokens[places[-1]] == tokenizer.end_token else ""
+    text = Text(f"{len(places)} tokens, {len(learnt)} supervised ({told})\n", style="dim")
+    start = 0
+    while start < len(places):
+        marked = places[start] in learnt
+        stop = start
+        while stop < len(places) and (places[stop] in learnt) == marked:
+            stop += 1
+        piece = tokenizer.decode([tokens[place] for place in places[start:stop]])
+        if stop == len(places):
+            piece += end
+        text.append(f"«{piece}»" if marked else piece, style=style if marked else "")
+        start = stop
+    return text

@@ -1,0 +1,177 @@
+"""Where examples come from: one interface over five kinds of sources.
+
+    for raw in rows(source):                 # a stream; memory does not grow with the set
+        example = example_of(source, raw)    # pure; raises DroppedError with the reason
+
+Reading and converting are apart, so that one process reads while many convert.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError, SourceConfig
+from training.data import gsm8k, hub, programs, tables
+from training.data.benchmarks import difficulty_of
+from training.data.problems import write_problem
+from training.data.records import Candidate, Example
+from training.evaluation import candidates
+
+Raw = Any
+"""A row as it was read: cheap to send to another process."""
+
+_SETTING = "path of a source"
+
+
+class DroppedError(ValueError):
+    """The row gives no example; the message is a short reason that can be counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labelled:
+    """An example, and for a verifier whether its program was right."""
+
+    example: Example
+    right: bool | None = None
+
+
+def examples(source: SourceConfig) -> Iterator[Example]:
+    """The source's examples in order; rows that give none are passed over.
+
+    Raises:
+        ConfigError: its file, folder or hub data set is not there.
+        ValueError: a file cannot be read.
+    """
+    for raw in rows(source):
+        try:
+            yield example_of(source, raw).example
+        except DroppedError:
+            continue
+
+
+def rows(source: SourceConfig) -> Iterator[Raw]:
+    """The source's rows in order, at most `num_examples`.
+
+    Raises:
+        ConfigError: its file, folder or hub data set is not there.
+        ValueError: a file cannot be read.
+    """
+    return islice(_rows(source), source.num_examples or None)
+
+
+def num_rows(source: SourceConfig) -> int:
+    """How many rows `rows` gives, for progress; 0 where only reading them all would tell."""
+    files = files_of(source)
+    if source.kind == "problems" or (not files and source.num_examples):
+        return source.num_examples
+    found = tables.num_rows(files)
+    return min(found, source.num_examples) if source.num_examples else found
+
+
+def files_of(source: SourceConfig) -> list[Path]:
+    """The local files that the source reads; none for the built-in problems and the hub.
+
+    Raises:
+        ConfigError: its file or folder is not there.
+    """
+    if source.kind == "problems":
+        return []
+    path = hub.local_path(source.path, _SETTING)
+    if path is None:
+        return []
+    if source.kind == "candidates" and path.is_dir():
+        parts = candidates.part_paths(path)
+        if not parts:
+            raise ConfigError(f"{path} holds no candidates: run launch/sample.py first")
+        return parts
+    if source.kind == "gsm8k" and (path / gsm8k.HUB_CONFIG).is_dir():
+        path = path / gsm8k.HUB_CONFIG
+    return tables.files_at(path, split=source.split, setting=_SETTING)
+
+
+def example_of(source: SourceConfig, raw: Raw) -> Labelled:
+    """The example that one row gives.
+
+    Raises:
+        DroppedError: it gives none.
+        ConfigError: the row does not have the columns of the source's kind.
+    """
+    if source.kind == "problems":
+        problem = write_problem(source.seed, raw, difficulty_of(source.difficulty))
+        return Labelled(example=Example(question=problem.question, program=problem.program))
+    if source.kind == "candidates":
+        return _of_candidate(raw)
+    if source.kind == "gsm8k":
+        return Labelled(example=_of_gsm8k(source, raw))
+    return Labelled(example=_of_table(source, raw))
+
+
+def _rows(source: SourceConfig) -> Iterator[Raw]:
+    if source.kind == "problems":
+        yield from range(source.num_examples)
+        return
+    files = files_of(source)
+    if source.kind == "candidates":
+        if not files:
+            raise ConfigError(f"{_SETTING} = {source.path!r}: there are no candidates")
+        for path in files:
+            yield from candidates.read(path)
+    elif files:
+        yield from tables.rows_of(files, _parquet_columns(source, files))
+    else:
+        name = gsm8k.HUB_CONFIG if source.kind == "gsm8k" else None
+        yield from hub.stream(source.path, name=name, split=source.split, setting=_SETTING)
+
+
+def _parquet_columns(source: SourceConfig, files: Sequence[Path]) -> tuple[str, ...]:
+    if source.kind == "gsm8k":
+        return ("question", "answer")
+    return ("question", "code") if source.kind == "parquet" else ()
+
+
+def _of_gsm8k(source: SourceConfig, row: tables.Row) -> Example:
+    _require(source, row, "question", "answer")
+    question = str(row["question"]).strip()
+    try:
+        return Example(question=question, program=gsm8k.program_of(question, str(row["answer"])))
+    except gsm8k.NoProgramError as error:
+        raise DroppedError(f"GSM8K: {error}") from error
+
+
+def _of_table(source: SourceConfig, row: tables.Row) -> Example:
+    """A row with `code`, a whole function, or with `question` and `program`, its body."""
+    question = str(row.get("question") or "").strip()
+    if row.get("program"):
+        _require(source, row, "question")
+        return Example(question=question, program=str(row["program"]).strip("\n").rstrip())
+    _require(source, row, "code")
+    try:
+        asked, program = programs.split(str(row["code"]))
+    except ValueError as error:
+        raise DroppedError("code cannot be cut into question and program") from error
+    return Example(question=question or asked, program=program)
+
+
+def _of_candidate(candidate: Candidate) -> Labelled:
+    # An unfinished program has no end token, where the verifier's score is read, and gives
+    # no number that could be selected: a label on it would teach lengths, nothing else.
+    # A finished one that fails is as wrong as one that gives another number.
+    if not candidate.finished:
+        raise DroppedError("candidate: not finished")
+    return Labelled(
+        example=Example(question=candidate.question, program=candidate.program),
+        right=candidate.verdict == "right",
+    )
+
+
+def _require(source: SourceConfig, row: tables.Row, *columns: str) -> None:
+    missing = [column for column in columns if not row.get(column)]
+    if missing and not all(column in row for column in columns):
+        raise ConfigError(
+            f"{source.path} has no column {', '.join(missing)}, which a source of kind "
+            f"{source.kind!r} needs: it has {', '.join(row)}"
+        )
+    if missing:
+        raise DroppedError(f"empty {', '.join(missing)}")
