@@ -7,6 +7,7 @@ ranks are found from the environment (parallel/ranks.py).
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def parser(description: str, default_file: str | None) -> argparse.ArgumentParser:
@@ -57,19 +59,26 @@ def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigTy
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and end the process with its exit code.
 
-    What a person can mend (a wrong setting, a missing file) ends in one message and code 2,
-    Ctrl-C in one line and code 130; anything else keeps its traceback: it is our bug.
+    What a person can mend (a wrong setting, a missing file, a full disk) ends in one message
+    and code 2, Ctrl-C in one line and code 130; anything else keeps its traceback: it is our
+    bug.
     """
+    rank, verb = os.environ.get("RANK", "0"), os.path.basename(sys.argv[0])
     try:
         code = main(sys.argv[1:])
     except (ConfigError, FileNotFoundError, FileExistsError) as error:
         code = EXIT_BAD_INPUT
-        if os.environ.get("RANK", "0") == "0":  # one message, not one per rank
-            print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        if rank == "0":  # all ranks see it: one message, not one per rank
+            print(f"{verb}: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        code = EXIT_BAD_INPUT
+        print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        if rank == "0":
+            print(f"{verb}: interrupted", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

@@ -9,30 +9,37 @@ the first N packed examples, with what is supervised marked, instead of preparin
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from launch import arguments
+from launch.arguments import config_of, parser, run
 from training.config import PrepareConfig, TrainConfig
-from training.data.prepare import prepare
-from training.data.show import show
+
+DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Prepare, or show what was prepared; the exit code."""
-    parser = arguments.parser(str(__doc__), "configs/generator_demo.toml")
-    parser.add_argument(
+def main(arguments: Sequence[str]) -> int:
+    """Prepare, or show what was prepared; 0: finished."""
+    options = parser(__doc__ or "", str(DEFAULT))
+    options.add_argument(
         "--show",
         type=int,
         metavar="N",
         help="print N examples of the prepared data, supervised text marked",
     )
-    parsed = parser.parse_args(argv)
-    config = arguments.config_of(parsed, TrainConfig)
+    parsed = options.parse_args(arguments)
+    config = config_of(parsed, TrainConfig)
+    # Checked first, since the libraries below take seconds to import; and every worker
+    # process imports this file again.
     if parsed.show is not None:
+        from training.data.show import show
+
         show(config.data, parsed.show)
     else:
+        from training.data.prepare import prepare
+
         prepare(PrepareConfig(data=config.data, execution=config.execution))
     return 0
 
 
 if __name__ == "__main__":
-    arguments.run(main)
+    run(main)

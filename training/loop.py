@@ -22,6 +22,7 @@ from parallel.ranks import Ranks
 from training import metrics
 from training.config import ConfigError, TrainConfig, resolved
 from training.data.loader import Batch, Loader, RowDataset
+from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
@@ -38,7 +39,7 @@ from training.train_state import TrainState
 CHECKPOINTS = "checkpoints"
 
 
-class LossNotFinite(RuntimeError):
+class LossNotFinite(ConfigError):
     """The loss became infinite or not a number; the checkpoints before it are whole."""
 
 
@@ -71,7 +72,7 @@ class Trainer:
             world_size=ranks.world_size,
             head=config.model.head,
         )
-        self._tokenizer = Tokenizer.load(config.data.folder)
+        self._tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
         if self._tokenizer.vocab_size > config.model.vocab_size:
             raise ConfigError(
                 f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
@@ -143,6 +144,11 @@ class Trainer:
         if not supervised:
             raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
         self._engine.train()
+        # Dropout's randomness is a function of the step too: nothing of it has to be saved.
+        torch.manual_seed(
+            (self._config.run.seed * 1_000_003 + self._state.step) * self._ranks.world_size
+            + self._ranks.rank
+        )
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for batch in batches:
             loss = self._loss(batch.to(self._device))
@@ -200,6 +206,7 @@ class Trainer:
         return total.tolist()
 
     def _save(self) -> None:
+        self._tracker.sync()
         with self._store.writing(self._state.step) as folder:
             self._engine.save(folder)
             weights = (

@@ -18,11 +18,16 @@ from training.data.benchmarks import questions
 from training.data.records import Question
 from training.data.tokenizer import Tokenizer
 from training.evaluation import load
-from training.evaluation.benchmark import Answers, BenchmarkResult, Scorer, evaluate
+from training.evaluation.benchmark import (
+    Answers,
+    BenchmarkResult,
+    Scorer,
+    evaluate,
+    scorer_of,
+)
 from training.evaluation.execute import Executor
 from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
-from training.evaluation.verify import scorer_of
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
 

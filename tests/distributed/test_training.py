@@ -1,0 +1,245 @@
+"""Training by real ranks over gloo: every ZeRO stage and split gives the same curve, and a
+run that was killed goes on to the bit."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import small
+from tests.ranks import ROOT, kill_ranks, run_ranks, start_ranks
+from training.config import TrainConfig, resolved
+from training.files import write_json
+
+TRAIN = str(ROOT / "launch" / "train.py")
+# Sums of fp32 in another order: 1e-5 relative is some ten times what is seen over 10 steps.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """One prepared data folder for all runs of this file."""
+    return small.prepared(tmp_path_factory.mktemp("training"))
+
+
+def _config_file(base: TrainConfig, folder: Path, **changes: dict[str, Any]) -> Path:
+    tree = resolved(base)
+    tree["run"]["folder"] = str(folder)
+    for name, section in changes.items():
+        tree[name] |= section
+    path = folder.with_suffix(".json")
+    write_json(path, tree)
+    return path
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _losses(folder: Path) -> list[float]:
+    return [line["train/loss"] for line in _metrics(folder)]
+
+
+@pytest.fixture(scope="module")
+def one_rank(data: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("one") / "run"
+    path = _config_file(data, folder, training={"micro_batch_rows": 8}, parallel={"zero_stage": 0})
+    run_ranks(1, [TRAIN, str(path)])
+    return _metrics(folder)
+
+
+@pytest.mark.parametrize(
+    ("num_ranks", "zero_stage", "micro_batch_rows"),
+    [(1, 0, 1), (1, 3, 4), (2, 0, 4), (2, 1, 2), (2, 2, 1), (2, 3, 2)],
+)
+def test_every_split_gives_the_same_curve(
+    data: TrainConfig,
+    one_rank: list[dict[str, Any]],
+    tmp_path: Path,
+    num_ranks: int,
+    zero_stage: int,
+    micro_batch_rows: int,
+) -> None:
+    folder = tmp_path / "run"
+    path = _config_file(
+        data,
+        folder,
+        training={"micro_batch_rows": micro_batch_rows},
+        parallel={"zero_stage": zero_stage},
+    )
+    run_ranks(num_ranks, [TRAIN, str(path)])
+    found = _metrics(folder)
+    assert len(found) == len(one_rank) == 10
+    for name in ("train/loss", "train/grad_norm"):
+        expected = [line[name] for line in one_rank]
+        assert [line[name] for line in found] == pytest.approx(expected, rel=TOLERANCE), name
+    assert [line["train/tokens"] for line in found] == [line["train/tokens"] for line in one_rank]
+    # It learns: a curve that stands still would be equal everywhere, too.
+    assert found[-1]["train/loss"] < 0.9 * found[0]["train/loss"]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1])
+def test_bf16_follows_fp32(
+    data: TrainConfig, one_rank: list[dict[str, Any]], tmp_path: Path, zero_stage: int
+) -> None:
+    folder = tmp_path / "run"
+    path = _config_file(
+        data,
+        folder,
+        training={"precision": "bf16"},
+        parallel={"zero_stage": zero_stage},
+    )
+    run_ranks(2, [TRAIN, str(path)])
+    # bf16 keeps 8 bits: 2e-2 is what ten steps of rounding may add up to.
+    expected = [line["train/loss"] for line in one_rank]
+    assert _losses(folder) == pytest.approx(expected, rel=2e-2)
+
+
+def _start_and_kill_after(path: Path, folder: Path, num_ranks: int, step: int) -> None:
+    """Kill -9 all ranks as soon as the checkpoint of `step` is committed."""
+    processes = start_ranks(num_ranks, [TRAIN, str(path)])
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "checkpoints" / f"step_{step}").exists():
+            assert time.monotonic() < deadline, "no checkpoint in time"
+            assert all(process.poll() is None for process in processes), [
+                process.communicate() for process in processes
+            ]
+            time.sleep(0.01)
+    finally:
+        kill_ranks(processes)
+        for process in processes:
+            process.communicate()
+
+
+@pytest.mark.parametrize(("num_ranks", "zero_stage"), [(1, 0), (2, 1), (2, 3)])
+def test_killed_and_resumed_equals_unbroken_to_the_bit(
+    data: TrainConfig, tmp_path: Path, num_ranks: int, zero_stage: int
+) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "training": {"max_steps": 24, "checkpoint_every_steps": 4},
+        "parallel": {"zero_stage": zero_stage},
+        "model": {"dropout": 0.1},  # its randomness has to come back as well
+    }
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    run_ranks(num_ranks, [TRAIN, str(_config_file(data, unbroken, **changes))])
+    path = _config_file(data, broken, **changes)
+    for step in (4, 12):  # two deaths, three lives
+        _start_and_kill_after(path, broken, num_ranks, step)
+    outputs = run_ranks(num_ranks, [TRAIN, str(path)])
+    assert "going on from" in outputs[0].stdout
+    assert _losses(broken) == _losses(unbroken)
+    assert [line["step"] for line in _metrics(broken)] == list(range(1, 25))
+    weights = Path("checkpoints", "step_24", "huggingface", "model.safetensors")
+    assert (broken / weights).read_bytes() == (unbroken / weights).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over_on_resume(data: TrainConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    path = _config_file(data, folder)
+    run_ranks(1, [TRAIN, str(path)])
+    before = _losses(folder)
+    state = folder / "checkpoints" / "step_10" / "train_state.json"
+    state.write_text("{}")
+    (folder / "manifest.json").unlink()
+    outputs = run_ranks(1, [TRAIN, str(path)])
+    assert "step_10 is passed over" in outputs[0].stdout
+    assert "going on from" in outputs[0].stdout and "step_5" in outputs[0].stdout
+    assert _losses(folder) == before
+
+
+def test_a_finished_run_is_skipped(data: TrainConfig, tmp_path: Path) -> None:
+    path = _config_file(data, tmp_path / "run")
+    run_ranks(1, [TRAIN, str(path)])
+    assert "nothing to do" in run_ranks(1, [TRAIN, str(path)])[0].stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_one_rank_saves_and_stops_all(
+    data: TrainConfig, tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    path = _config_file(data, folder, training={"max_steps": 5000, "checkpoint_every_steps": 4000})
+    processes = start_ranks(2, [TRAIN, str(path)])
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "metrics.jsonl").exists() or len(_metrics_so_far(folder)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        processes[1].send_signal(number)
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        kill_ranks(processes)
+    assert [process.returncode for process in processes] == [130, 130], outputs
+    assert "stopping at the next safe point" in outputs[1][1]
+    steps = [int(path.name.split("_")[1]) for path in (folder / "checkpoints").glob("step_*")]
+    assert len(steps) == 1 and steps[0] == len(_losses(folder))
+
+
+def _metrics_so_far(folder: Path) -> list[str]:
+    return (folder / "metrics.jsonl").read_text().splitlines()
+
+
+def test_loss_that_is_not_finite_ends_with_the_step_named(
+    data: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    path = _config_file(
+        data,
+        folder,
+        optimizer={"learning_rate": 1e18, "clip_norm": 0.0, "warmup_steps": 0},
+        training={"checkpoint_every_steps": 1},
+    )
+    outputs = run_ranks(2, [TRAIN, str(path)], check=False)
+    assert all(output.returncode not in (0, None) for output in outputs)
+    assert "lower optimizer.learning_rate" in outputs[0].stderr
+    assert os.listdir(folder / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"micro_batch_rows": 3}}, "multiple of"),
+        ({"model": {"vocab_size": 300}}, "model.vocab_size = 300"),
+        ({"data": {"folder": "nowhere/at/all"}}, "launch/prepare.py"),
+        ({"model": {"initial_weights": "no/such/folder"}}, "no/such/folder"),
+        ({"training": {"precision": "fp16"}}, "needs a GPU"),
+    ],
+)
+def test_what_does_not_fit_is_one_message(
+    data: TrainConfig, tmp_path: Path, changes: dict[str, dict[str, Any]], message: str
+) -> None:
+    path = _config_file(data, tmp_path / "run", **changes)
+    output = run_ranks(1, [TRAIN, str(path)], check=False)[0]
+    assert output.returncode == 2, output.stderr
+    assert message in output.stderr
+    assert "Traceback" not in output.stderr
+
+
+def test_checkpoints_of_another_config_are_not_trained_on(
+    data: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run_ranks(1, [TRAIN, str(_config_file(data, folder))])
+    changed = _config_file(
+        data, folder, optimizer={"learning_rate": 2e-2}, training={"max_steps": 20}
+    )
+    output = run_ranks(1, [TRAIN, str(changed)], check=False)[0]
+    assert output.returncode == 2
+    assert "optimizer.learning_rate was 0.01, is 0.02" in output.stderr
+    longer = _config_file(data, folder, training={"max_steps": 20})
+    run_ranks(1, [TRAIN, str(longer)])
+    assert len(_losses(folder)) == 20
+
+
+def test_another_layout_is_refused_on_resume(data: TrainConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_ranks(1, [TRAIN, str(_config_file(data, folder))])
+    path = _config_file(data, folder, parallel={"zero_stage": 2}, training={"max_steps": 12})
+    output = run_ranks(1, [TRAIN, str(path)], check=False)[0]
+    assert output.returncode == 2
+    assert "zero_stage" in output.stderr
