@@ -1,0 +1,181 @@
+"""The sample stage, end to end with tiny models: any ranks, killed or not, the same candidates."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallel.ranks import Ranks
+from tests.ranks import run_ranks
+from tests.training.evaluation import stages
+from training import manifest
+from training.config import ConfigError, SampleConfig
+from training.data.records import Candidate
+from training.evaluation import candidates
+from training.evaluation.sample import sample
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Ranks]:
+    with stages.one_rank() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    stages.write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sampled(inputs: Path, ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole stage; tests copy it before they change it."""
+    folder = tmp_path_factory.mktemp("sampled") / "candidates"
+    run(inputs, folder, ranks)
+    return folder
+
+
+def run(inputs: Path, folder: Path, ranks: Ranks, **sampling: Any) -> None:
+    tree = stages.sample_tree(inputs, folder, **sampling)
+    sample(SampleConfig.model_validate(tree), ranks)
+
+
+def drawn(folder: Path) -> list[Candidate]:
+    return list(candidates.read(folder))
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in candidates.part_paths(folder)}
+
+
+def test_every_question_gets_its_candidates_of_every_checkpoint_and_temperature(sampled: Path):
+    found = drawn(sampled)
+    by_question: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        by_question.setdefault(candidate.question_id, []).append(candidate)
+    assert len(by_question) == stages.NUM_QUESTIONS
+    for group in by_question.values():
+        assert sorted((c.index, c.generator, c.temperature) for c in group) == [
+            (0, "step_1", 0.7),
+            (1, "step_1", 1.0),
+            (2, "step_2", 0.7),
+            (3, "step_2", 1.0),
+        ]
+    # 4 chunks of at most 2 questions for each of 2 checkpoints.
+    assert [path.name for path in candidates.part_paths(sampled)] == [
+        f"part-{number:05d}.parquet" for number in range(8)
+    ]
+
+
+def test_the_manifest_counts_what_is_there(sampled: Path):
+    content = manifest.read(sampled)
+    facts, found = content["facts"], drawn(sampled)
+    assert content["stage"] == "sample"
+    assert set(content["inputs"]) == {"questions", "step_1", "step_2"}
+    assert set(content["outputs"]) == set(times(sampled))
+    assert facts["candidates"] == len(found) == 28 and facts["questions"] == 7
+    assert facts["distinct"] == len({(c.question_id, c.program) for c in found})
+    assert facts["right"] + facts["wrong"] + facts["failed"] == 28
+    assert facts["candidates_per_second"] > 0
+    assert list(facts["by_generator"]) == ["step_1", "step_2"]
+    assert sum(facts["by_generator"]["step_2"]["0.7"].values()) == 7
+
+
+def test_two_ranks_draw_the_same_candidates(inputs: Path, sampled: Path, tmp_path: Path):
+    folder = tmp_path / "candidates"
+    config = stages.written(tmp_path, stages.sample_tree(inputs, folder))
+    first, second = run_ranks(2, ["launch/sample.py", config, "--local_rank=0"])
+    assert drawn(folder) == drawn(sampled)
+    assert "28 candidates" in first.stdout and not second.stdout
+    assert manifest.read(folder)["facts"]["distinct"] == len(
+        {(c.question_id, c.program) for c in drawn(sampled)}
+    )
+
+
+def test_a_finished_stage_is_left_alone(
+    inputs: Path, sampled: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+):
+    before = times(sampled)
+    run(inputs, sampled, ranks)
+    assert times(sampled) == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_killed_stage_makes_only_what_is_missing(
+    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path
+):
+    folder = tmp_path / "candidates"
+    shutil.copytree(sampled, folder)
+    (folder / manifest.MANIFEST).unlink()
+    for number in (1, 4, 5):
+        candidates.part_path(folder, number).unlink()
+    (folder / ".part-00001.parquet.1.tmp").write_bytes(b"half a part")
+    before = times(folder)
+    run(inputs, folder, ranks)
+    assert drawn(folder) == drawn(sampled)
+    after = times(folder)
+    assert {name: after[name] for name in before} == before and len(after) == 8
+
+
+def test_parts_of_another_config_are_made_anew(
+    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "candidates"
+    shutil.copytree(sampled, folder)
+    run(inputs, folder, ranks, checkpoints=[str(inputs / "step_1")], num_candidates=2)
+    assert "8 parts of another config or input are made anew" in capsys.readouterr().out
+    assert len(drawn(folder)) == 14 and len(times(folder)) == 4
+    # A rounding matter and nothing else: the batch decoded at a time.
+    before = times(folder)
+    changed = {"checkpoints": [str(inputs / "step_1")], "num_candidates": 2}
+    run(inputs, folder, ranks, **changed, micro_batch_candidates=50)
+    assert times(folder) == before
+
+
+def test_never_resuming_refuses_a_folder_with_candidates(inputs: Path, sampled: Path, ranks: Ranks):
+    tree = stages.sample_tree(inputs, sampled)
+    tree["run"]["resume"] = "never"
+    with pytest.raises(FileExistsError, match="holds candidates"):
+        sample(SampleConfig.model_validate(tree), ranks)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "error", "words"),
+    [
+        ({"checkpoints": []}, ConfigError, "sampling.checkpoints is empty"),
+        ({"checkpoints": ["no/such/folder/here"]}, FileNotFoundError, "no/such/folder/here"),
+    ],
+)
+def test_wrong_settings_end_in_one_message(
+    inputs: Path,
+    ranks: Ranks,
+    tmp_path: Path,
+    sampling: dict[str, Any],
+    error: type[Exception],
+    words: str,
+):
+    with pytest.raises(error, match=words):
+        run(inputs, tmp_path / "candidates", ranks, **sampling)
+
+
+def test_an_empty_question_set_is_said_to_be_one(inputs: Path, ranks: Ranks, tmp_path: Path):
+    questions = {
+        "name": "toy",
+        "kind": "gsm8k",
+        "path": str(inputs / "gsm8k"),
+        "skip_questions": 100,
+    }
+    with pytest.raises(ConfigError, match="question"):
+        run(inputs, tmp_path / "candidates", ranks, questions=questions)
+
+
+def test_the_command_line_ends_in_one_message_on_two_ranks(inputs: Path, tmp_path: Path):
+    tree = stages.sample_tree(inputs, tmp_path / "candidates", checkpoints=["no/such/folder/x"])
+    config = stages.written(tmp_path, tree)
+    first, second = run_ranks(2, ["launch/sample.py", config], check=False)
+    assert (first.returncode, second.returncode) == (2, 2)
+    assert first.stderr.count("no/such/folder/x") == 1 and "Traceback" not in first.stderr
+    assert not second.stderr.strip()
