@@ -4,6 +4,7 @@
     reader.py    (jailed) does it compile, and may tier 1 judge it?
     dialect.py   (jailed) what tier 1 is known to run exactly like CPython
     jail.py      parent side of the jailed processes: start, ask, restart, end
+    entry.py     (jailed) where those processes start, and the watcher outside of each
     zygote.py    (jailed) tier 2: one forked CPython per program, watched and ended
     program.py   (jailed) what a forked child does: run, reduce the result to text
     lockdown.py  namespaces, Landlock, capabilities, resource limits
