@@ -1,0 +1,178 @@
+"""One command that measures and checks the project on whatever device is here.
+
+    python -m tests.bench.gpu                        # full sizes, on CUDA, under 8 minutes
+    python -m tests.bench.gpu --toy                  # tiny shapes, on CUDA or the CPU
+    python -m tests.bench.gpu --only train,losses --out found.json
+    python -m tests.bench.gpu --show found.json      # its tables as Markdown
+
+Every part runs in a process of its own with a time limit: out of memory, an illegal
+memory access or a hang ends that part alone, and its rows until then are kept. The
+result is one JSON file. Exit code 1: a part failed, or a check in it did.
+"""
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bench.gpu import table
+from tests.bench.gpu.record import Record, environment, short
+from tests.bench.gpu.setting import ROOT, Setting
+from training.files import write_json
+
+LIMIT_SECONDS = {
+    "matmul": 45,
+    "losses": 60,
+    "train": 150,
+    "peer": 120,
+    "sample": 90,
+    "profile": 60,
+}
+"""The parts in their order, and how long each may take; without `profile` under 8 minutes."""
+_TOY_PATIENCE = 10
+"""A toy run takes seconds, but on a busy CPU nobody knows how many."""
+
+
+def main() -> int:
+    """Run the parts, print their tables, write the JSON."""
+    arguments = _parser().parse_args()
+    if arguments.show:
+        print(_markdown(json.loads(arguments.show.read_text(encoding="utf-8"))))
+        return 0
+    setting = Setting(
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"), toy=arguments.toy
+    )
+    if not setting.on_gpu and not setting.toy:
+        print(
+            "no CUDA device here, and full sizes would take hours on a CPU: add --toy",
+            file=sys.stderr,
+        )
+        return 2
+    if arguments.part:
+        return _run_part(arguments.part, setting, arguments.out)
+    names = arguments.only or [name for name in LIMIT_SECONDS if name != "profile"]
+    if arguments.profile and "profile" not in names:
+        names.append("profile")
+    result: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m tests.bench.gpu", *sys.argv[1:]]),
+        "toy": setting.toy,
+        **environment(setting),
+        "parts": {},
+    }
+    for name in names:
+        part = _in_a_process(name, setting)
+        result["parts"][name] = part
+        _print(name, part)
+        write_json(arguments.out, result)
+    print(f"\n{arguments.out}")
+    return int(any(part["status"] != "ok" for part in result["parts"].values()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--toy", action="store_true", help="tiny shapes, on any device")
+    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help=", ".join(LIMIT_SECONDS))
+    parser.add_argument("--profile", action="store_true", help="also the top kernels of a step")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE.json")
+    parser.add_argument("--show", type=Path, metavar="FILE.json", help="print a result again")
+    parser.add_argument("--part", choices=list(LIMIT_SECONDS), help=argparse.SUPPRESS)
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in LIMIT_SECONDS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(LIMIT_SECONDS)}")
+    return names
+
+
+def _run_part(name: str, setting: Setting, out: Path) -> int:
+    """In the part's own process: rows go to `out` as they come, an error is its exit."""
+    record = Record(out)
+    try:
+        importlib.import_module(f"tests.bench.gpu.{name}").run(setting, record)
+    except Exception as error:
+        record.note(f"ended by {short(error)}")
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:
+    """Run one part; its rows, and whether it ended well."""
+    print(f"\n{name} ...", flush=True)
+    limit = LIMIT_SECONDS[name] * (_TOY_PATIENCE if setting.toy else 1)
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        found, log = Path(folder) / "part.json", Path(folder) / "log"
+        command = [sys.executable, "-m", "tests.bench.gpu", "--part", name, "--out", str(found)]
+        command += ["--toy"] if setting.toy else []
+        with log.open("wb") as output:
+            try:
+                code: int | None = subprocess.run(
+                    command,
+                    cwd=ROOT,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=limit,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        part: dict[str, Any] = {"rows": [], "notes": []}
+        if found.is_file():
+            part = json.loads(found.read_text(encoding="utf-8"))
+        if code != 0:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+            how = f"exit code {code}" if code is not None else "stopped at its time limit"
+            part["error"] = f"{how}, {limit} s allowed\n{tail}"
+    return {"status": _status(part), "seconds": time.perf_counter() - begin, **part}
+
+
+def _status(part: dict[str, Any]) -> str:
+    """`error` where anything went wrong, else `check failed` where a check said no."""
+    rows: list[dict[str, Any]] = part["rows"]
+    if "error" in part or not rows or any("error" in row for row in rows):
+        return "error"
+    return "check failed" if any(row.get("passed") is False for row in rows) else "ok"
+
+
+def _print(name: str, part: dict[str, Any]) -> None:
+    print(f"{name}: {part['status']}, {part['seconds']:.0f} s")
+    if part["rows"]:
+        print(table.plain(part["rows"]))
+    for note in part["notes"]:
+        print(f"  {note}")
+    if "error" in part:
+        print(part["error"])
+    sys.stdout.flush()
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value)
+    size = "TOY SIZES, " if result["toy"] else ""
+    lines = [
+        f"### {result['date'][:10]}, {size}{result['device']['kind']}: {result['device']['name']}",
+        f"`{result['command']}` at {result['commit']}; {versions}",
+    ]
+    for name, part in result["parts"].items():
+        lines += [f"**{name}** ({part['status']}, {part['seconds']:.0f} s)"]
+        lines += [table.markdown(part["rows"])] if part["rows"] else []
+        lines += part["notes"]
+    return "\n\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
