@@ -1,6 +1,9 @@
 """The sample stage, end to end with tiny models: any ranks, killed or not, the same candidates."""
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,8 @@ from typing import Any
 import pytest
 
 from parallel.ranks import Ranks
-from tests.ranks import run_ranks
-from tests.training.evaluation import stages
+from tests.ranks import kill_ranks, run_ranks, start_ranks
+from tests.training.evaluation import models, stages
 from training import manifest
 from training.config import ConfigError, SampleConfig
 from training.data.records import Candidate
@@ -179,3 +182,26 @@ def test_the_command_line_ends_in_one_message_on_two_ranks(inputs: Path, tmp_pat
     assert (first.returncode, second.returncode) == (2, 2)
     assert first.stderr.count("no/such/folder/x") == 1 and "Traceback" not in first.stderr
     assert not second.stderr.strip()
+
+
+def test_ctrl_c_ends_in_one_line_and_keeps_what_is_committed(inputs: Path, tmp_path: Path):
+    folder = tmp_path / "candidates"
+    # Far more than is drawn before the signal: 500 parts of one question.
+    models.write_gsm8k(tmp_path / "many", 500)
+    questions = {"name": "many", "kind": "gsm8k", "path": str(tmp_path / "many")}
+    tree = stages.sample_tree(inputs, folder, questions=questions, questions_per_part=1)
+    (process,) = start_ranks(1, ["launch/sample.py", stages.written(tmp_path, tree)])
+    try:
+        deadline = time.monotonic() + 200
+        while not candidates.part_paths(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # To the whole group, as a terminal sends it: the jailed processes get it too.
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        kill_ranks([process])
+    assert process.returncode == 130
+    assert "sample.py: interrupted" in errors and "Traceback" not in errors
+    kept = candidates.part_paths(folder)
+    assert 0 < len(kept) < 1000 and not (folder / manifest.MANIFEST).exists()
+    assert all(len(list(candidates.read(path))) == 2 for path in kept)
