@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel
 
 from training.config import ConfigError, load
+from training.evaluation.execute import IsolationError
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
@@ -70,6 +71,9 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = EXIT_BAD_INPUT
         if rank == "0":  # all ranks see it: one message, not one per rank
             print(f"{verb}: {error}", file=sys.stderr)
+    except IsolationError as error:
+        code = EXIT_BAD_INPUT
+        print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
@@ -78,7 +82,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
         if rank == "0":
-            print(f"{verb}: interrupted", file=sys.stderr)
+            print(f"{verb}: interrupted; the same command goes on from here", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

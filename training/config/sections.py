@@ -287,6 +287,15 @@ class SamplingConfig(Section):
     """Questions of one committed part: what a killed stage loses at most, per rank."""
 
     @model_validator(mode="after")
+    def _questions_are_no_test_set(self) -> Self:
+        if self.questions.kind != "problems" and self.questions.split != "train":
+            raise ValueError(
+                f"questions.split = {self.questions.split!r}: a verifier that learns from "
+                "test questions makes every number after it worthless: set split = 'train'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _candidates_spread_evenly(self) -> Self:
         shares = max(1, len(self.checkpoints)) * len(self.temperatures)
         if self.num_candidates % shares:

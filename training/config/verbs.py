@@ -147,6 +147,21 @@ class RecipeConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _evaluated_problems_are_unseen(self) -> Self:
+        seeds = {
+            source.seed for source in self.generator.data.sources if source.kind == "problems"
+        } | (
+            {self.sampling.questions.seed} if self.sampling.questions.kind == "problems" else set()
+        )
+        for benchmark in self.evaluation.benchmarks:
+            if benchmark.kind == "problems" and benchmark.seed in seeds:
+                raise ValueError(
+                    f"evaluation.benchmarks {benchmark.name!r} has seed {benchmark.seed}, which "
+                    "training uses as well: its questions would have been seen; set another seed"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _heads_are_as_named(self) -> Self:
         for name, config in (("generator", self.generator), ("verifier", self.verifier)):
             wanted = "verifier" if name == "verifier" else "language_model"

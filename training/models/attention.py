@@ -8,20 +8,25 @@ causal. `PackedAttention` is built once per micro-batch and holds what all layer
 Attention over a cache of keys and values, for sampling, is in `cache.py`.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
-# torch 2.10 says `is_causal`; later versions say it through the window.
-_CAUSAL: dict[str, Any] = (
-    {"window_size": (-1, 0)}
-    if "window_size" in inspect.signature(varlen_attn).parameters
-    else {"is_causal": True}
-)
+
+@functools.cache
+def _variable_length_kernel() -> tuple[Callable[..., Any], dict[str, Any]]:
+    """torch's kernel, and how its version says `causal`. Slow to import; GPUs alone need it."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    # torch 2.10 says `is_causal`; later versions say it through the window.
+    if "window_size" in inspect.signature(varlen_attn).parameters:
+        return varlen_attn, {"window_size": (-1, 0)}
+    return varlen_attn, {"is_causal": True}
 
 
 def causal_attention(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -78,8 +83,9 @@ class PackedAttention:
 
     def _variable_length(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         longest = max(self.lengths)
+        varlen_attn, causal = _variable_length_kernel()
         attended = varlen_attn(
-            query, key, value, self._borders, self._borders, longest, longest, **_CAUSAL
+            query, key, value, self._borders, self._borders, longest, longest, **causal
         )
         assert isinstance(attended, Tensor)
         return attended

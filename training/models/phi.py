@@ -81,7 +81,8 @@ def rotary_angles(shape: PhiShape, positions: Tensor, dtype: torch.dtype) -> Rot
 
 def rotate(heads: Tensor, rotary: Rotary) -> Tensor:
     """Rotate the leading dims of `[rows, tokens, heads, head_dim]`, the two halves paired."""
-    cosine, sine = rotary
+    # Under autocast the hidden states, and so the angles, are fp32 while heads are bf16.
+    cosine, sine = (part.to(heads.dtype) for part in rotary)
     half = cosine.shape[-1]
     first, second, rest = heads.split([half, half, heads.shape[-1] - 2 * half], dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine, rest), dim=-1)

@@ -69,7 +69,8 @@ def test_variable_length_call_gets_the_borders(monkeypatch: pytest.MonkeyPatch) 
             out[start:end] = attended.transpose(0, 1)
         return out
 
-    monkeypatch.setattr(module, "varlen_attn", emulate)
+    causal = module._variable_length_kernel()[1]
+    monkeypatch.setattr(module, "_variable_length_kernel", lambda: (emulate, causal))
     packed = PackedAttention(DOCUMENTS)
     flat = [part.flatten(0, 1) for part in heads()]
     torch.testing.assert_close(

@@ -1,0 +1,167 @@
+"""The recipe end to end at toy size: every stage, a kill, a second call, a failing stage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ranks import ROOT
+
+# Small in every number; the shape of the recipe is the demo's.
+TOY = [
+    "num_ranks=2",
+    "generator.model.hidden_size=32",
+    "generator.model.ffn_size=64",
+    "generator.model.num_layers=2",
+    "verifier.model.hidden_size=32",
+    "verifier.model.ffn_size=64",
+    "verifier.model.num_layers=2",
+    "generator.data.sources.0.num_examples=200",
+    "generator.training.max_steps=6",
+    "generator.optimizer.warmup_steps=2",
+    "generator.training.checkpoint_every_steps=3",
+    'sampling.checkpoints=["3","6"]',
+    "sampling.questions.num_questions=8",
+    "sampling.num_candidates=4",
+    "sampling.max_new_tokens=30",
+    "verifier.training.max_steps=3",
+    "verifier.optimizer.warmup_steps=1",
+    "verifier.training.checkpoint_every_steps=3",
+    "evaluation.num_candidates=4",
+    "evaluation.max_new_tokens=30",
+    "evaluation.benchmarks.0.num_questions=4",
+    "evaluation.benchmarks.1.num_questions=4",
+    "evaluation.benchmarks.2.num_questions=4",
+    "evaluation.num_bootstrap=100",
+    "tracking.mode=offline",
+]
+STAGES = ["data_generator", "generator", "candidates", "data_verifier", "verifier", "evaluation"]
+
+
+def _command(folder: Path, *more: str) -> list[str]:
+    config = str(ROOT / "configs" / "recipe_demo.toml")
+    recipe = str(ROOT / "launch" / "recipe.py")
+    return [sys.executable, recipe, config, f"run.folder={folder}", *TOY, *more]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _run(folder: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        _command(folder, *more),
+        env=_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+def _made(folder: Path) -> dict[str, float]:
+    """When each stage's manifest was written."""
+    return {
+        stage: (folder / stage / "manifest.json").stat().st_mtime
+        for stage in STAGES
+        if (folder / stage / "manifest.json").exists()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that was killed -9 while it trained, and called again."""
+    folder = tmp_path_factory.mktemp("recipe") / "toy"
+    first = subprocess.Popen(_command(folder), env=_environment(), cwd=ROOT, text=True)
+    deadline = time.monotonic() + 400
+    while not (folder / "generator" / "checkpoints" / "step_3").exists():
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert "generator" not in _made(folder)
+    done = _run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from" in done.stdout and "step_3" in done.stdout
+    return folder
+
+
+def test_every_stage_leaves_its_manifest_and_the_report_is_whole(finished: Path) -> None:
+    assert list(_made(finished)) == STAGES
+    report = json.loads((finished / "report.json").read_text())
+    assert set(report["benchmarks"]) == {"problems", "longer", "new_stories"}
+    for benchmark in report["benchmarks"].values():
+        assert benchmark["num_questions"] == 4 and benchmark["num_candidates"] == 4
+        assert set(benchmark["pass_at_1"]) == {"value", "low", "high"}
+        for name in ("pass_at_k", "majority_at_k", "verify_at_k"):
+            assert set(benchmark[name]) == {"1", "2", "4"}
+        assert set(benchmark["verify_minus_pass_at_1"]) >= {"value", "low", "high"}
+    page = (finished / "report.html").read_text()
+    assert "<svg" in page and "verify" in page
+
+
+def test_the_metrics_of_two_lives_are_one_record(finished: Path) -> None:
+    lines = (finished / "generator" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    runs = {
+        path.name.rpartition("-")[2]
+        for path in (finished / "generator" / "wandb").glob("offline-run-*")
+    }
+    assert len(runs) == 1, "both lives have the same W&B id"
+
+
+def test_a_second_call_skips_what_is_there(finished: Path) -> None:
+    before = _made(finished)
+    done = _run(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("nothing to do") == len(STAGES)
+    assert _made(finished) == before
+
+
+def test_a_change_redoes_its_stage_alone(finished: Path) -> None:
+    before = _made(finished)
+    done = _run(finished, "evaluation.benchmarks.0.num_questions=6")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = _made(finished)
+    assert [stage for stage in STAGES if before[stage] != after[stage]] == ["evaluation"]
+    report = json.loads((finished / "report.json").read_text())
+    assert report["benchmarks"]["problems"]["num_questions"] == 6
+
+
+def test_a_failing_stage_stops_the_recipe_with_one_message(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    done = _run(folder, "generator.data.min_question_characters=100000")
+    assert done.returncode == 2
+    assert "stage data_generator ended with exit code 2" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not _made(folder)
+
+
+def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    more = ["generator.training.max_steps=3000", 'sampling.checkpoints=["3","3000"]']
+    process = subprocess.Popen(
+        _command(folder, *more),
+        env=_environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = folder / "generator" / "metrics.jsonl"
+    deadline = time.monotonic() + 400
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 130, err
+    assert "interrupted" in err and "Traceback" not in err
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert (folder / "generator" / "checkpoints" / f"step_{steps[-1]}" / "manifest.json").exists()
