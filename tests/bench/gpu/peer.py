@@ -13,8 +13,8 @@ from tests.bench.gpu.theirs import WITHOUT_ACCELERATE, Trained
 from tests.bench.gpu.train import Steps, Variant, variant_config
 
 FULL = (
-    Variant(shape="1b3", micro_batch_rows=8, accumulation=4, recompute=False),
-    Variant(shape="1b3", micro_batch_rows=8, accumulation=4, recompute=True),
+    Variant(shape="1b3", micro_batch_rows=8, accumulation=2, recompute=False),
+    Variant(shape="1b3", micro_batch_rows=8, accumulation=2, recompute=True),
     Variant(shape="125m", micro_batch_rows=16, accumulation=4, recompute=False),
 )
 TOY = (Variant(shape="1b3", micro_batch_rows=2, accumulation=2, recompute=False),)
