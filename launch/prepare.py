@@ -5,7 +5,7 @@
     python launch/prepare.py configs/generator_demo.toml --show 3
 
 Takes any training config. A folder that is up to date is left alone. `--show N` prints
-the first N packed examples, with what is supervised marked, instead of preparing.
+the first N examples that training sees, with what is supervised marked, instead of preparing.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.show is not None:
         from training.data.show import show
 
-        show(config.data, parsed.show)
+        show(config.data, parsed.show, seed=config.run.seed)
     else:
         from training.data.prepare import prepare
 

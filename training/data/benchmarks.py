@@ -22,8 +22,8 @@ def questions(config: BenchmarkConfig) -> list[Question]:
     """The questions of a benchmark, those passed over and those beyond the number left out.
 
     Raises:
-        ConfigError: its file or hub data set is not there, or it holds too few questions.
-        ValueError: a row has no readable answer.
+        ConfigError: its file or hub data set is not there, it holds too few questions, or
+            one of them has no readable answer.
     """
     if config.kind == "problems":
         return _problems(config)
@@ -75,10 +75,14 @@ def _gsm8k(config: BenchmarkConfig) -> Iterator[Question]:
     for index, row in enumerate(_rows(config)):
         answer = str(_cell(row, "answer", config))
         num_marks = answer.count("<<")
+        try:
+            gold = gsm8k.gold_of(answer)
+        except ValueError as error:
+            raise ConfigError(f"{config.path}, {config.split} question {index}: {error}") from None
         yield Question(
             id=f"gsm8k-{config.split}-{index}",
             text=str(_cell(row, "question", config)).strip(),
-            gold=gsm8k.gold_of(answer),
+            gold=gold,
             tags={"operations": num_marks} if num_marks else {},
         )
 
@@ -90,7 +94,7 @@ def _svamp(config: BenchmarkConfig) -> Iterator[Question]:
         answer = _cell(row, "Answer", config)
         gold = parse_number(str(answer))
         if gold is None:
-            raise ValueError(f"SVAMP question {index} has the answer {answer!r}, no number")
+            raise ConfigError(f"SVAMP question {index} has the answer {answer!r}, no number")
         yield Question(
             id=f"svamp-{row.get('ID', index)}",
             text=f"{body.strip()} {question.strip()}",

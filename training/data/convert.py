@@ -106,8 +106,6 @@ class Converter:
         example = labelled.example
         if not example.program.strip():
             return "program is empty"
-        if not _is_unicode(example.question + example.program):
-            return "half a character in the text"
         if labelled.right is None:
             fault = question_fault(
                 example.question, min_characters=self._data.min_question_characters
@@ -168,11 +166,6 @@ def _program_mode(right: bool | None) -> Mode:
     if right is None:
         return Mode.SUPERVISED
     return Mode.RIGHT if right else Mode.WRONG
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether no surrogate stands alone, as JSON's escapes allow and tokenizers do not."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _key(labelled: Labelled) -> bytes:

@@ -81,7 +81,10 @@ def program_of(question: str, answer: str) -> str:
         NoProgramError: the answer's calculations do not lead to gold, or take a number
             from nowhere (an equation solved in words).
     """
-    gold = gold_of(answer)
+    try:
+        gold = gold_of(answer)
+    except ValueError:
+        raise NoProgramError("no number after ####") from None
     steps = _steps(answer.rpartition("####")[0])
     if not steps:
         raise NoProgramError("no calculation in the answer")

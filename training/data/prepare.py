@@ -262,7 +262,8 @@ def _dropped_lines(counts: _Counts) -> str:
 
 
 def _print_facts(folder: Path, facts: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"prepared {folder}")
+    console.print(f"prepared {folder}", soft_wrap=True)
+    table = Table()
     table.add_column("what")
     table.add_column("number", justify="right")
     for source in facts["sources"]:

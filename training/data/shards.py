@@ -103,8 +103,8 @@ class RowDataset:
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
-            ConfigError: the rows were packed for another length.
-            ValueError: a shard does not have the size the manifest says.
+            ConfigError: the rows were packed for another length, or a shard does not have
+                the size the manifest says.
         """
         try:
             content = manifest.read(folder)
@@ -160,7 +160,7 @@ def _check_size(path: Path, num_bytes: int) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the data again")
     if path.stat().st_size != num_bytes:
-        raise ValueError(
+        raise ConfigError(
             f"{path} has {path.stat().st_size} bytes and the manifest says {num_bytes}: "
             "the file is damaged, prepare the data again"
         )

@@ -1,20 +1,21 @@
 """Packed examples for people: what the model sees, and what of it is learnt.
 
-    show(data_config, count=3)
+    show(data_config, count=3, seed=1)
 
 The marks are made from the loader's own labels, so what is shown is what training does.
 """
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 from training.config import DataConfig
-from training.data.loader import Batch, RowDataset, batch_of
+from training.data.loader import Batch, RowDataset, batch_of, rows_at
 from training.data.tokenizer import Tokenizer
 
 
-def show(data: DataConfig, count: int, console: Console | None = None) -> None:
-    """Print the first `count` examples of the prepared data; «…» is supervised.
+def show(data: DataConfig, count: int, *, seed: int, console: Console | None = None) -> None:
+    """Print the first `count` examples that training with this seed sees; «…» is supervised.
 
     Raises:
         FileNotFoundError: the data is not prepared.
@@ -23,16 +24,16 @@ def show(data: DataConfig, count: int, console: Console | None = None) -> None:
     dataset = RowDataset(data.folder, row_tokens=data.row_tokens)
     tokenizer = Tokenizer.load(data.folder)
     shown = 0
-    for number in range(len(dataset)):
+    order = rows_at(np.arange(len(dataset)), num_rows=len(dataset), seed=seed)
+    for number in order.tolist():
         row = dataset.row(number)
         batch = batch_of([row], row_tokens=data.row_tokens, head=dataset.facts["head"])
         for example in range(batch.num_examples):
             if shown == count:
                 return
             shown += 1
-            heading = f"row {number}, example {example + 1} of {batch.num_examples}"
-            console.rule(heading)
-            console.print(_marked(batch, example, dataset.facts["head"], tokenizer))
+            console.rule(f"row {number}, example {example + 1} of {batch.num_examples}")
+            console.print(_marked(batch, example, dataset.facts["head"], tokenizer), soft_wrap=True)
 
 
 def _marked(batch: Batch, example: int, head: str, tokenizer: Tokenizer) -> Text:

@@ -41,8 +41,7 @@ def examples(source: SourceConfig) -> Iterator[Example]:
     """The source's examples in order; rows that give none are passed over.
 
     Raises:
-        ConfigError: its file, folder or hub data set is not there.
-        ValueError: a file cannot be read.
+        ConfigError: its file, folder or hub data set is not there or cannot be read.
     """
     for raw in rows(source):
         try:
@@ -55,8 +54,7 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
     """The source's rows in order, at most `num_examples`.
 
     Raises:
-        ConfigError: its file, folder or hub data set is not there.
-        ValueError: a file cannot be read.
+        ConfigError: its file, folder or hub data set is not there or cannot be read.
     """
     return islice(_rows(source), source.num_examples or None)
 
@@ -103,9 +101,15 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         return Labelled(example=Example(question=problem.question, program=problem.program))
     if source.kind == "candidates":
         return _of_candidate(raw)
-    if source.kind == "gsm8k":
-        return Labelled(example=_of_gsm8k(source, raw))
-    return Labelled(example=_of_table(source, raw))
+    example = _of_gsm8k(source, raw) if source.kind == "gsm8k" else _of_table(source, raw)
+    if not _is_unicode(example.question + example.program):
+        raise DroppedError("half a character in the text")
+    return Labelled(example=example)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no surrogate stands alone, as JSON's escapes allow and tokenizers do not."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _rows(source: SourceConfig) -> Iterator[Raw]:

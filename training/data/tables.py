@@ -58,7 +58,7 @@ def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]
     """The rows of these files in order; of a Parquet file only `columns`, where given.
 
     Raises:
-        ValueError: a file or a line of it cannot be read; the message names it.
+        ConfigError: a file or a line of it cannot be read; the message names it.
     """
     for path in files:
         yield from _parquet(path, columns) if path.suffix == ".parquet" else _json(path)
@@ -77,14 +77,14 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         with parquet.ParquetFile(path) as file:
             missing = set(columns) - set(file.schema_arrow.names)
             if missing:
-                raise ValueError(
+                raise ConfigError(
                     f"{path} has no column {', '.join(sorted(missing))}: its columns are "
                     f"{', '.join(file.schema_arrow.names)}"
                 )
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns) or None):
                 yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+        raise ConfigError(f"{path} is not a whole Parquet file: {error}") from error
 
 
 def _json(path: Path) -> Iterator[Row]:
@@ -92,7 +92,7 @@ def _json(path: Path) -> Iterator[Row]:
         try:
             yield from json.loads(path.read_text("utf-8"))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a JSON list of rows: {error}") from error
+            raise ConfigError(f"{path} is not a JSON list of rows: {error}") from error
         return
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as stream:
@@ -102,9 +102,9 @@ def _json(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+                raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {number} is no JSON object")
+                raise ConfigError(f"{path}, line {number} is no JSON object")
             yield row
 
 

@@ -17,6 +17,8 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
+from training.config import ConfigError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Item_ = TypeVar("Item_", contravariant=True)
@@ -64,7 +66,7 @@ def in_order(
         num_workers: Processes.
 
     Raises:
-        RuntimeError: a worker died, most likely for want of memory.
+        ConfigError: a worker died, most likely for want of memory.
     """
     if num_workers == 1:
         try:
@@ -86,7 +88,7 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise ConfigError(
             f"one of {num_workers} worker processes died, most likely for want of memory: "
             "set a smaller data.num_workers"
         ) from error

@@ -172,6 +172,15 @@ def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> No
     assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
 
 
+def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
+    rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
+    dataset = write(tmp_path, rows, row_tokens=6)
+    batch = batch_of([dataset.row(0)], row_tokens=6, head="language_model", question_weight=0.25)
+    assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
+    assert batch.weights.tolist() == [[0.25, 1, 0, 1, 0, 0]]
+    assert batch.weight == 2.25
+
+
 def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None:
     rows = [
         [

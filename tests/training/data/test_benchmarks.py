@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from tests.training.data.real import real_data
+from training.config import BenchmarkConfig, ConfigError
+from training.data.benchmarks import questions
+
+ROWS = [
+    {"question": f"Question {number}?", "answer": f"<<1+{number}=x>>\n#### {number + 1},000"}
+    for number in range(5)
+]
+
+
+def benchmark(path: Path | str = "", kind: str = "gsm8k", **settings: Any) -> BenchmarkConfig:
+    return BenchmarkConfig.model_validate(
+        {"name": "it", "kind": kind, "path": str(path), **settings}
+    )
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_gsm8k_from_a_file_and_from_a_folder(tmp_path: Path) -> None:
+    lines(tmp_path / "test.jsonl", ROWS)
+    lines(tmp_path / "train.jsonl", ROWS[:2])
+    found = questions(benchmark(tmp_path))
+    assert [question.id for question in found] == [f"gsm8k-test-{n}" for n in range(5)]
+    assert found[4].text == "Question 4?" and found[4].gold == 5000
+    assert found[4].tags == {"operations": 1}
+    assert questions(benchmark(tmp_path / "test.jsonl")) == found
+    assert len(questions(benchmark(tmp_path, split="train"))) == 2
+
+
+def test_gsm8k_from_the_hub_s_files(tmp_path: Path) -> None:
+    for name in ("main", "socratic"):
+        (tmp_path / name).mkdir()
+        parquet.write_table(
+            pa.Table.from_pylist(ROWS), tmp_path / name / "test-00000-of-00001.parquet"
+        )
+    assert len(questions(benchmark(tmp_path))) == 5
+
+
+def test_a_cut_keeps_the_ids(tmp_path: Path) -> None:
+    path = lines(tmp_path / "test.jsonl", ROWS)
+    found = questions(benchmark(path, skip_questions=1, num_questions=2))
+    assert [question.id for question in found] == ["gsm8k-test-1", "gsm8k-test-2"]
+
+
+def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
+    path = lines(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(ConfigError, match="num_questions = 3 ask for more.*it gave 2"):
+        questions(benchmark(path, skip_questions=3, num_questions=3))
+
+
+def test_missing_files_and_columns_say_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"path of benchmark it = .*no such file or folder"):
+        questions(benchmark(tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match=r"holds no test split: expected test\.jsonl"):
+        questions(benchmark(tmp_path))
+    lines(tmp_path / "test.jsonl", [{"q": "?"}])
+    with pytest.raises(ConfigError, match="no column 'answer': it has q"):
+        questions(benchmark(tmp_path))
+    lines(tmp_path / "test.jsonl", [{"question": "a", "answer": "none"}])
+    with pytest.raises(ConfigError, match="test question 0: no number after ####"):
+        questions(benchmark(tmp_path))
+    (tmp_path / "test.jsonl").write_text('{"question": "a", "answer"\n')
+    with pytest.raises(ValueError, match=r"test\.jsonl, line 1 is not JSON"):
+        questions(benchmark(tmp_path))
+
+
+def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(repository: str, name: str | None, *, split: str, streaming: bool) -> Any:
+        asked.append((repository, name, split, streaming))
+        if repository == "no/network":
+            raise ConnectionError("offline")
+        return iter(ROWS if name else [{"Body": "A 1", "Question": "Q?", "Answer": "2.0"}])
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert len(questions(benchmark("openai/gsm8k"))) == 5
+    assert len(questions(benchmark("ChilleD/SVAMP", kind="svamp"))) == 2
+    assert asked == [
+        ("openai/gsm8k", "main", "test", True),
+        ("ChilleD/SVAMP", None, "train", True),
+        ("ChilleD/SVAMP", None, "test", True),
+    ]
+    with pytest.raises(ConfigError, match="offline.*set path of benchmark it to the folder"):
+        questions(benchmark("no/network"))
+
+
+def test_built_in_problems_are_cut_by_index() -> None:
+    whole = questions(benchmark(kind="problems", num_questions=6, seed=7))
+    cut = questions(benchmark(kind="problems", skip_questions=4, num_questions=2, seed=7))
+    assert cut == whole[4:]
+    assert len({question.text for question in whole}) == 6
+    other = questions(benchmark(kind="problems", num_questions=6, seed=8))
+    assert not {question.text for question in whole} & {question.text for question in other}
+    for question in whole:
+        assert 2 <= int(question.tags["operations"]) <= 4 and question.tags["story"]
+
+
+def test_an_unknown_kind_of_story_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="spaceships"):
+        questions(
+            benchmark(kind="problems", num_questions=1, difficulty={"story_kinds": ["spaceships"]})
+        )
+
+
+def test_real_gsm8k() -> None:
+    test = questions(benchmark(real_data("gsm8k")))
+    train = questions(benchmark(real_data("gsm8k"), split="train"))
+    assert (len(test), len(train)) == (1319, 7473)
+    assert sum(question.gold < 0 for question in test + train) == 5
+    assert all(question.gold.is_integer() for question in test + train)
+    rows = [
+        json.loads(line)["answer"].rpartition("####")[2]
+        for name in ("train", "test")
+        for line in real_data(f"gsm8k/{name}.jsonl").read_text("utf-8").splitlines()
+    ]
+    with_comma = [index for index, text in enumerate(rows) if "," in text]
+    assert len(with_comma) == 93
+    for index in with_comma:
+        assert (train + test)[index].gold == int(rows[index].replace(",", ""))
+
+
+def test_real_svamp() -> None:
+    found = questions(benchmark(real_data("svamp"), kind="svamp"))
+    assert len(found) == len({question.id for question in found}) == 1000
+    assert found[0].text.endswith("on each pack How much do you have to pay to buy each pack?")
+    assert found[0].gold == 51
+    assert questions(benchmark(real_data("svamp/SVAMP.json"), kind="svamp")) == found

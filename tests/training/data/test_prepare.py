@@ -1,0 +1,287 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ranks import ROOT
+from tests.training.data.real import real_data
+from tests.training.data.test_sources import PROGRAM, candidate
+from training import manifest
+from training.config import ConfigError, PrepareConfig
+from training.data import programs
+from training.data.loader import RowDataset, batch_of
+from training.data.pack import Mode
+from training.data.prepare import prepare
+from training.data.tokenizer import Tokenizer
+from training.evaluation import candidates
+
+PROBLEMS = {"kind": "problems", "num_examples": 1100}
+QUESTION = "Ann has 3 apples and buys 4. How many are there?"
+
+
+def config(folder: Path, *sources: dict[str, Any], **data: Any) -> PrepareConfig:
+    settings: dict[str, Any] = {
+        "folder": str(folder),
+        "sources": sources or [PROBLEMS],
+        "tokenizer": {"source": "train", "vocab_size": 400},
+        "row_tokens": 512,
+        "num_workers": 1,
+        "run_programs": False,
+        **data,
+    }
+    # CPU time is scarce where tests run side by side.
+    return PrepareConfig.model_validate({"data": settings, "execution": {"timeout_seconds": 5}})
+
+
+def jsonl(folder: Path, *rows: dict[str, str]) -> dict[str, Any]:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"kind": "jsonl", "path": str(path)}
+
+
+def row(question: str = QUESTION, program: str = PROGRAM) -> dict[str, str]:
+    return {"question": question, "program": program}
+
+
+def texts(folder: Path, row_tokens: int = 512) -> list[tuple[str, str, int]]:
+    """(prompt, program, program's mode) of every example."""
+    dataset, tokenizer = RowDataset(folder, row_tokens=row_tokens), Tokenizer.load(folder)
+    found: list[tuple[str, str, int]] = []
+    for number in range(len(dataset)):
+        at = dataset.row(number)
+        start = 0
+        ids: list[int] = []
+        pieces: list[str] = []
+        for length in at.lengths.tolist():
+            ids = at.tokens[start : start + length].tolist()
+            start += length
+            pieces.append(tokenizer.decode(ids))
+        for place in range(0, len(pieces), 2):
+            found.append((pieces[place], pieces[place + 1], int(at.modes[place + 1])))
+        assert ids[-1] == tokenizer.end_token
+    return found
+
+
+def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = prepare(config(tmp_path / "data"))
+    output = capsys.readouterr().out
+    assert "problems: rows read" in output and "1,100" in output and "padding" in output
+    found = texts(tmp_path / "data")
+    dropped = facts["sources"][0]["dropped"]
+    assert facts["examples"] == len(found) == 1100 - sum(dropped.values())
+    assert all(mode == Mode.SUPERVISED for _, _, mode in found)
+    prompt, program, _ = found[0]
+    assert programs.split(prompt + program)[1] == program
+    dataset = RowDataset(tmp_path / "data", row_tokens=512)
+    batches = [
+        batch_of([dataset.row(number)], row_tokens=512, head="language_model")
+        for number in range(len(dataset))
+    ]
+    assert sum(batch.num_tokens for batch in batches) == facts["tokens"]
+    assert sum(batch.num_supervised for batch in batches) == facts["supervised_tokens"]
+    assert facts["padding_fraction"] < 0.1
+    assert not (tmp_path / "data.tmp").exists()
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
+    for workers in (1, 2, 3):
+        prepare(config(tmp_path / str(workers), num_workers=workers, run_programs=True))
+    contents = [
+        {
+            str(path.relative_to(tmp_path / workers)): path.read_bytes()
+            for path in (tmp_path / workers).rglob("*")
+            if path.is_file()
+        }
+        for workers in ("1", "2", "3")
+    ]
+    assert contents[0].keys() == contents[1].keys() and "rows_00000.bin" in contents[0]
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_a_second_call_does_nothing_a_changed_one_starts_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = jsonl(tmp_path, row())
+    prepare(config(tmp_path / "data", source))
+    before = (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns
+    capsys.readouterr()
+    prepare(config(tmp_path / "data", source, num_workers=2))
+    assert "is up to date (1 rows" in capsys.readouterr().out
+    assert (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns == before
+    jsonl(tmp_path, row(), row(QUESTION.replace("Ann", "Bob")))
+    assert prepare(config(tmp_path / "data", source))["examples"] == 2
+    facts = prepare(config(tmp_path / "data", source, supervise="all"))
+    assert facts["supervised_tokens"] == facts["tokens"] - 2  # all but the first of each
+
+
+def test_the_manifest_names_no_path_but_the_config_s(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "data"))
+    assert str(tmp_path) not in (tmp_path / "data" / "manifest.json").read_text()
+
+
+def test_every_reason_to_drop_is_counted(tmp_path: Path) -> None:
+    benchmark = tmp_path / "test.jsonl"
+    taken = "A train leaves its station every single morning and carries many sleepy people"
+    benchmark.write_text(json.dumps({"question": taken, "answer": "#### 1"}))
+    source = jsonl(
+        tmp_path,
+        row(),
+        row(),
+        row("Short 1?"),
+        row("How many apples would there be on the table?"),
+        row(f"{taken}, 17 of them awake. How many?"),
+        row(QUESTION + "b", "    result = 1 / 0\n    return result"),
+        row(QUESTION + "c", "    result = 'many'\n    return result"),
+        row(QUESTION + "d", "    return result +"),
+        row(
+            QUESTION + "e",
+            "    result = 0\n    while True:\n        result += 1\n    return result",
+        ),
+        row(QUESTION + "f", "   "),
+        row(QUESTION + "g", "    x = 1\n" * 300 + PROGRAM),
+        row(QUESTION + "\ud800"),
+        {"question": QUESTION + "h", "code": "def f("},
+    )
+    facts = prepare(
+        config(
+            tmp_path / "data",
+            source,
+            decontaminate=[{"name": "it", "kind": "gsm8k", "path": str(benchmark)}],
+            decontaminate_ngram=10,
+            run_programs=True,
+        )
+    )
+    assert facts["sources"][0]["dropped"] == {
+        "duplicate question": 1,
+        "question too short": 1,
+        "question without a number": 1,
+        "overlaps a benchmark": 1,
+        "program fails": 2,
+        "program gives no finite number": 1,
+        "program runs too long": 1,
+        "program is empty": 1,
+        "longer than a row": 1,
+        "half a character in the text": 1,
+        "code cannot be cut into question and program": 1,
+    }
+    assert texts(tmp_path / "data") == [(programs.prompt(QUESTION), PROGRAM, Mode.SUPERVISED)]
+
+
+def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
+    source = jsonl(tmp_path, row("Short 1?"), row("Short 2?"))
+    with pytest.raises(
+        ConfigError, match=r"no example is left(.|\n)*2 dropped: question too short"
+    ):
+        prepare(config(tmp_path / "data", source))
+    empty = jsonl(tmp_path)
+    with pytest.raises(ConfigError, match="0 rows were read"):
+        prepare(config(tmp_path / "data", empty))
+    assert not (tmp_path / "data").exists() and not (tmp_path / "data.tmp").exists()
+
+
+def test_the_whole_text_form_supervises_the_question_too(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "data", jsonl(tmp_path, row()), supervise="all"))
+    dataset = RowDataset(tmp_path / "data", row_tokens=512)
+    assert dataset.row(0).modes.tolist() == [Mode.SUPERVISED, Mode.SUPERVISED]
+
+
+def test_candidates_become_labelled_programs_once_each(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "generator", jsonl(tmp_path, row())))
+    other = PROGRAM.replace("4", "5")
+    failing = "    return 1 / 0"
+    written = [
+        candidate(),
+        candidate(),
+        candidate(other, "wrong"),
+        candidate(failing, "failed"),
+        candidate(other + "  # more", "wrong", finished=False),
+    ]
+    candidates.write(candidates.part_path(tmp_path, 0), written, labels={})
+    source = {"kind": "candidates", "path": str(tmp_path)}
+    settings = config(
+        tmp_path / "verifier", source, tokenizer={"source": str(tmp_path / "generator")}
+    )
+    facts = prepare(settings)
+    assert (facts["head"], facts["examples"], facts["right_examples"]) == ("verifier", 3, 1)
+    assert facts["sources"][0]["dropped"] == {
+        "duplicate program of a question": 1,
+        "candidate: not finished": 1,
+    }
+    found = {program: mode for _, program, mode in texts(tmp_path / "verifier")}
+    assert found == {PROGRAM: Mode.RIGHT, other: Mode.WRONG, failing: Mode.WRONG}
+    assert (
+        Tokenizer.load(tmp_path / "verifier").fingerprint
+        == Tokenizer.load(tmp_path / "generator").fingerprint
+    )
+    with pytest.raises(ConfigError, match="generator's tokenizer"):
+        prepare(config(tmp_path / "other", source))
+    with pytest.raises(ConfigError, match="mixes kinds candidates, problems"):
+        prepare(config(tmp_path / "other", source, PROBLEMS))
+
+
+def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        prepare(config(tmp_path / "data", {"kind": "jsonl", "path": str(tmp_path / "x.jsonl")}))
+    benchmark = {"name": "it", "kind": "gsm8k", "path": str(tmp_path / "nothing")}
+    with pytest.raises(ConfigError, match="benchmark it"):
+        prepare(config(tmp_path / "data", decontaminate=[benchmark]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_prepare_leaves_nothing_half_made(tmp_path: Path, stop: signal.Signals) -> None:
+    toml = tmp_path / "train.toml"
+    toml.write_text(
+        f'run.folder = "{tmp_path}/run"\n'
+        f'[data]\nfolder = "{tmp_path}/data"\nrow_tokens = 512\nnum_workers = 2\n'
+        'tokenizer = { source = "train", vocab_size = 400 }\n'
+        '[[data.sources]]\nkind = "problems"\nnum_examples = 1000000\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, "launch/prepare.py", str(toml)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("data.tmp/tokenizer/*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, stop)
+    _, errors = process.communicate(timeout=120)
+    assert not (tmp_path / "data").exists()
+    if stop == signal.SIGINT:
+        assert process.returncode == 130 and "interrupted" in errors
+        assert not (tmp_path / "data.tmp").exists()
+    # The next one starts over what is left.
+    facts = prepare(config(tmp_path / "data", jsonl(tmp_path, row())))
+    assert facts["rows"] == 1 and not (tmp_path / "data.tmp").exists()
+
+
+def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:
+    facts = prepare(
+        config(
+            tmp_path / "data",
+            {"kind": "gsm8k", "path": str(real_data("gsm8k"))},
+            tokenizer={"source": str(real_data("codegen_tokenizer"))},
+            decontaminate=[{"name": "gsm8k", "kind": "gsm8k", "path": str(real_data("gsm8k"))}],
+            row_tokens=1024,
+        )
+    )
+    assert facts["sources"][0]["rows_read"] == 7473
+    # Five training questions share 13 words with a test question.
+    assert facts["sources"][0]["dropped"]["overlaps a benchmark"] == 5
+    assert facts["examples"] == 7160 - 5
+    assert facts["vocab_size"] == 50_295 and facts["padding_fraction"] < 0.02
+    assert manifest.read(tmp_path / "data")["inputs"].keys() == {
+        "data.sources.0",
+        "data.decontaminate.0",
+        "data.tokenizer",
+    }

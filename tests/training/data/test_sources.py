@@ -1,0 +1,155 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from tests.training.data.real import real_data
+from training.config import ConfigError, SourceConfig
+from training.data import programs
+from training.data.records import Candidate
+from training.data.sources import DroppedError, example_of, examples, num_rows, rows
+from training.evaluation import candidates
+
+CODE = '''def simple_math_problem() -> int:
+    """
+    Ann has 3 apples and buys 4. How many?
+    """
+    apples = 3 + 4
+    result = apples
+    return result
+'''
+PROGRAM = "    apples = 3 + 4\n    result = apples\n    return result"
+
+
+def source(kind: str, path: Path | str = "", **settings: Any) -> SourceConfig:
+    return SourceConfig.model_validate({"kind": kind, "path": str(path), **settings})
+
+
+def parquet_file(path: Path, table: list[dict[str, str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist(table), path, row_group_size=2)
+
+
+def test_parquet_shards_in_order_of_their_names(tmp_path: Path) -> None:
+    for shard in (1, 0):
+        table = [{"question": f"Question {shard}{number}?", "code": CODE} for number in range(3)]
+        parquet_file(tmp_path / "data" / f"train-{shard:05d}-of-00002.parquet", table)
+    found = list(examples(source("parquet", tmp_path)))
+    assert [example.question for example in found] == [
+        f"Question {shard}{number}?" for shard in (0, 1) for number in range(3)
+    ]
+    assert {example.program for example in found} == {PROGRAM}
+    assert num_rows(source("parquet", tmp_path)) == 6
+    assert num_rows(source("parquet", tmp_path, num_examples=4)) == 4
+    assert list(examples(source("parquet", tmp_path, num_examples=4))) == found[:4]
+
+
+def test_both_docstring_delimiters_are_cut(tmp_path: Path) -> None:
+    other = CODE.replace('"""', "'''").replace("Ann", "It\\'s \\$5 and Ann")
+    parquet_file(tmp_path / "a.parquet", [{"question": "Q 1?", "code": c} for c in (CODE, other)])
+    assert [example.program for example in examples(source("parquet", tmp_path))] == [PROGRAM] * 2
+
+
+def test_rows_that_cannot_be_cut_say_why() -> None:
+    for code in ("def simple_math_problem(", "x = 1", "def f():\n    return 1"):
+        with pytest.raises(DroppedError, match="cannot be cut"):
+            example_of(source("parquet", "x/y"), {"question": "?", "code": code})
+    with pytest.raises(DroppedError, match="empty code"):
+        example_of(source("parquet", "x/y"), {"question": "?", "code": None})
+
+
+def test_jsonl_has_code_or_program(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl.gz"
+    table = [{"question": "Q 1?", "program": PROGRAM}, {"code": CODE}]
+    with gzip.open(path, "wt", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in table)
+    found = list(examples(source("jsonl", path)))
+    assert [example.program for example in found] == [PROGRAM] * 2
+    assert [example.question for example in found] == [
+        "Q 1?",
+        "Ann has 3 apples and buys 4. How many?",
+    ]
+    assert num_rows(source("jsonl", path)) == 2
+
+
+def test_wrong_columns_are_named(tmp_path: Path) -> None:
+    parquet_file(tmp_path / "a.parquet", [{"question": "Q 1?", "solution": "x"}])
+    with pytest.raises(ValueError, match="no column code: its columns are question, solution"):
+        list(rows(source("parquet", tmp_path)))
+    with pytest.raises(ConfigError, match="no column code.*it has question"):
+        example_of(source("jsonl", "x/y"), {"question": "?"})
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    for kind in ("parquet", "jsonl", "gsm8k", "candidates"):
+        with pytest.raises(ConfigError, match="no such file or folder"):
+            list(rows(source(kind, tmp_path / "nothing")))
+        with pytest.raises(ConfigError, match="holds no"):
+            list(rows(source(kind, tmp_path)))
+
+
+def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(repository: str, name: str | None, *, split: str, streaming: bool) -> Any:
+        assert (repository, name, split, streaming) == ("TinyGSM/TinyGSM", None, "train", True)
+        while True:
+            yield {"question": "Q 1?", "code": CODE}
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    found = list(examples(source("parquet", "TinyGSM/TinyGSM", num_examples=3)))
+    assert [example.program for example in found] == [PROGRAM] * 3
+
+
+def test_built_in_problems_depend_on_seed_and_index_alone() -> None:
+    first = list(examples(source("problems", num_examples=5, seed=3)))
+    assert list(examples(source("problems", num_examples=8, seed=3)))[:5] == first
+    assert list(examples(source("problems", num_examples=5, seed=4))) != first
+    assert programs.split(programs.source(first[0].question, first[0].program)) == (
+        first[0].question,
+        first[0].program,
+    )
+
+
+def candidate(program: str = PROGRAM, verdict: Any = "right", finished: bool = True) -> Candidate:
+    return Candidate(
+        question_id="q-0",
+        question="Ann has 3 apples and buys 4. How many?",
+        program=program,
+        generator="step_1",
+        temperature=0.5,
+        index=0,
+        status="ok" if verdict != "failed" else "error",
+        value=7.0 if verdict != "failed" else None,
+        error="",
+        verdict=verdict,
+        num_tokens=9,
+        finished=finished,
+    )
+
+
+def test_candidates_carry_their_verdict(tmp_path: Path) -> None:
+    written = [
+        candidate(),
+        candidate(verdict="wrong"),
+        candidate(verdict="failed"),
+        candidate(finished=False),
+    ]
+    candidates.write(candidates.part_path(tmp_path, 0), written[:2], labels={})
+    candidates.write(candidates.part_path(tmp_path, 1), written[2:], labels={})
+    config = source("candidates", tmp_path)
+    found = list(rows(config))
+    assert found == written and num_rows(config) == 4
+    assert [example_of(config, raw).right for raw in found[:3]] == [True, False, False]
+    with pytest.raises(DroppedError, match="not finished"):
+        example_of(config, found[3])
+
+
+def test_real_gsm8k_streams_from_its_folder() -> None:
+    config = source("gsm8k", real_data("gsm8k"), num_examples=200)
+    found = list(examples(config))
+    assert num_rows(source("gsm8k", real_data("gsm8k"))) == 7473
+    assert 180 <= len(found) <= 200
+    assert found[0].program.splitlines()[-1] == "    return result"
