@@ -13,6 +13,7 @@ result is one JSON file. Exit code 1: a part failed, or a check in it did.
 import argparse
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ _TOY_PATIENCE = 10
 def main() -> int:
     """Run the parts, print their tables, write the JSON."""
     arguments = _parser().parse_args()
+    # As an exception, so that ending the suite ends the part that runs as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.show:
         print(_markdown(json.loads(arguments.show.read_text(encoding="utf-8"))))
         return 0
