@@ -71,6 +71,7 @@ class Trainer:
             rank=ranks.rank,
             world_size=ranks.world_size,
             head=config.model.head,
+            question_weight=config.training.question_loss_weight,
         )
         self._tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
         if self._tokenizer.vocab_size > config.model.vocab_size:
@@ -138,10 +139,10 @@ class Trainer:
         """One update; whether any rank wants to stop after it, and a line for people."""
         with timer.waiting():
             batches = self._loader.next_step()
-        counted = ("num_supervised", "num_tokens", "num_attended")
+        counted = ("weight", "num_tokens", "num_attended")
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
-        supervised, tokens, keys, stop = self._summed([*counts, int(stop_wanted)])
-        if not supervised:
+        weight, tokens, keys, stop = self._summed([*counts, int(stop_wanted)])
+        if not weight:
             raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
         self._engine.train()
         # Dropout's randomness is a function of the step too: nothing of it has to be saved.
@@ -151,10 +152,10 @@ class Trainer:
         )
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for batch in batches:
-            loss = self._loss(batch.to(self._device))
-            self._engine.backward(loss / supervised)
+            loss = self._loss(batch)
+            self._engine.backward(loss / weight)
             loss_sum += loss.detach()
-        loss = self._summed([float(loss_sum)])[0] / supervised
+        loss = self._summed([float(loss_sum)])[0] / weight
         if not math.isfinite(loss):
             raise LossNotFinite(
                 f"the loss is {loss} at step {self._state.step + 1}; the newest checkpoint is "
@@ -174,10 +175,21 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         """The summed loss of one micro-batch; a zero that has gradients where none counts."""
         attention = PackedAttention(batch.document_ids, self._device)
+        # Chosen on the CPU: a GPU would be waited for.
         at = batch.supervised.flatten().nonzero().flatten()
-        output = self._engine(batch.tokens, batch.positions, attention, at=at)
+        tokens, positions, labels, weights, places = (
+            values.to(self._device, non_blocking=True)
+            for values in (
+                batch.tokens,
+                batch.positions,
+                batch.labels.flatten()[at],
+                batch.weights.flatten()[at],
+                at,
+            )
+        )
+        output = self._engine(tokens, positions, attention, at=places)
         loss = verifier_loss if self._config.model.head == "verifier" else language_model_loss
-        return loss(output, batch.labels.flatten()[at])
+        return loss(output, labels, weights)
 
     def _log(
         self, timer: metrics.StepTimer, loss: float, rate: float, tokens: int, keys: int

@@ -121,20 +121,20 @@ def test_killed_and_resumed_equals_unbroken_to_the_bit(
     data: TrainConfig, tmp_path: Path, num_ranks: int, zero_stage: int
 ) -> None:
     changes: dict[str, dict[str, Any]] = {
-        "training": {"max_steps": 24, "checkpoint_every_steps": 4},
+        "training": {"max_steps": 16, "checkpoint_every_steps": 4},
         "parallel": {"zero_stage": zero_stage},
         "model": {"dropout": 0.1},  # its randomness has to come back as well
     }
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     run_ranks(num_ranks, [TRAIN, str(_config_file(data, unbroken, **changes))])
     path = _config_file(data, broken, **changes)
-    for step in (4, 12):  # two deaths, three lives
+    for step in (4, 8):  # two deaths, three lives
         _start_and_kill_after(path, broken, num_ranks, step)
     outputs = run_ranks(num_ranks, [TRAIN, str(path)])
     assert "going on from" in outputs[0].stdout
     assert _losses(broken) == _losses(unbroken)
-    assert [line["step"] for line in _metrics(broken)] == list(range(1, 25))
-    weights = Path("checkpoints", "step_24", "huggingface", "model.safetensors")
+    assert [line["step"] for line in _metrics(broken)] == list(range(1, 17))
+    weights = Path("checkpoints", "step_16", "huggingface", "model.safetensors")
     assert (broken / weights).read_bytes() == (unbroken / weights).read_bytes()
 
 

@@ -200,6 +200,9 @@ class TrainingConfig(Section):
     micro_batch_rows: int = Field(default=8, ge=1)
     """Rows one rank holds at a time."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    question_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Weight of a question's token in the loss beside a program's 1, where
+    data.supervise = 'all'."""
     checkpoint_every_steps: int = Field(default=100, ge=1)
     keep_checkpoints: int = Field(default=0, ge=0)
     """Newest checkpoints kept; 0: all of them (sampling wants several)."""

@@ -54,6 +54,16 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _question_weight_counts(self) -> Self:
+        if self.training.question_loss_weight != 1.0 and self.data.supervise != "all":
+            raise ValueError(
+                f"training.question_loss_weight = {self.training.question_loss_weight} with "
+                f"data.supervise = {self.data.supervise!r}: questions are not in the loss at "
+                "all: set data.supervise = 'all', or leave the weight at 1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fp16_is_scaled_by_zero(self) -> Self:
         if self.training.precision == "fp16" and self.parallel.zero_stage == 0:
             raise ValueError(

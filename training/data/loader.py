@@ -13,7 +13,7 @@ many rows were consumed. It may be loaded at any number of ranks.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -50,22 +50,16 @@ class Batch:
     supervised. For a verifier float32: 1 on tokens of right programs, else 0."""
     supervised: Tensor
     """bool: the positions whose label counts."""
+    weights: Tensor
+    """float32: how much each supervised position counts; 0 elsewhere."""
     num_examples: int
     num_tokens: int
     """Without padding."""
     num_supervised: int
+    weight: float
+    """The sum of `weights`: what the loss is divided by, summed over the step."""
     num_attended: int
     """Pairs of a token and a key it attends to, over all examples: n (n + 1) / 2 each."""
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`, but for `document_ids`: their lengths are read on the CPU."""
-        return replace(
-            self,
-            tokens=self.tokens.to(device, non_blocking=True),
-            positions=self.positions.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            supervised=self.supervised.to(device, non_blocking=True),
-        )
 
 
 class Loader:
@@ -81,6 +75,7 @@ class Loader:
         rank: int,
         world_size: int,
         head: Head,
+        question_weight: float = 1.0,
     ) -> None:
         """Start at the first row; `load_state_dict` goes on elsewhere.
 
@@ -92,6 +87,7 @@ class Loader:
             rank: Position among the data-parallel ranks.
             world_size: The number of data-parallel ranks.
             head: What the labels are for.
+            question_weight: Weight of a supervised question token beside a program's 1.
 
         Raises:
             ConfigError: the rows do not divide evenly, the data holds no rows, or they
@@ -114,6 +110,7 @@ class Loader:
         self._head: Head = head
         self._global_batch_rows, self._micro_batch_rows = global_batch_rows, micro_batch_rows
         self._rank, self._world_size = rank, world_size
+        self._question_weight = question_weight
         self._row_tokens = int(dataset.facts["row_tokens"])
         self.consumed_rows = 0
         """Rows that all ranks together have taken since the start of training."""
@@ -144,6 +141,7 @@ class Loader:
                 [self._dataset.row(row) for row in rows],
                 row_tokens=self._row_tokens,
                 head=self._head,
+                question_weight=self._question_weight,
             )
             for rows in self.next_rows()
         ]
@@ -225,11 +223,14 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def batch_of(rows: list[Row], *, row_tokens: int, head: Head) -> Batch:
+def batch_of(
+    rows: list[Row], *, row_tokens: int, head: Head, question_weight: float = 1.0
+) -> Batch:
     """Lay rows side by side and work out what each position is to learn."""
     shape = (len(rows), row_tokens)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+    weights = np.ones(shape, np.float32)
     num_examples = num_tokens = num_attended = 0
     for number, row in enumerate(rows):
         lengths = row.lengths[0::2] + row.lengths[1::2]
@@ -239,6 +240,9 @@ def batch_of(rows: list[Row], *, row_tokens: int, head: Head) -> Batch:
         positions[number, :size] = np.arange(size) - np.repeat(starts, lengths)
         documents[number, :size] = np.repeat(np.arange(len(lengths)), lengths)
         modes[number, :size] = np.repeat(row.modes, row.lengths)
+        # Segments alternate: a question, its program, the next question.
+        segment_weights = np.tile(np.array([question_weight, 1.0], np.float32), len(lengths))
+        weights[number, :size] = np.repeat(segment_weights, row.lengths)
         num_examples += len(lengths)
         num_tokens += size
         num_attended += int((lengths * (lengths + 1) // 2).sum())
@@ -251,6 +255,8 @@ def batch_of(rows: list[Row], *, row_tokens: int, head: Head) -> Batch:
             documents[:, 1:] == documents[:, :-1]
         )
         labels = torch.from_numpy(np.where(supervised, np.roll(tokens, -1, axis=1), IGNORED))
+        weights = np.roll(weights, -1, axis=1)
+    weights = np.where(supervised, weights, np.float32(0.0))
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
@@ -259,6 +265,8 @@ def batch_of(rows: list[Row], *, row_tokens: int, head: Head) -> Batch:
         supervised=torch.from_numpy(supervised),
         num_examples=num_examples,
         num_tokens=num_tokens,
+        weights=torch.from_numpy(weights),
         num_supervised=int(supervised.sum()),
+        weight=float(weights.sum(dtype=np.float64)),
         num_attended=num_attended,
     )

@@ -131,13 +131,14 @@ def train_step(
     total = torch.zeros((), dtype=torch.float64, device=device)
     for batch in batches:
         attention = PackedAttention(batch.document_ids, device)
-        labels = batch.labels.to(device, non_blocking=True).flatten()
+        labels = batch.labels.flatten()
         at = (labels != IGNORED).nonzero().flatten()
-        tokens, positions = (
-            values.to(device, non_blocking=True) for values in (batch.tokens, batch.positions)
+        tokens, positions, labels, at = (
+            values.to(device, non_blocking=True)
+            for values in (batch.tokens, batch.positions, labels[at], at)
         )
         logits = engine(tokens, positions, attention, at=at)
-        loss = language_model_loss(logits, labels[at])
+        loss = language_model_loss(logits, labels, torch.ones(len(at), device=device))
         engine.backward(loss / supervised)
         total += loss.detach()
     loss = float(total) / supervised

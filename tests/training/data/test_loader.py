@@ -194,9 +194,3 @@ def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None
     assert batch.labels.tolist() == [[0, 0, 1, 1, 0, 0, 0, 0]]
     assert batch.supervised.tolist() == [[False, False, True, True, False, True, True, False]]
     assert batch.num_supervised == 4
-
-
-def test_moving_a_batch_leaves_the_borders_on_the_cpu(dataset: RowDataset) -> None:
-    batch = loader(dataset).next_step()[0].to(torch.device("meta"))
-    assert batch.tokens.device.type == batch.labels.device.type == "meta"
-    assert batch.document_ids.device.type == "cpu"
