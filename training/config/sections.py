@@ -129,6 +129,18 @@ class SourceConfig(Section):
     seed: int = Field(default=1, ge=0)
     """Seed of the built-in writer: another seed, other problems."""
     difficulty: DifficultyConfig = DifficultyConfig()
+    balance: Literal["none", "question"] = "none"
+    """Of `candidates`: `question` keeps as many wrong as right programs of each question, so
+    that how hard a question is tells nothing of the label; `none` keeps all."""
+
+    @model_validator(mode="after")
+    def _balance_is_of_candidates(self) -> Self:
+        if self.balance != "none" and self.kind != "candidates":
+            raise ValueError(
+                f"balance = {self.balance!r} with kind = {self.kind!r}: only 'candidates' "
+                "are labelled, leave balance out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:

@@ -14,6 +14,7 @@ from typing import Any
 
 from training.config import ConfigError, SourceConfig
 from training.data import gsm8k, hub, programs, tables
+from training.data.balance import balanced
 from training.data.benchmarks import difficulty_of
 from training.data.problems import write_problem
 from training.data.records import Candidate, Example
@@ -100,7 +101,7 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         problem = write_problem(source.seed, raw, difficulty_of(source.difficulty))
         return Labelled(example=Example(question=problem.question, program=problem.program))
     if source.kind == "candidates":
-        return _of_candidate(raw)
+        return _of_candidate(*raw)
     example = _of_gsm8k(source, raw) if source.kind == "gsm8k" else _of_table(source, raw)
     if not _is_unicode(example.question + example.program):
         raise DroppedError("half a character in the text")
@@ -120,8 +121,11 @@ def _rows(source: SourceConfig) -> Iterator[Raw]:
     if source.kind == "candidates":
         if not files:
             raise ConfigError(f"{_SETTING} = {source.path!r}: there are no candidates")
-        for path in files:
-            yield from candidates.read(path)
+        found = (candidate for path in files for candidate in candidates.read(path))
+        if source.balance == "question":
+            yield from balanced(found)
+        else:
+            yield from ((candidate, "") for candidate in found)
     elif files:
         yield from tables.rows_of(files, _parquet_columns(source, files))
     else:
@@ -158,12 +162,14 @@ def _of_table(source: SourceConfig, row: tables.Row) -> Example:
     return Example(question=question or asked, program=program)
 
 
-def _of_candidate(candidate: Candidate) -> Labelled:
+def _of_candidate(candidate: Candidate, left_out: str) -> Labelled:
     # An unfinished program has no end token, where the verifier's score is read, and gives
     # no number that could be selected: a label on it would teach lengths, nothing else.
     # A finished one that fails is as wrong as one that gives another number.
     if not candidate.finished:
         raise DroppedError("candidate: not finished")
+    if left_out:
+        raise DroppedError(left_out)
     return Labelled(
         example=Example(question=candidate.question, program=candidate.program),
         right=candidate.verdict == "right",
