@@ -18,6 +18,8 @@ def test_prepares_a_training_config_and_shows_it(
         str(ROOT / "configs" / "generator_demo.toml"),
         f"data.folder={tmp_path}/data",
         "execution.timeout_seconds=5",
+        "data.supervise=program",
+        "training.question_loss_weight=1.0",
         *SETTINGS,
     ]
     assert main(settings) == 0
