@@ -128,3 +128,13 @@ def test_recipe_names_checkpoints_that_are_never_written() -> None:
 def test_config_needs_no_torch() -> None:
     code = "import sys, training.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_verifier_never_learns_from_a_test_set() -> None:
+    with pytest.raises(ConfigError, match="split = 'test'.*set split = 'train'"):
+        load(RecipeConfig, [CONFIGS / "recipe_gsm8k_small.toml"], ["sampling.questions.split=test"])
+
+
+def test_evaluated_problems_have_a_seed_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="has seed 1, which training uses"):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ["evaluation.benchmarks.0.seed=1"])

@@ -42,7 +42,12 @@ def sample_tree(inputs: Path, folder: Path, **sampling: Any) -> dict[str, Any]:
             "checkpoints": [str(inputs / "step_1"), str(inputs / "step_2")],
             "temperatures": [0.7, 1.0],
             "num_candidates": 4,
-            "questions": {"name": "toy", "kind": "gsm8k", "path": str(inputs / "gsm8k")},
+            "questions": {
+                "name": "toy",
+                "kind": "gsm8k",
+                "path": str(inputs / "gsm8k"),
+                "split": "train",
+            },
             "max_new_tokens": 8,
             "micro_batch_candidates": 5,
             "questions_per_part": 2,

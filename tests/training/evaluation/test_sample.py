@@ -169,6 +169,7 @@ def test_an_empty_question_set_is_said_to_be_one(inputs: Path, ranks: Ranks, tmp
         "name": "toy",
         "kind": "gsm8k",
         "path": str(inputs / "gsm8k"),
+        "split": "train",
         "skip_questions": 100,
     }
     with pytest.raises(ConfigError, match="question"):
@@ -188,7 +189,8 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_committed(inputs: Path, tmp_p
     folder = tmp_path / "candidates"
     # Far more than is drawn before the signal: 500 parts of one question.
     models.write_gsm8k(tmp_path / "many", 500)
-    questions = {"name": "many", "kind": "gsm8k", "path": str(tmp_path / "many")}
+    path = str(tmp_path / "many")
+    questions = {"name": "many", "kind": "gsm8k", "path": path, "split": "train"}
     tree = stages.sample_tree(inputs, folder, questions=questions, questions_per_part=1)
     (process,) = start_ranks(1, ["launch/sample.py", stages.written(tmp_path, tree)])
     try:
