@@ -15,22 +15,16 @@ from training.config import RecipeConfig
 def main(arguments: Sequence[str]) -> int:
     """Run all stages; the exit code is that of the stage that failed."""
     config = config_of(parser(__doc__ or "", None).parse_args(arguments), RecipeConfig)
-    from rich.console import Console
-
-    from training.files import read_json
     from training.recipe import StageFailed
     from training.recipe import run as run_recipe
-    from training.report import build_report, summary_table
+    from training.report import build_report
 
     try:
         run_recipe(config)
     except StageFailed as failure:
         print(f"recipe: {failure}; call it again to go on from there")
         return failure.code if failure.code > 0 else 1
-    page = build_report(config.run.folder)
-    console = Console()
-    console.print(summary_table(read_json(config.run.folder / "report.json")))
-    console.print(f"report: {page}")
+    print(f"report: {build_report(config.run.folder)}")
     return 0
 
 

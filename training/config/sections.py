@@ -104,6 +104,9 @@ class DifficultyConfig(Section):
     """No quantity worked out in a problem is larger."""
     decimals: bool = False
     """Whether prices may have quarters of a dollar."""
+    turned: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Share of the comparisons that are told from the side of what is known: `Maya picked 5
+    fewer plums than Tom` where Tom's are asked for."""
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
@@ -129,9 +132,23 @@ class SourceConfig(Section):
     seed: int = Field(default=1, ge=0)
     """Seed of the built-in writer: another seed, other problems."""
     difficulty: DifficultyConfig = DifficultyConfig()
+    misread_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Of `problems`: share of the misleading facts (turned comparisons, `25 percent more`,
+    `3 dollars for every 4`) that the programs misread, as the teacher of a synthetic set
+    does; in about a quarter of TinyGSM's rows the program is wrong. Questions and gold
+    answers do not depend on it."""
     balance: Literal["none", "question"] = "none"
     """Of `candidates`: `question` keeps as many wrong as right programs of each question, so
     that how hard a question is tells nothing of the label; `none` keeps all."""
+
+    @model_validator(mode="after")
+    def _misread_are_problems(self) -> Self:
+        if self.misread_fraction and self.kind != "problems":
+            raise ValueError(
+                f"misread_fraction = {self.misread_fraction} with kind = {self.kind!r}: only the "
+                "programs of 'problems' are written here, leave misread_fraction out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _balance_is_of_candidates(self) -> Self:

@@ -98,7 +98,12 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         ConfigError: the row does not have the columns of the source's kind.
     """
     if source.kind == "problems":
-        problem = write_problem(source.seed, raw, difficulty_of(source.difficulty))
+        problem = write_problem(
+            source.seed,
+            raw,
+            difficulty_of(source.difficulty),
+            misread_fraction=source.misread_fraction,
+        )
         return Labelled(example=Example(question=problem.question, program=problem.program))
     if source.kind == "candidates":
         return _of_candidate(*raw)

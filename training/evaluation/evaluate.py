@@ -67,11 +67,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     started = time.monotonic()
     plan = work.on_first(ranks, lambda: _plan(config))
     if plan.finished:
-        if ranks.is_first:
-            print(
-                f"{config.run.folder} is finished with this config and inputs: nothing to do",
-                flush=True,
-            )
+        work.say_finished(config.run, ranks)
         return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
     with Tracker.start(
         config.tracking,
@@ -99,11 +95,7 @@ def _plan(config: EvaluateConfig) -> _Plan:
     if evaluation.verifier:
         inputs["verifier"] = load.fingerprint(evaluation.verifier)
     inputs |= {name: work.fingerprint(asked) for name, asked in questions.items()}
-    if config.run.resume == "never" and any(map(candidates.part_paths, _folders(folder, names))):
-        raise FileExistsError(
-            f"{folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
-            "to go on, or another run.folder to start anew"
-        )
+    work.refuse_candidates(config.run, _folders(folder, names))
     decisive = {"num_candidates", "temperatures", "top_p", "max_new_tokens", "questions_per_part"}
     made_from = {
         name: files.sha256_json(

@@ -72,11 +72,7 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
     plan = work.on_first(ranks, lambda: _plan(config))
     if plan.finished:
-        if ranks.is_first:
-            print(
-                f"{config.run.folder} is finished with this config and inputs: nothing to do",
-                flush=True,
-            )
+        work.say_finished(config.run, ranks)
         return
     with Tracker.start(
         config.tracking,
@@ -118,11 +114,7 @@ def _plan(config: SampleConfig) -> _Plan:
             "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
         }
     )
-    if config.run.resume == "never" and candidates.part_paths(folder):
-        raise FileExistsError(
-            f"{folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
-            "to go on, or another run.folder to start anew"
-        )
+    work.refuse_candidates(config.run, [folder])
     if manifest.is_current(folder, config=resolved(config), inputs=inputs):
         waiting, finished = [], True
     else:

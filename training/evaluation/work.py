@@ -5,12 +5,13 @@ the config alone, never on who makes it, so a stage that died goes on with other
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
 from parallel.ranks import Ranks
+from training.config import RunConfig
 from training.data.records import Question
 from training.evaluation import candidates
 from training.files import sha256_json
@@ -37,6 +38,25 @@ class Part:
     start: int
     stop: int
     """The questions asked: from `start` to before `stop`."""
+
+
+def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
+    """Stop where candidates are that the run was told not to go on from.
+
+    Raises:
+        FileExistsError: `run.resume` is `never` and one of the folders holds candidates.
+    """
+    if run.resume == "never" and any(map(candidates.part_paths, folders)):
+        raise FileExistsError(
+            f"{run.folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
+            "to go on, or another run.folder to start anew"
+        )
+
+
+def say_finished(run: RunConfig, ranks: Ranks) -> None:
+    """Tell once that a stage has nothing to do."""
+    if ranks.is_first:
+        print(f"{run.folder} is finished with this config and inputs: nothing to do", flush=True)
 
 
 def parts(num_questions: int, *, questions_per_part: int, num_generators: int = 1) -> list[Part]:

@@ -156,22 +156,22 @@ def test_a_stored_problem_stays_as_it_is():
     problem = write_problem(0, 0, Difficulty(story_kinds=("bakery",), num_phrasings=1))
     assert problem.id == "0-0"
     assert problem.question == (
-        "Amir baked 25 percent fewer muffins than Jack. Dora baked as many muffins as "
-        "Amir and Jack together. Jack baked 12 muffins. Felix baked a third as many "
-        "muffins as Dora. Clara baked 24 muffins. Gita baked 8 muffins. How many more "
-        "muffins did Clara bake than Felix?"
+        "Felix baked 50 cookies. Ben baked 3 more cookies than Olga. Leo baked 20 "
+        "cookies. Hana baked 36 cookies. Vera baked 36 cookies. Ben baked 30 more "
+        "cookies than Vera. How many more cookies did Felix and Olga bake than Hana?"
     )
     assert problem.program.splitlines() == [
-        "    clara_muffins = 24",
-        "    jack_muffins = 12",
-        "    amir_muffins = jack_muffins - jack_muffins * 25 // 100",
-        "    dora_muffins = amir_muffins + jack_muffins",
-        "    felix_muffins = dora_muffins // 3",
-        "    difference = clara_muffins - felix_muffins",
+        "    felix_cookies = 50",
+        "    vera_cookies = 36",
+        "    ben_cookies = vera_cookies + 30",
+        "    olga_cookies = ben_cookies - 3",
+        "    felix_and_olga = felix_cookies + olga_cookies",
+        "    hana_cookies = 36",
+        "    difference = felix_and_olga - hana_cookies",
         "    result = difference",
         "    return result",
     ]
-    assert problem.answer == 17
+    assert problem.answer == 77
 
 
 def test_other_seeds_and_indices_give_other_questions():
@@ -247,6 +247,66 @@ def test_the_knobs_turn():
     assert {p.story_kind for p in problems} == {"farm", "zoo"}
 
 
+def test_comparisons_are_told_from_either_side():
+    chosen = ("more", "fewer", "times")
+    for turned in (0.0, 1.0):
+        difficulty = Difficulty(
+            min_operations=1, max_operations=1, max_distractors=0, num_phrasings=1,
+            operations=chosen, turned=turned,
+        )  # fmt: skip
+        for index in range(100):
+            problem = write_problem(12, index, difficulty)
+            compared = next(s for s in problem.question.split(". ") if re.search(" than | as ", s))
+            # Whose number is asked for is the sentence's subject, or told by comparison with it.
+            asked = next(iter(list(assignments(problem))[1:])).split("_")[0]
+            target = re.split(" than | as ", compared.lower())[-1]
+            assert (asked in target) == bool(turned), problem
+
+
+def test_a_hasty_author_misreads_facts_and_nothing_else():
+    difficulty = Difficulty(min_operations=1, max_operations=4, turned=0.5)
+    numbers = Counter[str]()
+    for index in range(600):
+        careful = write_problem(13, index, difficulty)
+        assert careful.num_misread == 0
+        hasty = write_problem(13, index, difficulty, misread_fraction=1.0)
+        half = write_problem(13, index, difficulty, misread_fraction=0.5)
+        assert half == write_problem(13, index, difficulty, misread_fraction=0.5)
+        for problem in (hasty, half):
+            told = replace(problem, program=careful.program, num_misread=0)
+            assert told == careful, "question and answer stay"
+            lines = zip(careful.program.split("\n"), problem.program.split("\n"), strict=True)
+            differ = [pair for pair in lines if pair[0] != pair[1]]
+            assert len(differ) == problem.num_misread
+            assert all(a.split(" = ")[0] == b.split(" = ")[0] for a, b in differ)
+            run(problem)
+        numbers.update(all=hasty.num_misread, half=half.num_misread, one=hasty.num_misread > 0)
+        numbers["wrong"] += run(hasty) != hasty.answer
+    assert 0.45 < numbers["half"] / numbers["all"] < 0.55
+    # What is misread may still give the answer: 2 times 2 is 2 plus 2.
+    assert 0.95 * numbers["one"] < numbers["wrong"] <= numbers["one"]
+    assert numbers["one"] > 150
+
+
+def test_what_is_misread():
+    expected = {
+        "more": r"\w+ ([+-]) (\d+)",
+        "fewer": r"\w+ ([+-]) (\d+)",
+        "times": r"\w+ (\*|//) (\d)",
+        "percentage": r"\w+ [+-] \w+ \* \d+ // 100",
+        "pack_price": r"\d+ // \d",
+    }
+    seen = set[str]()
+    for index in range(400):
+        graph, asked = compose(14, index, Difficulty(turned=0.5))
+        for quantity in needed(asked):
+            if quantity.misread and quantity.operation in expected:
+                seen.add(quantity.operation)
+                assert re.fullmatch(expected[quantity.operation], quantity.expression)
+                assert quantity.misread != quantity.expression
+    assert seen == set(expected)
+
+
 def test_decimal_prices_are_exact():
     difficulty = Difficulty(decimals=True, operations=("unit_price", "change", "more"))
     problems = [write_problem(9, index, difficulty) for index in range(400)]
@@ -269,6 +329,7 @@ def test_decimal_prices_are_exact():
         ({"operations": ("power",)}, "power.*times"),
         ({"num_phrasings": 0}, "num_phrasings is 0, not within 1 to 4"),
         ({"max_number": 10_000}, "max_number is 10000, not within 100 to 9999"),
+        ({"turned": 1.5}, "turned is 1.5, not within 0 to 1"),
     ],
 )
 def test_bad_difficulty_is_refused(settings: dict[str, object], message: str):

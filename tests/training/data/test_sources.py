@@ -113,6 +113,15 @@ def test_built_in_problems_depend_on_seed_and_index_alone() -> None:
     )
 
 
+def test_the_authors_haste_leaves_questions_alone() -> None:
+    careful = list(examples(source("problems", num_examples=200)))
+    hasty = list(examples(source("problems", num_examples=200, misread_fraction=1.0)))
+    assert [e.question for e in hasty] == [e.question for e in careful]
+    assert 20 < sum(a.program != b.program for a, b in zip(hasty, careful, strict=True)) < 200
+    with pytest.raises(ValueError, match="misread_fraction = 0.5 with kind = 'parquet'"):
+        source("parquet", "TinyGSM/TinyGSM", misread_fraction=0.5)
+
+
 def candidate(program: str = PROGRAM, verdict: Any = "right", finished: bool = True) -> Candidate:
     return Candidate(
         question_id="q-0",

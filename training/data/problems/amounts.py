@@ -124,6 +124,7 @@ def pack_price(graph: Graph, base: Quantity) -> Quantity | None:
             parents=(),
             fact=fact,
             question="",
+            misread=f"{num * amount}",  # As if the price of several were that of one.
         )
     )
     expression, value = f"{base.variable} * {price.variable}", base.value * amount

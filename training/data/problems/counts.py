@@ -37,6 +37,7 @@ def _count(
     operation: str,
     fact: str,
     *parents: Quantity,
+    misread: str = "",
 ) -> Quantity:
     item = identifier(thing.item.many)
     return graph.add(
@@ -49,6 +50,7 @@ def _count(
             fact=fact,
             question=wording.ask_count(graph, (thing,)),
             things=(thing,),
+            misread=misread,
         )
     )
 
@@ -95,20 +97,24 @@ def _compared(
     expression: str,
     value: int,
     operation: str,
+    misread: str,
     turned: str = "",
     **words: object,
 ) -> Quantity | None:
     """A new thing whose number is told by another count.
 
-    `turned` is what the comparison is from the other side, if that can be said.
+    `turned` is what the comparison is from the other side, if that can be said; then
+    `misread` is only for a fact told that way.
     """
     if not graph.free or not base.things or value < 2 or not graph.fits(value):
         return None
     options = (*ways.named, ways.number)
     if base.part:
         options = (ways.number,)
-    elif turned and len(base.things) == 1:
-        options = (*options, ways.turned)
+    elif turned and len(base.things) == 1 and graph.draw.random() < graph.turned:
+        options = (ways.turned,)
+    if turned and options != (ways.turned,):
+        misread = ""
     thing = graph.free.pop()
     fact = graph.phrase(options).format(
         other=wording.label(base.things),
@@ -119,7 +125,7 @@ def _compared(
         **_words(graph, thing),
         **words,
     )
-    return _count(graph, thing, expression, value, operation, fact, base)
+    return _count(graph, thing, expression, value, operation, fact, base, misread=misread)
 
 
 def more(graph: Graph, base: Quantity) -> Quantity | None:
@@ -135,18 +141,31 @@ def fewer(graph: Graph, base: Quantity) -> Quantity | None:
 def _more_or_fewer(graph: Graph, base: Quantity, sign: int) -> Quantity | None:
     step = graph.draw.between(2, min(30, graph.max_given))
     name, turned = ("more", "fewer") if sign > 0 else ("fewer", "more")
-    expression = f"{base.variable} {'+' if sign > 0 else '-'} {step}"
+    expression, misread = (
+        f"{base.variable} {operator} {step}" for operator in ("+-" if sign > 0 else "-+")
+    )
     value = int(base.value) + sign * step
-    return _compared(graph, base, wording.MORE, expression, value, name, turned, k=step, more=name)
+    return _compared(
+        graph, base, wording.MORE, expression, value, name, misread, turned, k=step, more=name
+    )
 
 
 def times(graph: Graph, base: Quantity) -> Quantity | None:
     """A new thing, so many times as many as another count."""
     factor = graph.draw.pick((2, 2, 2, 3, 3, 4, 5))
     expression, value = f"{base.variable} * {factor}", int(base.value) * factor
-    words, turned = TIMES[factor], FRACTIONS[1, factor]
+    words = TIMES[factor]
     return _compared(
-        graph, base, wording.TIMES, expression, value, "times", turned, times=words, times_of=words
+        graph,
+        base,
+        wording.TIMES,
+        expression,
+        value,
+        "times",
+        f"{base.variable} // {factor}",
+        FRACTIONS[1, factor],
+        times=words,
+        times_of=words,
     )
 
 
@@ -169,6 +188,7 @@ def fraction(graph: Graph, base: Quantity) -> Quantity | None:
         expression,
         value,
         "fraction",
+        f"{base.variable} * {bottom}" if top == 1 else "",
         TIMES[bottom] if top == 1 else "",
         times=words,
         times_of=words_of,
@@ -181,19 +201,19 @@ def percentage(graph: Graph, base: Quantity) -> Quantity | None:
     if not choices:
         return None
     percent = graph.draw.pick(choices)
-    expression, value = f"{base.variable} * {percent} // 100", int(base.value) * percent // 100
+    share, value = f"{base.variable} * {percent} // 100", int(base.value) * percent // 100
     if graph.draw.random() < 0.6:
-        return _part(graph, base, f"{percent} percent", expression, value, "percentage")
+        return _part(graph, base, f"{percent} percent", share, value, "percentage")
     sign, name, larger = graph.draw.pick((("+", "more", "larger"), ("-", "fewer", "smaller")))
     value = int(base.value) + (value if sign == "+" else -value)
-    expression = f"{base.variable} {sign} {expression}"
     return _compared(
         graph,
         base,
         wording.PERCENT_MORE,
-        expression,
+        f"{base.variable} {sign} {share}",
         value,
         "percentage",
+        share,  # As if `25 percent more than` were `25 percent of`.
         k=percent,
         more=name,
         larger=larger,

@@ -45,6 +45,8 @@ class Quantity:
     """What kind of amount this is, for measures."""
     subjects: tuple[str, ...] = ()
     """What the measure is of: `the rolls that were sold`."""
+    misread: str = ""
+    """`expression` as a hasty reader of the fact writes it; empty: none is known."""
 
     @property
     def stem(self) -> str:
@@ -76,6 +78,7 @@ class Graph:
     max_number: int
     max_given: int
     decimals: bool
+    turned: float
     by_person: bool
     """Several people with one kind of item, or one subject with several kinds."""
     payer: str
@@ -119,6 +122,7 @@ def begin(
     max_number: int,
     max_given: int,
     decimals: bool,
+    turned: float,
     num_names: int,
     num_items: int,
 ) -> Graph:
@@ -141,6 +145,7 @@ def begin(
         max_number=max_number,
         max_given=max_given,
         decimals=decimals,
+        turned=turned,
         by_person=by_person,
         payer=names[-1],
         part=draw.pick(story.parts),

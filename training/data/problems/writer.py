@@ -7,6 +7,7 @@ A problem's graph is grown so that exactly the drawn number of operations is nee
 for the quantity asked for; irrelevant facts are further quantities of the same graph.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.data.problems.graph import Graph, Quantity, begin
@@ -50,6 +51,9 @@ class Difficulty:
     """Upper bound of every number that the program computes."""
     decimals: bool = False
     """Whether prices have quarters of a dollar; answers may then be floats."""
+    turned: float = 0.25
+    """Share of the comparisons told from the side of what is known: `Maya picked 5 fewer
+    plums than Tom` where Tom's are asked for, so that they are Maya's plus 5."""
 
     def __post_init__(self) -> None:
         """Check bounds and names."""
@@ -70,6 +74,7 @@ class Difficulty:
             ("num_items", 6, 12),
             ("max_given", 12, 1000),
             ("max_number", 100, 9999),
+            ("turned", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, not within {low} to {high}")
@@ -87,24 +92,34 @@ class Problem:
     id: str
     question: str
     program: str
-    """As in `records.Example.program`."""
+    """As in `records.Example.program`; its result is `answer` unless it misreads a fact."""
     answer: int | float
     num_operations: int
     """Operations that the answer needs: the program's lines that compute."""
     story_kind: str
     operations: tuple[str, ...]
     """The needed operations' names, in the program's order."""
+    num_misread: int
+    """Facts that the program misreads."""
 
 
-def write_problem(seed: int, index: int, difficulty: Difficulty) -> Problem:
+def write_problem(
+    seed: int, index: int, difficulty: Difficulty, *, misread_fraction: float = 0.0
+) -> Problem:
     """Problem `index` of the set `seed`: always the same for the same arguments.
+
+    `misread_fraction` makes the program's author a hasty one, who misreads so many of the
+    facts that can be misread. Question and answer do not depend on it.
 
     Raises:
         ValueError: seed or index is negative, or the difficulty's operations cannot make
             so long a problem.
     """
     graph, asked = compose(seed, index, difficulty)
-    return tell(graph, asked, f"{seed}-{index}", difficulty.shuffle)
+    id = f"{seed}-{index}"
+    haste = Draw(f"misread {id}")  # Its own draws, so that the question stays the same.
+    misread = [q for q in needed(asked) if q.misread and haste.random() < misread_fraction]
+    return tell(graph, asked, id, shuffle=difficulty.shuffle, misread=misread)
 
 
 def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quantity]:
@@ -128,6 +143,7 @@ def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quant
             max_number=difficulty.max_number,
             max_given=difficulty.max_given,
             decimals=difficulty.decimals,
+            turned=difficulty.turned,
             num_names=difficulty.num_names,
             num_items=difficulty.num_items,
         )
@@ -140,15 +156,21 @@ def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quant
     )
 
 
-def tell(graph: Graph, asked: Quantity, id: str, shuffle: bool) -> Problem:
-    """The finished text and program."""
+def tell(
+    graph: Graph, asked: Quantity, id: str, *, shuffle: bool, misread: Sequence[Quantity] = ()
+) -> Problem:
+    """The finished text, and the program of an author who misreads some of the quantities."""
     lines_of = needed(asked)
     told = [quantity for quantity in graph.quantities if quantity.fact]
     if shuffle:
         graph.draw.mix(told)
     sentences = [sentence(quantity.fact) for quantity in told]
     sentences.append(sentence(asked.question, "?"))
-    lines = [f"    {quantity.variable} = {quantity.expression}" for quantity in lines_of]
+    lines = [
+        f"    {quantity.variable} = "
+        + (quantity.misread if quantity in misread else quantity.expression)
+        for quantity in lines_of
+    ]
     lines += [f"    result = {asked.variable}", "    return result"]
     operations = tuple(q.operation for q in lines_of if q.operation != "given")
     return Problem(
@@ -159,4 +181,5 @@ def tell(graph: Graph, asked: Quantity, id: str, shuffle: bool) -> Problem:
         num_operations=len(operations),
         story_kind=graph.story.name,
         operations=operations,
+        num_misread=len(misread),
     )
