@@ -52,6 +52,10 @@ class Ranks:
     def connect(self, device: torch.device, *, timeout_minutes: float = 30.0) -> None:
         """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs."""
         if not dist.is_initialized():
+            # Its functions have the default group as it is at import for default arguments:
+            # imported later, by whatever library, they would keep it open after `disconnect`.
+            import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
 

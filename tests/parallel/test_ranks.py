@@ -1,8 +1,11 @@
 """Every launcher's variables become the same five."""
 
+import sys
+
 import pytest
 
 from parallel.ranks import Ranks, _first_node, _port, discover
+from tests.ranks import run_ranks
 
 
 def _found(environment: dict[str, str]) -> tuple[int, int, int, str]:
@@ -50,3 +53,23 @@ def test_one_rank_talks_to_itself() -> None:
     ranks = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
     assert ranks.gather("x") == ["x"]
     assert ranks.agree(True) and not ranks.agree(False)
+
+
+_LEAVES_NO_THREADS = """
+import os
+from parallel.ranks import discover
+ranks = discover()
+ranks.connect(ranks.device())
+import torch.distributed.nn.functional
+ranks.barrier()
+ranks.disconnect()
+tasks = os.listdir("/proc/self/task")
+print([open(f"/proc/self/task/{task}/comm").read().strip() for task in tasks])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_disconnect_ends_the_groups_threads_whatever_was_imported_between():
+    # One left over aborts the exit now and then: "terminate called without an active exception".
+    for done in run_ranks(2, ["-c", _LEAVES_NO_THREADS]):
+        assert "python" in done.stdout and "gloo" not in done.stdout

@@ -6,7 +6,9 @@ from training.data.balance import ONE_KIND, SURPLUS, balanced
 from training.data.records import Candidate
 
 
-def _candidate(question: str, program: str, right: bool, finished: bool = True) -> Candidate:
+def _candidate(
+    question: str, program: str, right: bool, finished: bool = True, failed: bool = False
+) -> Candidate:
     return Candidate(
         question_id=question,
         question=question,
@@ -17,7 +19,7 @@ def _candidate(question: str, program: str, right: bool, finished: bool = True) 
         status="ok",
         value=1.0,
         error="",
-        verdict="right" if right else "wrong",
+        verdict="right" if right else "failed" if failed else "wrong",
         num_tokens=3,
         finished=finished,
     )
@@ -35,6 +37,15 @@ def test_each_question_keeps_as_many_wrong_as_right() -> None:
         ("p", "wrong"): 1,
     }
     assert Counter(reason for _, reason in balanced(found))[SURPLUS] == 7
+
+
+def test_of_the_wrong_those_that_gave_no_number_go_first() -> None:
+    found = [_candidate("q", f"f{i}", False, failed=True) for i in range(9)]
+    found += [_candidate("q", f"w{i}", False) for i in range(2)]
+    found += [_candidate("q", f"r{i}", True) for i in range(3)]
+    kept = {c.program for c, reason in balanced(found) if not reason}
+    assert kept > {"w0", "w1", "r0", "r1", "r2"}
+    assert sum(program.startswith("f") for program in kept) == 1
 
 
 def test_questions_with_one_verdict_go() -> None:
