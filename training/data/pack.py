@@ -4,9 +4,10 @@
         ...                                   # a list of TokenizedExample
 
 Best-fit decreasing within a window of examples (arXiv 2404.10830, section 3: no example
-is cut). At 1,024 tokens a row and lengths like TinyGSM's about 1 % of the tokens is
-padding; best fit in the order of arrival leaves 2 %. Memory is bounded by the window,
-whatever the stream's length. The same stream gives the same rows.
+is cut). What `pairs` puts together stays together. At 1,024 tokens a row and lengths like
+TinyGSM's about 1 % of the tokens is padding; best fit in the order of arrival leaves 2 %.
+Memory is bounded by the window, whatever the stream's length. The same stream gives the
+same rows.
 """
 
 import bisect
@@ -79,12 +80,42 @@ def packed(
     row_tokens: int,
     window_examples: int = WINDOW_EXAMPLES,
 ) -> Iterator[list[TokenizedExample]]:
-    """Rows of whole examples; at most `window_examples` are held.
+    """Rows of whole examples; at most `window_examples` (pairs count once) are held.
 
     Raises:
         ValueError: an example is longer than a row.
     """
-    stream = iter(examples)
+    stream = pairs(examples, row_tokens)
     while window := list(islice(stream, window_examples)):
-        for row in best_fit([len(example) for example in window], row_tokens):
-            yield [window[index] for index in row]
+        for row in best_fit([sum(map(len, unit)) for unit in window], row_tokens):
+            yield [example for index in row for example in window[index]]
+
+
+def pairs(
+    examples: Iterable[TokenizedExample], row_tokens: int
+) -> Iterator[tuple[TokenizedExample, ...]]:
+    """A right and a wrong program of one question that follow each other, as one unit.
+
+    In one row they are in one optimizer step, where all that they share cancels in the
+    gradient and what tells them apart is left. Other examples, and pairs that no row holds,
+    come one by one.
+    """
+    held: TokenizedExample | None = None
+    for example in examples:
+        if held is None:
+            held = example
+        elif _are_opposites(held, example) and len(held) + len(example) <= row_tokens:
+            yield held, example
+            held = None
+        else:
+            yield (held,)
+            held = example
+    if held is not None:
+        yield (held,)
+
+
+def _are_opposites(one: TokenizedExample, other: TokenizedExample) -> bool:
+    if {one.program_mode, other.program_mode} != {Mode.RIGHT, Mode.WRONG}:
+        return False
+    prompts = (example.tokens[: example.num_prompt_tokens] for example in (one, other))
+    return np.array_equal(*prompts)

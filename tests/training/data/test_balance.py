@@ -60,7 +60,26 @@ def test_copies_go_with_their_first_and_the_unfinished_do_not_count() -> None:
         _candidate("q", "w", False),
         _candidate("q", "half", False, finished=False),
     ]
-    assert [reason for _, reason in balanced(found)] == ["", "", "", ""]
+    assert [(c.program, reason) for c, reason in balanced(found)] == [
+        ("r", ""),
+        ("w", ""),
+        ("w", ""),
+        ("half", ""),
+    ]
+
+
+def test_what_stays_comes_first_right_and_wrong_in_turn() -> None:
+    found = [
+        _candidate(question, f"{kind}{i}", kind == "r")
+        for i in range(3)
+        for question in "pq"
+        for kind in "wwr"
+    ]
+    found += [_candidate("p", "r9", True)]
+    given = [(c.question_id, c.verdict, bool(reason)) for c, reason in balanced(found)]
+    pair = lambda question: [(question, "right", False), (question, "wrong", False)]  # noqa: E731
+    assert given[:12] == pair("p") * 3 + pair("q") * 3
+    assert len(given) == len(found)
 
 
 def test_the_same_are_kept_whatever_the_order() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.training.data.packing import example, random_examples
-from training.data.pack import best_fit, packed
+from training.data.pack import Mode, TokenizedExample, best_fit, packed, pairs
 
 
 def test_each_example_goes_into_the_fullest_row_it_fits() -> None:
@@ -41,3 +41,31 @@ def test_little_padding_at_the_lengths_of_the_real_data() -> None:
     rows = list(packed(examples, row_tokens=1024))
     tokens = sum(len(example) for example in examples)
     assert 1 - tokens / (1024 * len(rows)) < 0.015
+
+
+def labelled(prompt: int, length: int, right: bool) -> TokenizedExample:
+    mode = Mode.RIGHT if right else Mode.WRONG
+    return example([prompt] * 3, [9] * length, program_mode=mode)
+
+
+def test_a_right_and_a_wrong_program_of_one_question_make_a_pair() -> None:
+    right, wrong, other, long = (
+        labelled(1, 5, True),
+        labelled(1, 6, False),
+        labelled(2, 4, False),
+        labelled(2, 30, True),
+    )
+    assert list(pairs([right, wrong, other, long], 40)) == [(right, wrong), (other, long)]
+    assert list(pairs([right, wrong, other, long], 39)) == [(right, wrong), (other,), (long,)]
+    assert list(pairs([right, right, other, wrong], 40)) == [(right,), (right,), (other,), (wrong,)]
+    generator = random_examples(4)
+    assert list(pairs(generator, 40)) == [(one,) for one in generator]
+
+
+def test_pairs_share_a_row() -> None:
+    lengths = np.random.default_rng(1).integers(5, 40, size=200).tolist()
+    stream = [labelled(i // 2, length, i % 2 == 0) for i, length in enumerate(lengths)]
+    rows = list(packed(stream, row_tokens=100))
+    prompts = [[int(example.tokens[0]) for example in row] for row in rows]
+    assert sorted(p for row in prompts for p in row) == sorted(i // 2 for i in range(200))
+    assert all(row.count(prompt) == 2 for row in prompts for prompt in row)
