@@ -125,7 +125,9 @@ def _source(source: Tree) -> str:
     kind, wanted = source.get("kind"), source.get("num_examples")
     amount = f"{wanted:,} examples" if isinstance(wanted, int) and wanted else "all examples"
     if kind == "problems":
-        return f"{amount} of the built-in problem writer, {_difficulty(source)}"
+        misread = source.get("misread_fraction")
+        haste = f"; programs misread {misread:.0%} of the misleading facts" if misread else ""
+        return f"{amount} of the built-in problem writer, {_difficulty(source)}{haste}"
     return f"{amount} of {source.get('path')} ({kind}, {source.get('split')})"
 
 
