@@ -126,7 +126,7 @@ def _source(source: Tree) -> str:
     amount = f"{wanted:,} examples" if isinstance(wanted, int) and wanted else "all examples"
     if kind == "problems":
         misread = source.get("misread_fraction")
-        haste = f"; programs misread {misread:.0%} of the misleading facts" if misread else ""
+        haste = f"; programs misread {100 * misread:g} % of the misleading facts" if misread else ""
         return f"{amount} of the built-in problem writer, {_difficulty(source)}{haste}"
     return f"{amount} of {source.get('path')} ({kind}, {source.get('split')})"
 

@@ -67,6 +67,7 @@ def _config(benchmarks: tuple[str, ...]) -> dict[str, Any]:
     training = {"max_steps": 900, "global_batch_rows": 32, "precision": "fp32"}
     optimizer = {"learning_rate": 0.002, "warmup_steps": 50, "decay": "cosine"}
     source = {"kind": "problems", "num_examples": 60000, "difficulty": difficulty}
+    source |= {"misread_fraction": 0.25}
     shared = {
         "training": training,
         "optimizer": optimizer,

@@ -103,6 +103,7 @@ def test_page_has_every_section_and_fetches_nothing(whole: Path) -> None:
     assert len(page.ids) == len(set(page.ids)), "drawings share names of parts"
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
     assert "prefers-color-scheme: dark" in text
+    assert "0\u20131 irrelevant facts; programs misread 25 % of the misleading facts" in text
     # Two each of accuracy, operations, loss and scores.
     assert page.tags.count("svg") == 8
     for variable in set(re.findall(r"var\((--[\w-]+)\)", text)):
