@@ -117,5 +117,6 @@ def pairs(
 def _are_opposites(one: TokenizedExample, other: TokenizedExample) -> bool:
     if {one.program_mode, other.program_mode} != {Mode.RIGHT, Mode.WRONG}:
         return False
-    prompts = (example.tokens[: example.num_prompt_tokens] for example in (one, other))
-    return np.array_equal(*prompts)
+    return np.array_equal(
+        one.tokens[: one.num_prompt_tokens], other.tokens[: other.num_prompt_tokens]
+    )

@@ -298,7 +298,7 @@ def test_what_is_misread():
     }
     seen = set[str]()
     for index in range(400):
-        graph, asked = compose(14, index, Difficulty(turned=0.5))
+        _, asked = compose(14, index, Difficulty(turned=0.5))
         for quantity in needed(asked):
             if quantity.misread and quantity.operation in expected:
                 seen.add(quantity.operation)
