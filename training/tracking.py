@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["auto", "online", "offline", "disabled"]
+_Action = Callable[["wandb.Run"], Any]
 
 RUN_ID = "wandb_run_id"
 SUMMARY = "summary.json"
@@ -155,7 +156,7 @@ class Tracker:
         path = self._folder / SUMMARY
         write_json(path, {**(read_json(path) if path.is_file() else {}), **values})
         if self._run is not None:
-            self._run.call(lambda run: run.summary.update(dict(values)))
+            self._run.keep(lambda run: run.summary.update(dict(values)))
 
     def alert(self, title: str, text: str) -> None:
         """Tell people, by mail or chat as they set W&B up, and on standard error."""
@@ -168,7 +169,7 @@ class Tracker:
     def mark_preempting(self) -> None:
         """Tell W&B that the run stops to go on later; then `finish` with a non-zero code."""
         if self._run is not None:
-            self._run.call(lambda run: run.mark_preempting())
+            self._run.keep(lambda run: run.mark_preempting())
 
     def sync(self) -> None:
         """Flush metrics.jsonl to disk: call it before a checkpoint is committed."""
@@ -202,6 +203,7 @@ class _WandbRun:
         self._run: wandb.Run | None = None
         self._next_step = 0
         self._num_failures = 0
+        self._kept: list[_Action] = []
 
     @property
     def link(self) -> str:
@@ -271,6 +273,8 @@ class _WandbRun:
             # What an earlier life logged and W&B never got: an outage, a kill.
             for line in read_lines(self._folder):
                 self._log(run, line)
+        for action in self._kept:
+            action(run)
 
     def log(self, line: Line) -> None:
         """Send numbers of one step."""
@@ -299,7 +303,16 @@ class _WandbRun:
             del numbers[STEP]
             run.log(numbers, step=step)
 
-    def call(self, action: Callable[["wandb.Run"], Any]) -> None:
+    def keep(self, action: _Action) -> None:
+        """Do something that may be done twice, and again with every new process.
+
+        A dying process takes with it what it had read and not sent, and the first writes
+        after its death go nowhere without an error.
+        """
+        self._kept.append(action)
+        self.call(action)
+
+    def call(self, action: _Action) -> None:
         """Do something with the run; if wandb's process is gone, with a new one."""
         while self._run is not None:
             try:

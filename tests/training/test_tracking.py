@@ -318,6 +318,25 @@ def test_the_run_goes_on_when_its_wandb_process_is_terminated(
     assert gone(os.getpid())
 
 
+def test_what_a_dying_wandb_process_had_not_sent_is_told_again(
+    start: Start, server: WandbServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start() as tracker:
+        log_steps(tracker, 1)
+        (process,) = wandb_processes(os.getpid())
+        os.kill(process, signal.SIGSTOP)
+        log_steps(tracker, 2)
+        tracker.summary({"best": 0.5})
+        tracker.mark_preempting()
+        os.kill(process, signal.SIGKILL)
+        assert gone(os.getpid())
+    run = server.runs[tracker.run_id]
+    assert [line["_step"] for line in run.history] == [1, 2]
+    assert run.preempting and run.exit_code == 0
+    assert run.summary["best"] == 0.5
+    assert capsys.readouterr().err == ""
+
+
 def test_without_wandb_the_record_is_the_same(tmp_path: Path) -> None:
     script = """
         import sys
