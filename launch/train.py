@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import EXIT_INTERRUPTED, config_of, parser, run
+from parallel.layout import Layout
+from parallel.ranks import discover
 from training.config import TrainConfig
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
@@ -22,11 +24,11 @@ DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 def main(arguments: Sequence[str]) -> int:
     """Train as the command line says; 0: finished, 130: stopped by a signal, resumable."""
     config = config_of(parser(__doc__ or "", str(DEFAULT)).parse_args(arguments), TrainConfig)
-    # Checked first, since the libraries below take seconds to import.
-    from parallel.ranks import discover
+    ranks = discover()
+    Layout.of(config, ranks.world_size)
+    # Checked first, since the libraries behind this take seconds to import.
     from training.run import train
 
-    ranks = discover()
     try:
         finished = train(config, ranks)
     finally:

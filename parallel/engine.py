@@ -1,145 +1,188 @@
-"""DeepSpeed as the engine: ZeRO, mixed precision, accumulation, sharded state.
+"""DeepSpeed as the engine: ZeRO, tensor parts, mixed precision, accumulation, state.
 
-The one module that imports deepspeed. It takes a plain torch model and gives back an
-`Engine` that sums gradients over ranks, steps, saves and loads its shards, and lends out
-whole parameters.
+It builds this rank's share of a model and gives back an `Engine` that takes whole training
+steps and hands its weights and optimizer state out and in by name.
 
-    engine = Engine(model, config=config, ranks=ranks, device=device)
-    engine.backward(loss_sum / global_supervised_tokens)   # once per micro-batch
-    engine.step(learning_rate)
+    engine = build_engine(config, groups, device)              # parallel/pipeline.py
+    loss = engine.train_step(batches, weight=supervised, learning_rate=1e-4)
     engine.close()
 """
 
-import contextlib
-import gc
-import io
-import os
-import warnings
-from collections.abc import Generator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from parallel.ranks import Ranks
+from parallel import backend
+from parallel.groups import Groups, TensorUnit
+from parallel.layout import micro_batches_per_step
+from parallel.share import (
+    ValueOf,
+    cut_dim,
+    materialise,
+    part_of,
+    pieces,
+    skeleton,
+    whole_of,
+)
 from training.config import ConfigError, TrainConfig
+from training.losses import (
+    Loss,
+    MicroBatch,
+    language_model_loss,
+    micro_batch_loss,
+    verifier_loss,
+)
+from training.models.build import starting_values
 from training.optimizer import adamw
 
-if not torch.cuda.is_available():
-    # Said here, DeepSpeed does not warn about having to find it out.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
-
-import deepspeed  # noqa: E402
-import deepspeed.comm.comm  # noqa: E402
-import deepspeed.ops  # noqa: E402
-from deepspeed.utils import logger  # noqa: E402
-
-logger.setLevel("WARNING")
-# It calls collectives by names that newer torch calls old, once per rank and kind.
-warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-
-_SHARDS = "engine"
+WEIGHT, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
+STATES = (WEIGHT, *MOMENTS)
+"""What an optimizer keeps of each parameter, in the words of DeepSpeed's universal format."""
 
 
 class Engine:
-    """A model under DeepSpeed, data-parallel over all ranks.
+    """This rank's share of a model under DeepSpeed: whole layers, ZeRO 0-3, tensor parts.
 
     Args:
-        model: Plain model with its starting weights, the same on every rank.
-        config: `parallel`, `training` and `optimizer` are read.
-        ranks: The processes of the run, connected.
+        config: `model`, `parallel`, `training`, `optimizer` and `run.seed` are read.
+        groups: The layout's process groups.
         device: Where this rank computes.
+        value_of: Starting values by name; without it, the config's.
     """
 
     def __init__(
-        self, model: nn.Module, *, config: TrainConfig, ranks: Ranks, device: torch.device
+        self,
+        config: TrainConfig,
+        groups: Groups,
+        device: torch.device,
+        *,
+        value_of: ValueOf | None = None,
     ) -> None:
-        # Its CPU all-reduce over shared memory is compiled at first use, for half a minute;
-        # gloo does the same work.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(dist_init_required=False, verbose=False)
-        self._ranks = ranks
-        self.zero_stage = config.parallel.zero_stage
         precision = config.training.precision
+        if precision == "fp16" and device.type == "cpu":
+            raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
+        backend.connect()
+        self.config, self.groups, self.device = config, groups, device
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
-        if precision == "fp16" and device.type == "cpu":
-            raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
-        model = model.to(device)
-        optimizer = adamw(model, config.optimizer)
-        self._grad_norm: float | None = None
+        self._zero_stage = groups.layout.zero_stage
         # Without ZeRO DeepSpeed hands the step to the plain optimizer and tells no gradient
         # norm: then we clip, and note it, ourselves.
-        self._clips_here = self.zero_stage == 0
+        self._clips_here = self._zero_stage == 0
+        self._grad_norm: float | None = None
+        self._loss = _loss_of(config, groups)
+        self.model = skeleton(config.model, groups)
+        if value_of is not None:
+            self._fill(value_of)
+        else:
+            with starting_values(config.model, seed=config.run.seed) as value_of:
+                self._fill(value_of)
+        optimizer = adamw(self.model, config.optimizer)
         if self._clips_here:
-            clip = config.optimizer.clip_norm or float("inf")
+            optimizer.register_step_pre_hook(self._clip_gradients)
+        with backend.silenced():
+            self._engine = self._under_deepspeed(optimizer)
 
-            def clip_gradients(*_: Any) -> None:
-                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-                self._grad_norm = float(norm)
+    def _under_deepspeed(self, optimizer: torch.optim.Optimizer) -> Any:
+        return backend.deepspeed.initialize(
+            model=self.model, optimizer=optimizer, config=self._settings(), mpu=self._unit()
+        )[0]
 
-            optimizer.register_step_pre_hook(clip_gradients)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its memory use, unasked
-            self._engine: Any = deepspeed.initialize(
-                model=model, optimizer=optimizer, config=self._settings(config)
-            )[0]
-        self.module: nn.Module = self._engine.module
+    def _unit(self) -> TensorUnit | None:
+        return TensorUnit() if self.groups.data is not None else None
 
-    def _settings(self, config: TrainConfig) -> dict[str, Any]:
-        training, precision = config.training, config.training.precision
+    def _fill(self, value_of: ValueOf) -> None:
+        # DeepSpeed would cast to its dtype at once; without ZeRO the weights stay fp32.
+        dtype = self.dtype if self._zero_stage else torch.float32
+        for piece in pieces(self.model):
+            materialise(piece, value_of, self.groups, self.device, dtype)
+            if self._zero_stage == 3:
+                # Now, so that no rank ever holds more than one whole piece.
+                with backend.silenced():
+                    backend.deepspeed.zero.Init(
+                        module=piece[1],
+                        data_parallel_group=self.groups.data,
+                        config_dict_or_path=self._settings(),
+                        dtype=dtype,
+                        mpu=self._unit(),
+                    )
+
+    def _settings(self) -> dict[str, Any]:
+        training, precision = self.config.training, self.config.training.precision
+        zero = self._zero_stage > 0
         return {
             "train_micro_batch_size_per_gpu": training.micro_batch_rows,
-            "gradient_accumulation_steps": micro_batches_per_step(config, self._ranks.world_size),
-            "gradient_clipping": 0.0 if self._clips_here else config.optimizer.clip_norm,
+            "gradient_accumulation_steps": self.num_micro_batches,
+            "gradient_clipping": 0.0 if self._clips_here else self.config.optimizer.clip_norm,
             # ZeRO's buckets are sized for GPUs with room; a bucket per billion parameters
             # would double a small model's memory on a CPU.
-            "zero_optimization": {"stage": self.zero_stage, "reduce_bucket_size": 50_000_000},
+            "zero_optimization": {"stage": self._zero_stage, "reduce_bucket_size": 50_000_000},
             "zero_allow_untested_optimizer": True,
             # ZeRO keeps fp32 weights beside its bf16 ones. Without ZeRO DeepSpeed's bf16 has
             # none, and small updates would be rounded away: there the weights stay fp32 and
             # the products are cast.
-            "bf16": {"enabled": precision == "bf16" and self.zero_stage > 0},
-            "torch_autocast": {
-                "enabled": precision == "bf16" and self.zero_stage == 0,
-                "dtype": "bfloat16",
-            },
+            "bf16": {"enabled": precision == "bf16" and zero},
+            "torch_autocast": {"enabled": precision == "bf16" and not zero, "dtype": "bfloat16"},
             "fp16": {"enabled": precision == "fp16"},
             "data_types": {"grad_accum_dtype": "fp32"} if precision != "fp16" else {},
             "communication_data_type": "fp32",
             "steps_per_print": 10**12,
             "wall_clock_breakdown": False,
+            # Halving what tensor neighbours send to the next stage gives wrong numbers where
+            # they already hold different tokens.
+            "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},
         }
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Tensor:
-        """Run the model forward."""
-        return self._engine(*arguments, **keywords)
+    @property
+    def num_micro_batches(self) -> int:
+        """Micro-batches that this rank, or its pipeline, takes in one step."""
+        return micro_batches_per_step(self.config, self.groups.layout)
 
-    def train(self) -> None:
-        """Put the model into training mode."""
-        self._engine.train()
-
-    def backward(self, loss: Tensor) -> None:
-        """Add one micro-batch's gradients.
+    def train_step(
+        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+    ) -> Tensor:
+        """Add up gradients over the micro-batches and all ranks, then update the weights.
 
         Args:
-            loss: This rank's share of the step's loss: over all ranks and micro-batches the
-                shares add up to it. DeepSpeed would average over ranks and accumulation;
-                both divisions are taken back here.
-        """
-        self._engine.backward(loss * self._ranks.world_size, scale_wrt_gas=False)
-        # Every micro-batch asks for a step; DeepSpeed takes it at the last one.
-        if not self._engine.is_gradient_accumulation_boundary():
-            self._engine.step()
+            batches: This data share's micro-batches, the same on all its ranks.
+            weight: Supervised tokens, as they are weighted, of the whole step: the loss
+                that is minimised is the sum over all of them divided by it.
+            learning_rate: Of this update.
 
-    def step(self, learning_rate: float) -> None:
-        """Update the weights with the summed gradients."""
+        Returns:
+            The sum of this data share's losses, not divided; zero on ranks that work none
+            out (`groups.computes_loss` says which count).
+        """
+        self._engine.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for batch in batches:
+            loss = micro_batch_loss(self._engine, self._loss, batch, self.device)
+            # Over all ranks and micro-batches the shares add up to the step's loss. DeepSpeed
+            # would average over ranks and accumulation: both divisions are taken back.
+            share = loss * (self.groups.layout.data / weight)
+            self._engine.backward(share, scale_wrt_gas=False)
+            # Every micro-batch asks for a step; DeepSpeed takes it at the last one.
+            self._set_learning_rate(learning_rate)
+            self._engine.step()
+            total += loss.detach()
+        return total
+
+    def _set_learning_rate(self, learning_rate: float) -> None:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        self._engine.step()
+
+    def _clip_gradients(self, *_: Any) -> None:
+        clip = self.config.optimizer.clip_norm or float("inf")
+        if self.groups.tensor is None:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        else:
+            norm = backend.clip_grad_norm_(self.model.parameters(), clip, mpu=self._unit())
+        self._grad_norm = float(norm)
 
     @property
     def grad_norm(self) -> float | None:
@@ -149,46 +192,130 @@ class Engine:
         norm = self._engine.get_global_grad_norm()
         return None if norm is None else float(norm)
 
-    @property
-    def layout(self) -> dict[str, Any]:
-        """What a saved state must be resumed under."""
-        return {
-            "data": self._ranks.world_size,
-            "zero_stage": self.zero_stage,
-            "precision": str(self.dtype).removeprefix("torch."),
-        }
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters of this rank's share by their names in the whole model."""
+        module: nn.Module = self.model
+        return dict(module.named_parameters())
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's shards of weights and optimizer state (all ranks call it)."""
-        self._engine.save_checkpoint(str(folder), tag=_SHARDS, save_latest=False)
-
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote, from a folder whose manifest was verified.
-
-        Raises:
-            RuntimeError: DeepSpeed found no shards of this layout.
-        """
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_SHARDS)
-        if path is None:
-            raise RuntimeError(f"{folder} holds no DeepSpeed state of layout {self.layout}")
+    def whole_size(self, parameter: nn.Parameter) -> torch.Size:
+        """A parameter's size in the whole model."""
+        size = list(_shape(parameter))
+        if (dim := cut_dim(parameter)) is not None:
+            size[dim] *= self.groups.layout.tensor
+        return torch.Size(size)
 
     @contextmanager
-    def whole(self, parameters: Sequence[nn.Parameter]) -> Generator[None, None, None]:
-        """Within the block these parameters are whole on every rank (all ranks enter it)."""
-        if self.zero_stage < 3:
+    def unpartitioned(self, parameters: Sequence[nn.Parameter]) -> Generator[None, None, None]:
+        """Within the block ZeRO-3 holds these whole on every rank (all data ranks enter it)."""
+        if self._zero_stage < 3:
             yield
         else:
-            with deepspeed.zero.GatheredParameters(list(parameters)):
+            with backend.deepspeed.zero.GatheredParameters(list(parameters)):
                 yield
 
+    def states(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Parameter name, one of `STATES` and its whole tensor, for all of this rank's share.
+
+        One tensor at a time is whole above the shards; every rank of a pipeline stage must
+        walk the stream to its end.
+        """
+        self._link_moments()
+        for name, parameter in self.parameters().items():
+            for state in STATES:
+                value = self._state_of(parameter, state)
+                yield name, state, whole_of(value, parameter, self.groups)
+
+    def _state_of(self, parameter: nn.Parameter, state: str) -> Tensor:
+        if self._zero_stage == 0 and state == WEIGHT:
+            return parameter.detach()
+        if self._zero_stage == 0:
+            return self._engine.optimizer.state[parameter][state]
+        if state == WEIGHT:
+            found = backend.safe_get_full_fp32_param(parameter)
+        else:
+            found = backend.safe_get_full_optimizer_state(parameter, state)
+        assert found is not None
+        return found.view(_shape(parameter))
+
+    def _link_moments(self) -> None:
+        if self._zero_stage in (1, 2):
+            # ZeRO links parameters to their moments once, after the step of its first group,
+            # when the second group has none yet.
+            self._engine.optimizer._hp_optimizer_states_linked = False
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+    @torch.no_grad()
+    def restore(self, read: Callable[[str, str], Tensor], *, step: int) -> None:
+        """Take weights and optimizer state from whole tensors, whatever layout wrote them.
+
+        Args:
+            read: A whole tensor by parameter name and one of `STATES`.
+            step: Updates that the state has seen.
+        """
+        optimizer = self._engine.optimizer
+        plain = optimizer if self._zero_stage == 0 else optimizer.optimizer
+        flat: list[Tensor] = [value for group in plain.param_groups for value in group["params"]]
+        if self._zero_stage == 3:
+            flat = list(optimizer.fp32_partitioned_groups_flat)
+        for value in flat:
+            plain.state[value] = {
+                "step": torch.tensor(float(step), device=value.device),
+                **{state: torch.zeros_like(value) for state in MOMENTS},
+            }
+        self._link_moments()
+        for name, parameter in self.parameters().items():
+            for state in STATES:
+                part = part_of(read(name, state), parameter, self.groups).to(self.device)
+                self._set_state(parameter, state, part)
+
+    def _set_state(self, parameter: nn.Parameter, state: str, value: Tensor) -> None:
+        if state == WEIGHT:
+            with self._writable(parameter):
+                parameter.copy_(value)
+            if self._zero_stage:
+                backend.safe_set_full_fp32_param(parameter, value)
+        elif self._zero_stage:
+            backend.safe_set_full_optimizer_state(parameter, value, state)
+        else:
+            self._engine.optimizer.state[parameter][state].copy_(value)
+
+    @contextmanager
+    def _writable(self, parameter: nn.Parameter) -> Generator[None, None, None]:
+        if self._zero_stage < 3:
+            yield
+        else:
+            with backend.deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                yield
+
+    @property
+    def loss_scale(self) -> dict[str, float]:
+        """Where fp16's loss scaling stands; empty in other precisions."""
+        if self.config.training.precision != "fp16":
+            return {}
+        scaler = vars(self._engine.optimizer.loss_scaler)
+        return {name: value for name, value in scaler.items() if isinstance(value, int | float)}
+
+    def set_loss_scale(self, state: Mapping[str, float]) -> None:
+        """Go on with an earlier life's loss scaling."""
+        if state:
+            vars(self._engine.optimizer.loss_scaler).update(state)
+
     def close(self) -> None:
-        """Let go of DeepSpeed's hold on the process group: else the exit can abort."""
+        """Let go of DeepSpeed and of the model."""
         self._engine.destroy()
         del self._engine
-        deepspeed.comm.comm.cdb = None
-        gc.collect()
+        backend.disconnect()
 
 
-def micro_batches_per_step(config: TrainConfig, world_size: int) -> int:
-    """Gradient accumulation: micro-batches of one rank in one step."""
-    return config.training.global_batch_rows // (config.training.micro_batch_rows * world_size)
+def _shape(parameter: nn.Parameter) -> torch.Size:
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def _loss_of(config: TrainConfig, groups: Groups) -> Loss:
+    if config.model.head == "verifier":
+        return verifier_loss
+    if groups.tensor is None:
+        return language_model_loss
+    from parallel.tensor import cross_entropy  # megatron-core takes seconds to import
+
+    return functools.partial(language_model_loss, cross_entropy=cross_entropy)

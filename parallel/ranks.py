@@ -3,6 +3,9 @@
 `discover()` reads the environment of torchrun, deepspeed, mpirun, srun or plain python
 and sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, so that no library
 starts a discovery of its own. `Ranks.connect()` then opens the process group.
+
+torch is imported when it is used: an impossible layout is refused before the seconds
+that takes.
 """
 
 import os
@@ -11,10 +14,10 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,12 +35,14 @@ class Ranks:
         """Whether this process speaks for the run: logs, manifests, tracking."""
         return self.rank == 0
 
-    def device(self, wanted: str = "auto") -> torch.device:
+    def device(self, wanted: str = "auto") -> "torch.device":
         """The device of this rank: its GPU where there is one, unless `cpu` is wanted.
 
         Raises:
             RuntimeError: `cuda` is wanted and there is none for this rank.
         """
+        import torch
+
         if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
         if self.local_rank >= torch.cuda.device_count():
@@ -49,8 +54,10 @@ class Ranks:
         torch.cuda.set_device(self.local_rank)
         return torch.device("cuda", self.local_rank)
 
-    def connect(self, device: torch.device, *, timeout_minutes: float = 30.0) -> None:
+    def connect(self, device: "torch.device", *, timeout_minutes: float = 30.0) -> None:
         """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs."""
+        import torch.distributed as dist
+
         if not dist.is_initialized():
             # Its functions have the default group as it is at import for default arguments:
             # imported later, by whatever library, they would keep it open after `disconnect`.
@@ -61,6 +68,8 @@ class Ranks:
 
     def disconnect(self) -> None:
         """Close the process group. Without it gloo's threads can abort the exit."""
+        import torch.distributed as dist
+
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -72,6 +81,8 @@ class Ranks:
         """Every rank's `value`, in rank order, on every rank. Small objects only."""
         if self.world_size == 1:
             return [value]
+        import torch.distributed as dist
+
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values

@@ -13,23 +13,23 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
+from checkpoints import universal
 from checkpoints.store import CheckpointStore
-from parallel.engine import Engine
 from parallel.gather import whole_weights
+from parallel.groups import Groups
+from parallel.layout import Layout
+from parallel.pipeline import build_engine
 from parallel.ranks import Ranks
 from training import metrics
 from training.config import ConfigError, TrainConfig, resolved
-from training.data.loader import Batch, Loader, RowDataset
+from training.data.loader import Loader, RowDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
-from training.losses import language_model_loss, verifier_loss
 from training.models import huggingface
-from training.models.attention import PackedAttention
-from training.models.build import WEIGHTS, build_model
+from training.models.build import WEIGHTS, shape_of
 from training.progress import Progress
 from training.schedule import learning_rate
 from training.signals import StopSignal
@@ -58,6 +58,8 @@ class Trainer:
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._config, self._ranks = config, ranks
         self._device = ranks.device(config.training.device)
+        self._layout = Layout.of(config, ranks.world_size)
+        self._groups = Groups.connect(self._layout, ranks)
         self._folder = config.run.folder
         self._store = CheckpointStore(
             self._folder / CHECKPOINTS, ranks=ranks, keep=config.training.keep_checkpoints
@@ -68,8 +70,8 @@ class Trainer:
             seed=config.run.seed,
             global_batch_rows=config.training.global_batch_rows,
             micro_batch_rows=config.training.micro_batch_rows,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
+            rank=self._groups.place.data,
+            world_size=self._layout.data,
             head=config.model.head,
             question_weight=config.training.question_loss_weight,
         )
@@ -79,10 +81,8 @@ class Trainer:
                 f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
                 f"{self._tokenizer.vocab_size} ids: set at least that many"
             )
-        model = build_model(config.model, seed=config.run.seed)
-        self._shape = model.shape
-        self._engine = Engine(model, config=config, ranks=ranks, device=self._device)
-        self._state = TrainState(layout=self._engine.layout)
+        self._engine = build_engine(config, self._groups, self._device)
+        self._state = TrainState(layout=str(self._layout))
         if checkpoint:
             self._resume(checkpoint)
         self._goodput = metrics.Goodput.from_state(self._state.goodput)
@@ -134,6 +134,7 @@ class Trainer:
         """End tracking and let go of the engine."""
         self._tracker.finish(exit_code)
         self._engine.close()
+        self._groups.disconnect()
 
     def _step(self, timer: metrics.StepTimer, stop_wanted: bool) -> tuple[bool, str]:
         """One update; whether any rank wants to stop after it, and a line for people."""
@@ -141,55 +142,40 @@ class Trainer:
             batches = self._loader.next_step()
         counted = ("weight", "num_tokens", "num_attended")
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
+        if not self._groups.counts:
+            counts = [0.0] * len(counts)  # another rank speaks for these batches
         weight, tokens, keys, stop = self._summed([*counts, int(stop_wanted)])
         if not weight:
             raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
-        self._engine.train()
-        # Dropout's randomness is a function of the step too: nothing of it has to be saved.
-        torch.manual_seed(
-            (self._config.run.seed * 1_000_003 + self._state.step) * self._ranks.world_size
-            + self._ranks.rank
+        self._seed_dropout()
+        rate = learning_rate(
+            self._state.step,
+            max_steps=self._config.training.max_steps,
+            optimizer=self._config.optimizer,
         )
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        for batch in batches:
-            loss = self._loss(batch)
-            self._engine.backward(loss / weight)
-            loss_sum += loss.detach()
-        loss = self._summed([float(loss_sum)])[0] / weight
+        losses = self._engine.train_step(batches, weight=weight, learning_rate=rate)
+        loss = self._summed([float(losses) if self._groups.computes_loss else 0.0])[0] / weight
         if not math.isfinite(loss):
             raise LossNotFinite(
                 f"the loss is {loss} at step {self._state.step + 1}; the newest checkpoint is "
                 f"step {(self._store.steps() or [0])[-1]}: lower optimizer.learning_rate "
                 f"({self._config.optimizer.learning_rate}), or look at the data of that step"
             )
-        rate = learning_rate(
-            self._state.step,
-            max_steps=self._config.training.max_steps,
-            optimizer=self._config.optimizer,
-        )
-        self._engine.step(rate)
         self._state.step += 1
         self._state.tokens += int(tokens)
         return bool(stop), self._log(timer, loss, rate, int(tokens), int(keys))
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """The summed loss of one micro-batch; a zero that has gradients where none counts."""
-        attention = PackedAttention(batch.document_ids, self._device)
-        # Chosen on the CPU: a GPU would be waited for.
-        at = batch.supervised.flatten().nonzero().flatten()
-        tokens, positions, labels, weights, places = (
-            values.to(self._device, non_blocking=True)
-            for values in (
-                batch.tokens,
-                batch.positions,
-                batch.labels.flatten()[at],
-                batch.weights.flatten()[at],
-                at,
-            )
+    def _seed_dropout(self) -> None:
+        """Make dropout's randomness a function of the step: nothing of it has to be saved.
+
+        Tensor neighbours draw the same, since each works out a part of the same activations.
+        """
+        layout, place = self._layout, self._groups.place
+        stream = place.stage * layout.data + place.data
+        torch.manual_seed(
+            (self._config.run.seed * 1_000_003 + self._state.step) * layout.data * layout.pipeline
+            + stream
         )
-        output = self._engine(tokens, positions, attention, at=places)
-        loss = verifier_loss if self._config.model.head == "verifier" else language_model_loss
-        return loss(output, labels, weights)
 
     def _log(
         self, timer: metrics.StepTimer, loss: float, rate: float, tokens: int, keys: int
@@ -220,14 +206,14 @@ class Trainer:
     def _save(self) -> None:
         self._tracker.sync()
         with self._store.writing(self._state.step) as folder:
-            self._engine.save(folder)
+            universal.write(folder, self._engine)
             weights = (
                 (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
             )
             if self._ranks.is_first:
                 huggingface.write_folder(
                     folder / WEIGHTS,
-                    self._shape,
+                    shape_of(self._config.model),
                     self._config.model.head,
                     weights,
                     dtype=self._engine.dtype,
@@ -236,6 +222,7 @@ class Trainer:
                 self._tokenizer.save(folder / WEIGHTS)
                 self._state.loader = self._loader.state_dict()
                 self._state.goodput = self._goodput.state()
+                self._state.loss_scale = self._engine.loss_scale
                 self._state.save(folder)
             else:
                 for _ in weights:
@@ -270,19 +257,17 @@ class Trainer:
 
     def _resume(self, checkpoint: Path) -> None:
         state = TrainState.load(checkpoint)
-        if state.layout != self._engine.layout:
-            raise ConfigError(
-                f"{checkpoint} was written under layout {state.layout}, this run has "
-                f"{self._engine.layout}: start it with the same number of ranks, "
-                "parallel.zero_stage and training.precision"
-            )
         if state.step > self._config.training.max_steps:
             raise ConfigError(
                 f"{checkpoint} is past training.max_steps = {self._config.training.max_steps}: "
                 "raise it, or set another run.folder"
             )
-        self._engine.load(checkpoint)
+        universal.read(checkpoint, self._engine, step=state.step)
+        self._engine.set_loss_scale(state.loss_scale)
         self._loader.load_state_dict(state.loader)
-        self._state = state
+        before, self._state = state.layout, state
+        state.layout = str(self._layout)
         if self._ranks.is_first:
             print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
+            if before != state.layout:
+                print(f"resharded: it was saved at {before}, this life is at {state.layout}")

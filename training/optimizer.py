@@ -11,8 +11,12 @@ def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
 
     torch's own, because DeepSpeed compiles its variant at first use, for most of a minute.
     """
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    # By name: where ranks share a matrix, what each holds of it may be a flat piece.
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_vector = name.endswith(".bias") or "norm" in name
+        (vectors if is_vector else matrices).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},

@@ -10,13 +10,15 @@ CONFIG = ROOT / "configs" / "generator_1b3.toml"
 
 _SCRIPT = """
 import sys
-import torch
-from parallel.engine import Engine
+import numpy as np
+from parallel.groups import Groups
+from parallel.layout import Layout
+from parallel.pipeline import build_engine
 from parallel.ranks import discover
 from training.config import TrainConfig, load
-from training.losses import language_model_loss
-from training.models.attention import PackedAttention
-from training.models.build import build_model
+from training.data.loader import batch_of
+from training.data.pack import Mode
+from training.data.shards import Row
 
 # Everything as the file has it but for depth, the rows of a step and where the weights are.
 config = load(TrainConfig, [sys.argv[1]], [
@@ -26,20 +28,15 @@ config = load(TrainConfig, [sys.argv[1]], [
 ranks = discover()
 device = ranks.device("cpu")
 ranks.connect(device)
-engine = Engine(build_model(config.model, seed=1), config=config, ranks=ranks, device=device)
-generator = torch.Generator().manual_seed(0)
-tokens = torch.randint(0, 50257, (1, 96), generator=generator)
-positions = torch.arange(48).repeat(2)[None]
-documents = torch.arange(2).repeat_interleave(48)[None]
-at = torch.arange(20, 47)
-weights = torch.ones(len(at))
+groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+engine = build_engine(config, groups, device)
+tokens = np.random.default_rng(0).integers(0, 50257, 96)
+row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
+          modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
+batch = batch_of([row], row_tokens=96, head="language_model")
 for _ in range(4):
-    engine.train()
-    logits = engine(tokens, positions, PackedAttention(documents), at=at)
-    loss = language_model_loss(logits, tokens[0, at + 1], weights) / len(at)
-    engine.backward(loss)
-    engine.step(1e-3)
-    print(f"loss {loss.item():.4f}")
+    loss = engine.train_step([batch], weight=batch.weight, learning_rate=1e-3)
+    print(f"loss {loss.item() / batch.weight:.4f}")
 engine.close()
 ranks.disconnect()
 """

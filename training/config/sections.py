@@ -277,12 +277,11 @@ class ParallelConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _model_parallel_is_not_built(self) -> Self:
-        if self.tensor > 1 or self.pipeline > 1 or self.sequence:
+    def _sequence_needs_tensor(self) -> Self:
+        if self.sequence and self.tensor == 1:
             raise ValueError(
-                f"tensor = {self.tensor}, pipeline = {self.pipeline}, sequence = {self.sequence}: "
-                "this version trains data-parallel with ZeRO 0-3 only: set tensor = 1, "
-                "pipeline = 1, sequence = false"
+                "sequence = true with tensor = 1: tokens are shared within the tensor-parallel "
+                "group, which has one rank: set tensor = 2 or more, or sequence = false"
             )
         return self
 

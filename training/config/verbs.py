@@ -64,6 +64,39 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _tensor_divides_the_model(self) -> Self:
+        degree, model = self.parallel.tensor, self.model
+        cut = ("num_heads", "ffn_size", "vocab_size")
+        indivisible = [name for name in cut if getattr(model, name) % degree]
+        if indivisible:
+            found = ", ".join(f"model.{name} = {getattr(model, name)}" for name in indivisible)
+            raise ValueError(
+                f"parallel.tensor = {degree} does not divide {found}: each rank holds an equal "
+                "part; set a common divisor of model.num_heads, ffn_size and vocab_size "
+                f"({model.num_heads}, {model.ffn_size}, {model.vocab_size})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pipeline_divides_the_blocks(self) -> Self:
+        if self.model.num_layers % self.parallel.pipeline:
+            raise ValueError(
+                f"parallel.pipeline = {self.parallel.pipeline} does not divide "
+                f"model.num_layers = {self.model.num_layers}: set a divisor"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_shared_evenly(self) -> Self:
+        if self.parallel.sequence and self.data.row_tokens % self.parallel.tensor:
+            raise ValueError(
+                f"data.row_tokens = {self.data.row_tokens} is not a multiple of parallel.tensor "
+                f"= {self.parallel.tensor}: with parallel.sequence each rank holds an equal "
+                "share of a row's tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fp16_is_scaled_by_zero(self) -> Self:
         if self.training.precision == "fp16" and self.parallel.zero_stage == 0:
             raise ValueError(

@@ -1,13 +1,16 @@
 """From a config to a model with its starting weights."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from training.config import ModelConfig
 from training.models import huggingface
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape, initialise
+from training.models.phi import PhiShape, initial_value
 
 WEIGHTS = "huggingface"
 """Folder within a checkpoint that holds the model in Hugging Face's form."""
@@ -44,16 +47,34 @@ def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageMode
     return model if str(device) == "meta" else model.to_empty(device=device)
 
 
-def build_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
-    """The model in fp32 on the CPU with its starting weights.
+@contextmanager
+def starting_values(
+    config: ModelConfig, *, seed: int
+) -> Generator[Callable[[str], Tensor], None, None]:
+    """Yield a reader of a training run's starting values, one whole tensor by its name.
+
+    They depend on the seed, or on `initial_weights`, and not on how many ranks read them.
 
     Raises:
         FileNotFoundError: `initial_weights` names nothing.
         ValueError: it names weights of another shape.
     """
-    model = empty_model(config, "cpu")
+    model = empty_model(config, "meta")
     if config.initial_weights:
-        huggingface.load(model, weights_folder(config.initial_weights), seed=seed)
-    else:
-        initialise(model, seed=seed, std=config.init_std)
+        with huggingface.reading(weights_folder(config.initial_weights), model, seed=seed) as read:
+            yield read
+        return
+    module: nn.Module = model
+    sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    yield lambda name: initial_value(name, sizes[name], seed=seed, std=config.init_std)
+
+
+@torch.no_grad()
+def build_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
+    """The whole model in fp32 on the CPU with its starting values. Raises as `starting_values`."""
+    model = empty_model(config, "cpu")
+    module: nn.Module = model
+    with starting_values(config, seed=seed) as value_of:
+        for name, parameter in module.named_parameters():
+            parameter.copy_(value_of(name))
     return model

@@ -16,6 +16,8 @@ class _Headed(nn.Module):
     def __init__(self, shape: PhiShape, outputs: int, checkpoint_activations: bool) -> None:
         super().__init__()
         self.body = Phi(shape, checkpoint_activations=checkpoint_activations)
+        # Where ranks that share the head's Linear exchange what they must.
+        self.enter = nn.Identity()
         self.head = nn.Linear(shape.hidden_size, outputs)
 
     @property
@@ -23,10 +25,12 @@ class _Headed(nn.Module):
         """The body's shape."""
         return self.body.shape
 
-    def _headed(
-        self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None
-    ) -> Tensor:
-        hidden = self.body(tokens, positions, attention)
+    def predict(self, hidden: Tensor, at: Tensor | None = None) -> Tensor:
+        """The head on the body's `[rows, tokens, hidden]`: `[rows, tokens, outputs]`.
+
+        With `at`, indices into the flattened `rows * tokens` positions: `[chosen, outputs]`.
+        """
+        hidden = self.enter(hidden)
         return self.head(hidden if at is None else hidden.flatten(0, 1)[at])
 
 
@@ -48,7 +52,7 @@ class LanguageModel(_Headed):
             attention: who attends to whom.
             at: indices into, or a mask over, the flattened `rows * tokens` positions.
         """
-        return self._headed(tokens, positions, attention, at)
+        return self.predict(self.body(tokens, positions, attention), at)
 
 
 class Verifier(_Headed):
@@ -62,4 +66,8 @@ class Verifier(_Headed):
         self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None = None
     ) -> Tensor:
         """Scores `[rows, tokens]`, or `[chosen]`; arguments as `LanguageModel`'s."""
-        return self._headed(tokens, positions, attention, at).squeeze(-1)
+        return self.predict(self.body(tokens, positions, attention), at)
+
+    def predict(self, hidden: Tensor, at: Tensor | None = None) -> Tensor:
+        """The head on the body's `[rows, tokens, hidden]`: scores without a last dim."""
+        return super().predict(hidden, at).squeeze(-1)

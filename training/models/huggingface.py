@@ -13,8 +13,8 @@ never hold a whole model use `WeightFolder` and `write_folder`, which stream.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,33 +155,48 @@ def _check_tensors(sizes: dict[str, torch.Size], weights: WeightFolder, unused: 
         raise ValueError(f"{weights.folder} does not fit the model: {shown}")
 
 
-@torch.no_grad()
-def load(model: LanguageModel | Verifier, source: str | Path, *, seed: int = 0) -> None:
-    """Fill a model with a folder's weights, cast to the model's dtype.
+@contextmanager
+def reading(
+    source: str | Path, model: LanguageModel | Verifier, *, seed: int = 0
+) -> Generator[Callable[[str], Tensor], None, None]:
+    """Open a folder's weights for a model; yields a reader of whole tensors by our names.
 
-    A verifier may be filled from a generator's folder: its body takes the weights, its
-    head starts fresh from `seed`.
+    The model may be on the meta device: its names and sizes count. A verifier may read a
+    generator's folder: its body takes the weights, its head starts fresh from `seed`.
 
     Raises:
         FileNotFoundError: no such folder or hub id.
         ValueError: the folder holds another shape or other tensors; names them.
     """
     kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
+    module: nn.Module = model
+    sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
     with WeightFolder(source) as weights:
         _check_same_arithmetic(model.shape, weights.shape, weights.folder)
-        fresh_head = kind == "verifier" and weights.kind == "language_model"
-        parameters = dict(model.named_parameters())
+        fresh: set[str] = set()
         unused: set[str] = set()
-        if fresh_head:
-            unused = {"lm_head.weight", "lm_head.bias"}
-            for name in ("head.weight", "head.bias"):
-                head = parameters.pop(name)
-                std = model.shape.init_std
-                head.copy_(initial_value(name, head.shape, seed=seed, std=std))
-        theirs = {to_huggingface(name, kind): p for name, p in parameters.items()}
-        _check_tensors({name: p.shape for name, p in theirs.items()}, weights, unused)
-        for name, parameter in theirs.items():
-            parameter.copy_(weights.read(name))
+        if kind == "verifier" and weights.kind == "language_model":
+            fresh, unused = {"head.weight", "head.bias"}, {"lm_head.weight", "lm_head.bias"}
+        theirs = {
+            to_huggingface(name, kind): size for name, size in sizes.items() if name not in fresh
+        }
+        _check_tensors(theirs, weights, unused)
+
+        def read(name: str) -> Tensor:
+            if name in fresh:
+                return initial_value(name, sizes[name], seed=seed, std=model.shape.init_std)
+            return weights.read(to_huggingface(name, kind))
+
+        yield read
+
+
+@torch.no_grad()
+def load(model: LanguageModel | Verifier, source: str | Path, *, seed: int = 0) -> None:
+    """Fill a model with a folder's weights, cast to the model's dtype. Raises as `reading`."""
+    module: nn.Module = model
+    with reading(source, model, seed=seed) as read:
+        for name, parameter in module.named_parameters():
+            parameter.copy_(read(name))
 
 
 _Model = TypeVar("_Model", LanguageModel, Verifier)

@@ -105,19 +105,21 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(shape.hidden_size, shape.ffn_size)
         self.fc2 = nn.Linear(shape.ffn_size, shape.hidden_size)
         self.dropout = nn.Dropout(shape.dropout)
+        # Where ranks that share the Linears between here and there exchange what they must.
+        self.enter = nn.Identity()
+        self.leave = nn.Identity()
 
     def forward(self, hidden: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
         """Map `[rows, tokens, hidden]` to the same shape."""
-        normed = self.norm(hidden)
+        normed = self.enter(self.norm(hidden))
         query, key, value = (
             project(normed).unflatten(-1, (-1, self.head_dim))
             for project in (self.query, self.key, self.value)
         )
         attended = attention(self.layer, rotate(query, rotary), rotate(key, rotary), value)
         expanded = F.gelu(self.fc1(normed), approximate="tanh")
-        return (
-            hidden
-            + self.dropout(self.attention_output(attended.flatten(-2)))
+        return hidden + self.leave(
+            self.dropout(self.attention_output(attended.flatten(-2)))
             + self.dropout(self.fc2(expanded))
         )
 
@@ -148,7 +150,10 @@ class Phi(nn.Module):
         self.shape = shape
         self.checkpoint_activations = checkpoint_activations
         self.embedding = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_layers))
+        # By number, so that a pipeline stage that keeps a few of them keeps their names.
+        self.blocks = nn.ModuleDict(
+            {str(layer): Block(shape, layer) for layer in range(shape.num_layers)}
+        )
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
@@ -159,14 +164,17 @@ class Phi(nn.Module):
             positions: each token's place in its own document, `[rows, tokens]`.
             attention: who attends to whom.
         """
-        hidden = self.embedding(tokens)
+        return self.final_norm(self.run(self.embedding(tokens), positions, attention))
+
+    def run(self, hidden: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """The blocks held, one after the other, on `[rows, tokens, hidden]`."""
         rotary = rotary_angles(self.shape, positions, hidden.dtype)
-        for block in self.blocks:
+        for block in self.blocks.values():
             if self.checkpoint_activations and self.training and torch.is_grad_enabled():
                 hidden = checkpoint(block, hidden, rotary, attention, use_reentrant=False)
             else:
                 hidden = block(hidden, rotary, attention)
-        return self.final_norm(hidden)
+        return hidden
 
 
 def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tensor:

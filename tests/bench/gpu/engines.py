@@ -5,16 +5,16 @@ Both take the same model, attention, losses, optimizer and order of operations a
 """
 
 import copy
-from typing import Any, Protocol, cast
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from tests.bench.gpu.rows import IGNORED, Rows
+from tests.bench.gpu.rows import Rows
 from tests.bench.gpu.setting import Setting, installed
 from training.config import ModelConfig, TrainConfig
-from training.losses import language_model_loss
-from training.models.attention import PackedAttention
+from training.losses import MicroBatch, language_model_loss, micro_batch_loss
 from training.models.build import empty_model
 from training.models.heads import LanguageModel
 from training.optimizer import adamw
@@ -28,13 +28,9 @@ WITHOUT_DEEPSPEED = (
 class TrainingEngine(Protocol):
     """What a step needs of an engine; `parallel.engine.Engine` is one."""
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Tensor: ...
-
-    def train(self) -> None: ...
-
-    def backward(self, loss: Tensor) -> None: ...
-
-    def step(self, learning_rate: float) -> None: ...
+    def train_step(
+        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+    ) -> Tensor: ...
 
     def close(self) -> None: ...
 
@@ -53,13 +49,20 @@ class PlainEngine:
         self._optimizer = adamw(model, config.optimizer)
         self._pairs = list(zip(model.parameters(), self.module.parameters(), strict=True))
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Tensor:
-        return self.module(*arguments, **keywords)
-
-    def train(self) -> None:
+    def train_step(
+        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+    ) -> Tensor:
         self.module.train()
+        device = next(self.module.parameters()).device
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for batch in batches:
+            loss = micro_batch_loss(self.module, language_model_loss, batch, device)
+            self._backward(loss / weight)
+            total += loss.detach()
+        self._step(learning_rate)
+        return total
 
-    def backward(self, loss: Tensor) -> None:
+    def _backward(self, loss: Tensor) -> None:
         loss.backward()
         if not self._low:
             return
@@ -72,7 +75,7 @@ class PlainEngine:
             weight.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def _step(self, learning_rate: float) -> None:
         nn.utils.clip_grad_norm_(self._masters.parameters(), self._clip_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -96,12 +99,16 @@ def build_engine(name: str, setting: Setting, config: TrainConfig) -> TrainingEn
     model = fresh_model(config.model, setting.device)
     if name == "plain":
         return PlainEngine(model, config)
-    from parallel.engine import Engine
+    from parallel.groups import Groups
+    from parallel.layout import Layout
+    from parallel.pipeline import build_engine as build
     from parallel.ranks import discover
 
     ranks = discover()
     ranks.connect(setting.device)
-    return Engine(model, config=config, ranks=ranks, device=setting.device)
+    groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+    module: nn.Module = model
+    return build(config, groups, setting.device, value_of=module.get_parameter)
 
 
 @torch.no_grad()
@@ -122,25 +129,7 @@ def fresh_model(
     return model
 
 
-def train_step(
-    engine: TrainingEngine, batches: list[Rows], *, device: torch.device, learning_rate: float
-) -> float:
-    """One update over these micro-batches, as the training loop does it; the mean loss."""
-    engine.train()
-    supervised = sum(batch.num_supervised for batch in batches)
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for batch in batches:
-        attention = PackedAttention(batch.document_ids, device)
-        labels = batch.labels.flatten()
-        at = (labels != IGNORED).nonzero().flatten()
-        tokens, positions, labels, at = (
-            values.to(device, non_blocking=True)
-            for values in (batch.tokens, batch.positions, labels[at], at)
-        )
-        logits = engine(tokens, positions, attention, at=at)
-        loss = language_model_loss(logits, labels, torch.ones(len(at), device=device))
-        engine.backward(loss / supervised)
-        total += loss.detach()
-    loss = float(total) / supervised
-    engine.step(learning_rate)
-    return loss
+def train_step(engine: TrainingEngine, batches: list[Rows], *, learning_rate: float) -> float:
+    """One update over these micro-batches; the mean loss."""
+    weight = float(sum(batch.num_supervised for batch in batches))
+    return float(engine.train_step(batches, weight=weight, learning_rate=learning_rate)) / weight

@@ -64,7 +64,6 @@ def _losses(device: torch.device, precision: str) -> list[float]:
         train_step(
             engine,
             batches[:2] if step % 2 else batches[2:],
-            device=device,
             learning_rate=config.optimizer.learning_rate,
         )
         for step in range(STEPS)

@@ -33,8 +33,16 @@ class Rows:
     """Tokens of each document."""
 
     @property
+    def supervised(self) -> Tensor:
+        return self.labels != IGNORED
+
+    @property
+    def weights(self) -> Tensor:
+        return torch.ones(self.labels.shape)
+
+    @property
     def num_supervised(self) -> int:
-        return int((self.labels != IGNORED).sum())
+        return int(self.supervised.sum())
 
     @property
     def labels_in_place(self) -> Tensor:

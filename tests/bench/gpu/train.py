@@ -106,9 +106,7 @@ class Steps:
             max_steps=self._config.training.max_steps,
             optimizer=self._config.optimizer,
         )
-        loss = train_step(
-            self._engine, next(self._next), device=self._setting.device, learning_rate=rate
-        )
+        loss = train_step(self._engine, next(self._next), learning_rate=rate)
         self.losses.append(loss)
         self._done += 1
 

@@ -1,0 +1,72 @@
+"""A run's training state on disk, whole per parameter, so that any layout can go on from it.
+
+    write(folder, engine)                 # all ranks; each writes a share of the files
+    read(folder, engine, step=1000)       # all ranks; each takes its parts
+
+It is the parameter layout of DeepSpeed's universal checkpoints (arXiv 2406.18820),
+`zero/NAME/{fp32,exp_avg,exp_avg_sq}.pt`, written straight from the running engine: a
+change of layout is then no conversion, and there is one way to resume. DeepSpeed's own
+path writes its shards first and converts them afterwards, which knows neither ZeRO-0 nor
+the names of a pipeline's parameters in a run without one.
+
+Files are read as plain tensors, memory-mapped: nothing in them is executed.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from parallel.engine import Engine
+
+FOLDER = "universal"
+_PARAMETERS = "zero"
+_VALUE = "param"
+
+
+def write(folder: Path, engine: Engine) -> None:
+    """Write weights and optimizer state of all ranks' shares (all ranks call it).
+
+    One tensor is held whole at a time above the shards.
+    """
+    layout, place = engine.groups.layout, engine.groups.place
+    # The ranks of a pipeline stage all see its tensors whole, one after the other.
+    num_writers = layout.data * layout.tensor
+    mine = place.data * layout.tensor + place.tensor
+    for index, (name, state, value) in enumerate(engine.states()):
+        if index % num_writers == mine:
+            path = _path(folder, name, state)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({_VALUE: value.to("cpu", torch.float32, copy=True)}, path)
+
+
+def read(folder: Path, engine: Engine, *, step: int) -> None:
+    """Take this rank's parts of what `write` wrote, under the same layout or another.
+
+    Args:
+        folder: A checkpoint whose manifest was verified.
+        engine: Of the same model.
+        step: Updates that the state has seen.
+
+    Raises:
+        FileNotFoundError: the checkpoint holds no state of one of the model's parameters.
+        ValueError: it holds one of another size.
+    """
+    sizes = {name: engine.whole_size(parameter) for name, parameter in engine.parameters().items()}
+
+    def value_of(name: str, state: str) -> Tensor:
+        path = _path(folder, name, state)
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} holds no training state of {name}: {path}")
+        value = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[_VALUE]
+        if value.shape != sizes[name]:
+            raise ValueError(
+                f"{path} is {list(value.shape)}, the model's {name} is {list(sizes[name])}"
+            )
+        return value
+
+    engine.restore(value_of, step=step)
+
+
+def _path(folder: Path, name: str, state: str) -> Path:
+    return folder / FOLDER / _PARAMETERS / name / f"{state}.pt"
