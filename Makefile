@@ -1,5 +1,6 @@
 # make demo    the whole recipe on the built-in problems, 2 ranks, minutes on a laptop CPU
 # make test    all tests
+# make test-layouts   every layout against one rank, every change of layout on resume
 # make check   ruff and strict pyright
 # make setup   only the virtual environment with the pinned requirements
 
@@ -8,13 +9,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-layouts check setup clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)
+
+test-layouts: setup
+	$(BIN)/python -m tests.layouts
 
 check: setup
 	$(BIN)/ruff check .

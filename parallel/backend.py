@@ -22,6 +22,7 @@ from deepspeed.pipe import PipelineModule  # noqa: E402
 from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology  # noqa: E402
 from deepspeed.runtime.utils import clip_grad_norm_  # noqa: E402
 from deepspeed.utils import (  # noqa: E402
+    groups,
     logger,
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
@@ -32,6 +33,9 @@ from deepspeed.utils import (  # noqa: E402
 logger.setLevel("WARNING")
 # It calls collectives by names that newer torch calls old, once per rank and kind.
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+
+_REMEMBERED = [name for name, value in vars(groups).items() if value is None]
+"""Where DeepSpeed remembers the process groups of the first engine it built."""
 
 __all__ = [
     "PipeModelDataParallelTopology",
@@ -57,7 +61,12 @@ def connect() -> None:
 
 
 def disconnect() -> None:
-    """Take DeepSpeed's hold off the process group: else the exit can abort."""
+    """Take DeepSpeed's hold off the process groups.
+
+    Else the exit can abort, and a second engine of this process would get the first one's.
+    """
+    for name in _REMEMBERED:
+        setattr(groups, name, None)
     deepspeed.comm.comm.cdb = None
     gc.collect()
 

@@ -126,7 +126,9 @@ class Engine:
             # ZeRO keeps fp32 weights beside its bf16 ones. Without ZeRO DeepSpeed's bf16 has
             # none, and small updates would be rounded away: there the weights stay fp32 and
             # the products are cast.
-            "bf16": {"enabled": precision == "bf16" and zero},
+            # Gradients go to fp32 as each comes: DeepSpeed's other way, after the backward pass,
+            # loses some in every pipeline stage but the last.
+            "bf16": {"enabled": precision == "bf16" and zero, "immediate_grad_update": True},
             "torch_autocast": {"enabled": precision == "bf16" and not zero, "dtype": "bfloat16"},
             "fp16": {"enabled": precision == "fp16"},
             "data_types": {"grad_accum_dtype": "fp32"} if precision != "fp16" else {},

@@ -1,0 +1,64 @@
+"""Layouts give one rank's numbers, and a run goes on under another: a part of
+`make test-layouts`, small enough for every day."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.layouts.cases import ONE, TOLERANCES, Case, Runs, prepared
+
+GENERATOR = (
+    Case(tensor=2, zero=0),
+    Case(tensor=2, zero=1, sequence=True),
+    Case(pipeline=2, recompute=True),
+    Case(tensor=2, pipeline=2),
+    Case(tensor=2, data=2, zero=3, sequence=True),
+    Case(tensor=2, data=2, zero=2),
+    Case(tensor=2, pipeline=2, data=2),
+)
+VERIFIER = (Case(tensor=2, zero=1, sequence=True), Case(pipeline=2))
+ROUNDED = (Case(tensor=2, pipeline=2), Case(tensor=2, data=2, zero=0))
+RESUMES = (
+    (ONE, Case(tensor=2, zero=1, sequence=True)),
+    (Case(tensor=2, pipeline=2), Case(tensor=2, data=2, zero=3, sequence=True)),
+    (Case(tensor=2, data=2, zero=3, sequence=True), Case(pipeline=2, recompute=True)),
+    (Case(tensor=2, data=2, zero=2), ONE),
+)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("generator")
+    runs = Runs(base=prepared(folder / "data", "language_model"), folder=folder)
+    runs.train((ONE, *GENERATOR))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def resumed(generator: Runs) -> Runs:
+    generator.resume(RESUMES)
+    return generator
+
+
+@pytest.mark.parametrize("case", GENERATOR, ids=lambda case: case.name)
+def test_a_generator_is_one_ranks(generator: Runs, case: Case) -> None:
+    assert max(generator.differences(case, generator)) <= TOLERANCES["fp32"]
+
+
+def test_a_verifier_is_one_ranks(tmp_path: Path) -> None:
+    runs = Runs(base=prepared(tmp_path / "data", "verifier"), folder=tmp_path)
+    runs.train((ONE, *VERIFIER))
+    for case in VERIFIER:
+        assert max(runs.differences(case, runs)) <= TOLERANCES["fp32"], case.name
+
+
+def test_bf16_follows(generator: Runs, tmp_path: Path) -> None:
+    runs = Runs(base=generator.base, folder=tmp_path, precision="bf16")
+    runs.train(ROUNDED)
+    for case in ROUNDED:
+        assert max(runs.differences(case, generator)) <= TOLERANCES["bf16"], case.name
+
+
+@pytest.mark.parametrize(("saved", "case"), RESUMES, ids=lambda case: case.name)
+def test_it_goes_on_under_another_layout(resumed: Runs, saved: Case, case: Case) -> None:
+    assert max(resumed.resumed_differences(saved, case)) <= TOLERANCES["fp32"]

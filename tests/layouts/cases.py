@@ -1,0 +1,251 @@
+"""The layouts that are compared, and how: 10 steps of a toy model on the same rows.
+
+Every layout trains the same 8 rows a step from the same seed, so that its losses and
+gradient norms can be compared step by step with one rank's.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from checkpoints import universal
+from tests import small
+from tests.ranks import ROOT, run_ranks
+from training.config import TrainConfig, resolved
+from training.data.records import Candidate
+from training.evaluation import candidates
+from training.files import write_json
+from training.metrics_file import read_lines
+
+WORKER = str(ROOT / "tests" / "layouts" / "worker.py")
+MODEL = {**small.MODEL, "num_layers": 4, "num_heads": 4}
+STEPS = 10
+NUMBERS = ("train/loss", "train/grad_norm")
+TOLERANCES = {"fp32": 1e-5, "bf16": 2e-2}
+"""Relative. fp32: sums in another order, some fifty times what is seen. bf16 keeps 8 bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A layout on a number of ranks."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    zero: int = 1
+    sequence: bool = False
+    recompute: bool = False
+    """Activation checkpointing."""
+
+    @property
+    def num_ranks(self) -> int:
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def name(self) -> str:
+        degrees = {"t": self.tensor, "p": self.pipeline, "d": self.data}
+        parts = [f"{letter}{degree}" for letter, degree in degrees.items() if degree > 1] or ["1"]
+        marks = ["s"] * self.sequence + ["c"] * self.recompute
+        return " ".join([*parts, f"z{self.zero}", *marks])
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What this layout changes in a config."""
+        return {
+            "parallel": {
+                "tensor": self.tensor,
+                "pipeline": self.pipeline,
+                "zero_stage": self.zero,
+                "sequence": self.sequence,
+            },
+            # A pipeline needs micro-batches to fill it.
+            "training": {"micro_batch_rows": 1 if self.pipeline > 1 else 8 // self.data},
+            "model": {"activation_checkpointing": self.recompute},
+        }
+
+
+ONE = Case(zero=0)
+FULL = (
+    Case(zero=1),
+    Case(tensor=2, zero=0),
+    Case(tensor=4, zero=0),
+    Case(pipeline=2),
+    Case(pipeline=4),
+    Case(tensor=2, pipeline=2),
+    Case(data=2, zero=0),
+    Case(data=2, zero=1),
+    Case(data=2, zero=2),
+    Case(data=2, zero=3),
+    Case(data=4, zero=1),
+    Case(tensor=2, data=2, zero=0),
+    Case(tensor=2, data=2, zero=1),
+    Case(tensor=2, data=2, zero=2),
+    Case(tensor=2, data=2, zero=3),
+    Case(pipeline=2, data=2),
+    Case(pipeline=2, data=2, recompute=True),
+    Case(tensor=2, zero=1, sequence=True),
+    Case(tensor=2, data=2, zero=3, sequence=True),
+    Case(tensor=2, pipeline=2, sequence=True),
+    Case(tensor=4, zero=1, sequence=True, recompute=True),
+    Case(tensor=2, pipeline=2, data=2),
+)
+RESUMES = (
+    # Each axis both ways, ZeRO stages both ways, and everything at once.
+    (ONE, Case(tensor=2, zero=1)),
+    (Case(tensor=2, zero=1), ONE),
+    (Case(data=2, zero=1), Case(pipeline=2)),
+    (Case(pipeline=2), Case(data=2, zero=1)),
+    (Case(data=2, zero=1), Case(data=4, zero=1)),
+    (Case(data=4, zero=1), Case(data=2, zero=1)),
+    (Case(data=2, zero=0), Case(data=2, zero=3)),
+    (Case(data=2, zero=3), Case(data=2, zero=2)),
+    (Case(data=2, zero=2), Case(data=2, zero=0)),
+    (Case(tensor=2, pipeline=2), Case(data=2, zero=3)),
+    (Case(data=2, zero=3), Case(tensor=2, pipeline=2)),
+    (Case(tensor=2, data=2, zero=3, sequence=True), Case(tensor=4, zero=1, sequence=True)),
+    (Case(tensor=2, pipeline=2), Case(tensor=2, pipeline=2)),
+)
+"""Saved at, resumed at."""
+
+
+def prepared(folder: Path, head: str) -> TrainConfig:
+    """A config of a head with its data prepared below `folder`."""
+    if head == "language_model":
+        return small.prepared(folder, model=MODEL)
+    generator = small.prepared(folder / "questions", model=MODEL)
+    written = folder / "candidates"
+    written.mkdir(parents=True)
+    candidates.write(candidates.part_path(written, 0), _candidates(), labels={})
+    tokenizer = {"source": str(generator.data.folder / "tokenizer")}
+    sources = [{"kind": "candidates", "path": str(written)}]
+    return small.prepared(
+        folder,
+        model={**MODEL, "head": "verifier"},
+        data={"tokenizer": tokenizer, "sources": sources},
+    )
+
+
+def _candidates() -> list[Candidate]:
+    """Right and wrong programs of some questions."""
+    return [
+        Candidate(
+            question_id=f"q{number}",
+            question=f"Ann has {number} plums and buys {index} more. How many has she now?",
+            program=f"plums = {number}\nbought = {index}\n"
+            + ("result = plums + bought" if index % 2 else "result = plums - bought"),
+            generator="toy",
+            temperature=0.5,
+            index=index,
+            status="ok",
+            value=float(number + index if index % 2 else number - index),
+            error="",
+            verdict="right" if index % 2 else "wrong",
+            num_tokens=20,
+            finished=True,
+            score=None,
+        )
+        for number in range(20, 120)
+        for index in range(1, 5)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Runs of one head in one precision below a folder."""
+
+    base: TrainConfig
+    folder: Path
+    precision: str = "fp32"
+
+    def of(self, case: Case) -> Path:
+        """The run folder of a layout."""
+        return self.folder / case.name.replace(" ", "_")
+
+    def resumed(self, saved: Case, case: Case) -> Path:
+        """The run folder of a life at one layout after a life at another."""
+        return self.folder / f"{saved.name}_then_{case.name}".replace(" ", "_")
+
+    def train(self, cases: Iterable[Case]) -> None:
+        """Train at these layouts, saving halfway and at the end."""
+        train((case, self._config_file(self.of(case), case)) for case in cases)
+
+    def resume(self, pairs: Sequence[tuple[Case, Case]]) -> None:
+        """Go on at the second layout from what a run at the first saved halfway."""
+        files: list[tuple[Case, Path]] = []
+        for saved, case in pairs:
+            folder = self.resumed(saved, case)
+            shutil.copytree(self.of(saved), folder)
+            shutil.rmtree(folder / "checkpoints" / f"step_{STEPS}")
+            (folder / "manifest.json").unlink()
+            files.append((case, self._config_file(folder, case)))
+        train(files)
+
+    def differences(self, case: Case, reference: "Runs") -> list[float]:
+        """Of losses and gradient norms, against one rank's in `reference`."""
+        expected = reference.of(ONE)
+        return [
+            difference(numbers(self.of(case), name), numbers(expected, name)) for name in NUMBERS
+        ]
+
+    def resumed_differences(self, saved: Case, case: Case) -> list[float]:
+        """Of losses, gradient norms and moments, against the unbroken run."""
+        found, expected = self.resumed(saved, case), self.of(saved)
+        curves = [difference(numbers(found, name), numbers(expected, name)) for name in NUMBERS]
+        return [*curves, moments_difference(found, expected)]
+
+    def _config_file(self, folder: Path, case: Case) -> Path:
+        tree = resolved(self.base)
+        tree["run"]["folder"] = str(folder)
+        tree["training"]["precision"] = self.precision
+        for section, values in case.settings().items():
+            tree[section] |= values
+        path = folder.with_suffix(".json")
+        write_json(path, tree)
+        return path
+
+
+def train(runs: Iterable[tuple[Case, Path]]) -> None:
+    """Train these config files, those of one number of ranks on the same processes."""
+    by_ranks: defaultdict[int, list[str]] = defaultdict(list)
+    for case, path in runs:
+        by_ranks[case.num_ranks].append(str(path))
+    for num_ranks, paths in by_ranks.items():
+        run_ranks(
+            num_ranks,
+            [WORKER, *paths],
+            timeout=60 + 60 * len(paths),
+            extra={"PYTHONPATH": str(ROOT)},  # imports are found as for launch/train.py
+        )
+
+
+def numbers(folder: Path, name: str) -> list[float]:
+    """One metric of a run, step by step."""
+    return [float(line[name]) for line in read_lines(folder)]
+
+
+def difference(found: Sequence[float], expected: Sequence[float]) -> float:
+    """The largest relative difference between two curves."""
+    assert len(found) == len(expected) == STEPS, (len(found), len(expected))
+    return max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+
+
+def moments_difference(found: Path, expected: Path) -> float:
+    """The largest difference between the last checkpoints' moments, by each tensor's norm."""
+    states = Path("checkpoints") / f"step_{STEPS}" / universal.FOLDER / "zero"
+    names = sorted(path.name for path in (expected / states).iterdir())
+    assert names == sorted(path.name for path in (found / states).iterdir())
+    worst = 0.0
+    for name in names:
+        if name.endswith("key.bias"):
+            continue  # moves a query's logits all alike: its gradient is rounding and nothing else
+        for state in ("exp_avg", "exp_avg_sq"):
+            ours, theirs = (
+                torch.load(run / states / name / f"{state}.pt", weights_only=True)["param"]
+                for run in (found, expected)
+            )
+            worst = max(worst, float((ours - theirs).norm() / theirs.norm()))
+    return worst
