@@ -22,6 +22,8 @@ from parallel.ranks import Ranks
 from training.files import read_json, replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
 
+FOLDER = "checkpoints"
+"""Where a run folder keeps them."""
 _LATEST = "latest"
 
 

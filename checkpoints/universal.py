@@ -2,6 +2,7 @@
 
     write(folder, engine)                 # all ranks; each writes a share of the files
     read(folder, engine, step=1000)       # all ranks; each takes its parts
+    read_tensor(folder, name, "fp32", size)   # without an engine
 
 It is the parameter layout of DeepSpeed's universal checkpoints (arXiv 2406.18820),
 `zero/NAME/{fp32,exp_avg,exp_avg_sq}.pt`, written straight from the running engine: a
@@ -13,18 +14,20 @@ Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from parallel.engine import Engine
+if TYPE_CHECKING:
+    from parallel.engine import Engine  # DeepSpeed takes seconds to import
 
 FOLDER = "universal"
 _PARAMETERS = "zero"
 _VALUE = "param"
 
 
-def write(folder: Path, engine: Engine) -> None:
+def write(folder: Path, engine: "Engine") -> None:
     """Write weights and optimizer state of all ranks' shares (all ranks call it).
 
     One tensor is held whole at a time above the shards.
@@ -35,12 +38,12 @@ def write(folder: Path, engine: Engine) -> None:
     mine = place.data * layout.tensor + place.tensor
     for index, (name, state, value) in enumerate(engine.states()):
         if index % num_writers == mine:
-            path = _path(folder, name, state)
+            path = path_of(folder, name, state)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save({_VALUE: value.to("cpu", torch.float32, copy=True)}, path)
 
 
-def read(folder: Path, engine: Engine, *, step: int) -> None:
+def read(folder: Path, engine: "Engine", *, step: int) -> None:
     """Take this rank's parts of what `write` wrote, under the same layout or another.
 
     Args:
@@ -55,18 +58,22 @@ def read(folder: Path, engine: Engine, *, step: int) -> None:
     sizes = {name: engine.whole_size(parameter) for name, parameter in engine.parameters().items()}
 
     def value_of(name: str, state: str) -> Tensor:
-        path = _path(folder, name, state)
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder} holds no training state of {name}: {path}")
-        value = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[_VALUE]
-        if value.shape != sizes[name]:
-            raise ValueError(
-                f"{path} is {list(value.shape)}, the model's {name} is {list(sizes[name])}"
-            )
-        return value
+        return read_tensor(folder, name, state, sizes[name])
 
     engine.restore(value_of, step=step)
 
 
-def _path(folder: Path, name: str, state: str) -> Path:
+def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor:
+    """One whole tensor, memory-mapped, fp32 on the CPU. Raises as `read`."""
+    path = path_of(folder, name, state)
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no training state of {name}: {path}")
+    value = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[_VALUE]
+    if value.shape != size:
+        raise ValueError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
+    return value
+
+
+def path_of(folder: Path, name: str, state: str) -> Path:
+    """Where a checkpoint keeps one of a parameter's tensors."""
     return folder / FOLDER / _PARAMETERS / name / f"{state}.pt"

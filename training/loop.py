@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from checkpoints import universal
+from checkpoints.store import FOLDER as CHECKPOINTS
 from checkpoints.store import CheckpointStore
 from parallel.gather import whole_weights
 from parallel.groups import Groups
@@ -35,8 +36,6 @@ from training.schedule import learning_rate
 from training.signals import StopSignal
 from training.tracking import Tracker
 from training.train_state import TrainState
-
-CHECKPOINTS = "checkpoints"
 
 
 class LossNotFinite(ConfigError):

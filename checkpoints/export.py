@@ -1,0 +1,397 @@
+"""A checkpoint becomes a Hugging Face folder, compared with its source before it is there.
+
+    exported = export(Path("runs/demo/generator"), Path("demo_generator"), torch.float32)
+
+Weights come from the training state (`universal.py`): whole, fp32, the same whatever layout
+wrote it. Shape, head and tokenizer come from the `huggingface/` folder beside it, not from
+the run's `run.json`: the checkpoint's manifest vouches for the one, while the other lies
+outside of it, is written again by every life, and stays behind when a checkpoint is moved.
+
+The folder is written beside its place, read back by transformers, compared, and renamed. An
+export that fails or is killed leaves no folder, and one that exists is never written to.
+"""
+
+import glob
+import math
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from checkpoints import universal
+from checkpoints.store import FOLDER as CHECKPOINTS
+from checkpoints.store import CheckpointStore, problems_of
+from parallel.ranks import Ranks
+from training import manifest
+from training.config import ConfigError
+from training.data import programs
+from training.data.tokenizer import Tokenizer
+from training.files import read_json, sync
+from training.models import huggingface
+from training.models.attention import causal_attention
+from training.models.build import WEIGHTS
+from training.models.heads import LanguageModel, Verifier
+from training.models.huggingface_config import ARCHITECTURES, Kind, to_huggingface
+
+TOLERANCE = 1e-5
+"""Largest difference of a logit, or of a verifier's score, absolute."""
+_WEIGHT = "fp32"
+_QUESTIONS = (
+    "Maya picked 5 fewer plums than Tom. Tom picked 12 plums. How many did Maya pick?",
+    "A café sells 3 teas for every 4 coffees. It sold 120 coffees at $2.50. What did teas earn "
+    "at half the price, and what did both earn together?",
+)
+_NUM_RANDOM_ROWS, _ROW_TOKENS = 3, 64
+
+
+class ExportDiffers(ConfigError):
+    """What transformers read back is not the source; nothing was left behind."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was written, and how it compared."""
+
+    checkpoint: Path
+    folder: Path
+    architecture: str
+    dtype: torch.dtype
+    num_parameters: int
+    num_bytes: int
+    num_compared: int
+    """Logits or scores that were compared."""
+    largest_difference: float
+    """Of any of them, absolute."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder}: {self.architecture} of {self.checkpoint}, "
+            f"{self.num_parameters:,} parameters in {_name(self.dtype)}, {self.num_bytes:,} bytes; "
+            f"weights equal, {self.num_compared:,} logits within {self.largest_difference:.1e}"
+        )
+
+
+class Source:
+    """A verified checkpoint as a whole model, read tensor by tensor.
+
+    Args:
+        checkpoint: A committed checkpoint whose files were compared with its manifest.
+
+    Raises:
+        ConfigError: it lacks a part, or its parts do not fit together.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.folder = checkpoint
+        weights = checkpoint / WEIGHTS
+        listed = set(read_json(checkpoint / manifest.MANIFEST)["outputs"])
+        try:
+            with huggingface.WeightFolder(weights) as described:
+                self.shape = described.shape
+                self.kind: Kind = described.kind
+            self.tokenizer = Tokenizer.load(weights)
+        except (FileNotFoundError, ValueError) as error:
+            raise ConfigError(f"{checkpoint} cannot be exported: {error}") from error
+        kind = Verifier if self.kind == "verifier" else LanguageModel
+        with torch.device("meta"):
+            self._empty: nn.Module = kind(self.shape)
+        self.sizes = {name: value.shape for name, value in self._empty.named_parameters()}
+        wanted = {
+            str(universal.path_of(checkpoint, name, _WEIGHT).relative_to(checkpoint))
+            for name in self.sizes
+        }
+        found = {name for name in listed if name.endswith(f"/{_WEIGHT}.pt")}
+        for path in weights.iterdir():
+            if str(path.relative_to(checkpoint)) not in listed:
+                raise ConfigError(f"{path} is in no manifest: training did not write it")
+        for names, fault in ((wanted - found, "lacks"), (found - wanted, "has, unasked for,")):
+            if names:
+                raise ConfigError(
+                    f"{checkpoint} is no training state of the model that {weights} describes: "
+                    f"it {fault} {', '.join(sorted(names)[:4])}"
+                    + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+                )
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the whole model."""
+        return sum(size.numel() for size in self.sizes.values())
+
+    def tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter by our name, rounded to `dtype`; one is held at a time.
+
+        Raises:
+            ConfigError: a value is not finite, in the source or once rounded.
+        """
+        for name, size in self.sizes.items():
+            try:
+                value = universal.read_tensor(self.folder, name, _WEIGHT, size)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+            rounded = value.to(dtype)
+            if not bool(torch.isfinite(rounded).all()):
+                largest = float(value.abs().max())
+                raise ConfigError(
+                    f"{name} of {self.folder} reaches {largest:g}, which {_name(dtype)} does not "
+                    f"hold" + ("" if not math.isfinite(largest) else ": export as fp32 or bf16")
+                )
+            yield name, rounded
+
+    @torch.no_grad()
+    def logits(self, rows: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """What the plain model gives, in fp64 on the CPU, for its weights rounded to `dtype`.
+
+        Args:
+            rows: ids, `[tokens]` each.
+
+        Returns:
+            `[tokens, vocab]`, or a verifier's `[tokens]`, for each row.
+        """
+        model = self._empty.to(torch.float64).to_empty(device="cpu").eval()
+        parameters = dict(model.named_parameters())
+        for name, value in self.tensors(dtype):
+            parameters[name].copy_(value)
+        return [model(row[None], torch.arange(len(row))[None], causal_attention)[0] for row in rows]
+
+
+def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
+    """Write a checkpoint's model as a Hugging Face folder and compare it with the source.
+
+    A generator becomes `PhiForCausalLM`, a verifier `PhiForTokenClassification`. Writing
+    holds one file of at most 4 GiB in memory, comparing one model of 8 bytes a parameter.
+
+    Args:
+        checkpoint: A `step_N` folder, or a run folder: then its newest that verifies.
+        folder: Made by this; it may be there if it is empty.
+        dtype: Of the weights written.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        FileExistsError: there is something at `folder` already.
+        ConfigError: the checkpoint is damaged or none, `dtype` does not hold its weights, or
+            there is no room.
+        ExportDiffers: what was written does not give the source's logits.
+    """
+    folder = Path(os.path.abspath(folder))
+    _check_free(folder)
+    found = find_checkpoint(checkpoint)
+    _check_outside(folder, found)
+    source = Source(found)
+    with _written_beside(folder) as temporary:
+        _check_room(source, temporary, dtype)
+        try:
+            huggingface.write_folder(
+                temporary,
+                source.shape,
+                source.kind,
+                source.tensors(dtype),
+                dtype=dtype,
+                end_token=source.tokenizer.end_token,
+            )
+        except SafetensorError as error:  # a full disk is no OSError to it
+            raise ConfigError(f"{folder} cannot be written: {error}") from error
+        source.tokenizer.save(temporary)
+        rows = _rows(source)
+        largest = _largest_difference(source, temporary, rows, dtype)
+        files = sorted(temporary.iterdir())
+        exported = Exported(
+            checkpoint=found,
+            folder=folder,
+            architecture=_architecture(source),
+            dtype=dtype,
+            num_parameters=source.num_parameters,
+            num_bytes=sum(path.stat().st_size for path in files),
+            num_compared=sum(len(row) for row in rows)
+            * (1 if source.kind == "verifier" else source.shape.vocab_size),
+            largest_difference=largest,
+        )
+        manifest.commit(
+            temporary,
+            stage="export",
+            config={"dtype": _name(dtype)},
+            inputs={"checkpoint": manifest.fingerprint(found)},
+            outputs=files,
+            facts={"checkpoint": str(found), "largest_difference": largest},
+        )
+    return exported
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path names, compared with its manifest.
+
+    Raises:
+        FileNotFoundError, ConfigError: there is none, or it is not whole; says why.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
+    if (path / CHECKPOINTS).is_dir():
+        alone = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+        newest = CheckpointStore(path / CHECKPOINTS, ranks=alone).newest()
+        if newest is None:
+            raise ConfigError(f"{path / CHECKPOINTS} holds no checkpoint that verifies")
+        return newest
+    path = path.resolve()
+    if path.suffix == ".tmp":
+        raise ConfigError(f"{path} is a checkpoint being written, or one that was cut short")
+    if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
+        raise ConfigError(
+            f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
+            f"folder (which holds {CHECKPOINTS}/)"
+        )
+    if problems := problems_of(path):
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ConfigError(f"{path} is not a whole checkpoint: {problems[0]}{more}")
+    return path
+
+
+def _check_free(folder: Path) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileExistsError(f"{folder} is there and is no folder: name another one")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: name another folder, or remove it")
+
+
+def _check_outside(folder: Path, checkpoint: Path) -> None:
+    """A folder among the checkpoints would be taken for one, and pruned with them."""
+    target, inside = folder.resolve(), checkpoint.resolve()
+    if inside.parent.name == CHECKPOINTS:
+        inside = inside.parent
+    if target.is_relative_to(inside):
+        raise ConfigError(f"{folder} is within {inside}, which training writes: name another one")
+
+
+def _check_room(source: Source, temporary: Path, dtype: torch.dtype) -> None:
+    needed = source.num_parameters * dtype.itemsize
+    free = shutil.disk_usage(temporary).free
+    if free < needed:
+        raise ConfigError(
+            f"{temporary.parent} has {free:,} bytes free, the weights take {needed:,} "
+            f"({source.num_parameters:,} parameters in {_name(dtype)})"
+        )
+
+
+@contextmanager
+def _written_beside(folder: Path) -> Generator[Path, None, None]:
+    """Yield a new folder beside `folder`; when the block ends well it durably becomes it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        # Not removed: another export may be at it.
+        print(f"{stale} is what another export writes, or left when it was killed", flush=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        # safetensors lets nobody but the owner read what it writes; JSON has the usual mode.
+        mode = (temporary / "config.json").stat().st_mode
+        for path in temporary.iterdir():
+            path.chmod(mode)
+            sync(path)
+        sync(temporary)
+        _check_free(folder)
+        temporary.rename(folder)  # over an empty folder at most: else it fails
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rows(source: Source) -> list[Tensor]:
+    """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones."""
+    longest = min(_ROW_TOKENS, source.shape.max_tokens)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randint(
+        source.shape.vocab_size, (_NUM_RANDOM_ROWS, longest), generator=generator
+    )
+    prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
+    return [*map(torch.tensor, prompts), *random]
+
+
+@torch.no_grad()
+def _largest_difference(
+    source: Source, folder: Path, rows: list[Tensor], dtype: torch.dtype
+) -> float:
+    """Compare what transformers reads from a folder with the source.
+
+    Both work in fp64: in fp32 a large model's logits differ by more than the tolerance
+    through the order of its sums alone. One model is held at a time.
+
+    Returns:
+        The largest difference of a logit.
+
+    Raises:
+        ExportDiffers: ids, weights or logits do; says which.
+    """
+    _compare_tokenizer(source, folder)
+    expected = source.logits(rows, dtype)
+    model = _read_back(source, folder)
+    theirs: dict[str, Tensor] = dict(model.named_parameters())
+    for name, value in source.tensors(dtype):
+        if not torch.equal(theirs[to_huggingface(name, source.kind)], value.double()):
+            raise ExportDiffers(f"{name} is not read back from {folder} as it was written")
+    largest = 0.0
+    for row, wanted in zip(rows, expected, strict=True):
+        found = model(row[None]).logits[0]
+        difference = float((found.view_as(wanted) - wanted).abs().max())
+        # Written so that a difference that is not a number fails as well.
+        if not difference <= TOLERANCE:
+            raise ExportDiffers(
+                f"what transformers reads of {source.folder} gives logits that differ by "
+                f"{difference:g} from the source's, more than {TOLERANCE:g}: nothing was exported"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _compare_tokenizer(source: Source, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    theirs: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for question in _QUESTIONS:
+        text = programs.prompt(question)
+        found = theirs(text, add_special_tokens=False)["input_ids"]
+        if found != source.tokenizer.prompt_ids(question):
+            raise ExportDiffers(
+                f"the tokenizer that transformers reads of {source.folder} gives {text[:40]!r}... "
+                "other ids than the source's: nothing was exported"
+            )
+
+
+def _read_back(source: Source, folder: Path) -> Any:
+    """The folder's model by transformers, in fp64, with every tensor taken from the folder."""
+    import transformers
+    from transformers.utils import logging
+
+    kind = "TokenClassification" if source.kind == "verifier" else "CausalLM"
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, said = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+            folder, dtype=torch.float64, local_files_only=True, output_loading_info=True
+        )
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    faults = {what: names for what, names in said.items() if names}
+    if faults or type(model).__name__ != _architecture(source):
+        raise ExportDiffers(
+            f"transformers reads a {type(model).__name__} of {source.folder}, with {faults}: "
+            "nothing was exported"
+        )
+    return model.eval()
+
+
+def _architecture(source: Source) -> str:
+    return next(name for name, kind in ARCHITECTURES.items() if kind == source.kind)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return next(name for name, named in DTYPES.items() if named == dtype)
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

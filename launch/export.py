@@ -1,0 +1,41 @@
+"""Write a checkpoint of any layout as a Hugging Face folder, compared with its source.
+
+    python launch/export.py runs/demo/generator demo_generator
+    python launch/export.py runs/demo/verifier/checkpoints/step_400 demo_verifier --dtype bf16
+
+CHECKPOINT is a `step_N` folder, or a run folder: then its newest checkpoint that verifies.
+FOLDER is made; one that holds anything is refused. Afterwards
+
+    transformers.AutoModelForCausalLM.from_pretrained("demo_generator").generate(...)
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import run
+
+
+def main(words: Sequence[str]) -> int:
+    """Export as the command line says; 0 when the folder gives the source's logits."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16", "fp16"),
+        default="fp32",
+        help="of the weights written (default: fp32, as they are trained)",
+    )
+    arguments = parser.parse_args(words)
+    # The libraries behind this take seconds to import.
+    from checkpoints.export import DTYPES, export
+
+    print(export(arguments.checkpoint, arguments.folder, DTYPES[arguments.dtype]))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

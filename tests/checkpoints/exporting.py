@@ -1,0 +1,48 @@
+"""Small checkpoints in a run folder, as training commits them, of random weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from checkpoints import universal
+from checkpoints.store import FOLDER, CheckpointStore
+from parallel.ranks import Ranks
+from tests.training.evaluation import models
+from training.models import huggingface
+from training.models.build import WEIGHTS
+from training.models.heads import LanguageModel, Verifier
+from training.models.phi import initialise
+
+ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+
+
+def random_model(kind: type[LanguageModel] | type[Verifier], seed: int = 0) -> nn.Module:
+    model = kind(models.shape())
+    initialise(model, seed=seed, std=0.5)
+    return model.eval()
+
+
+def write_checkpoint(
+    run: Path, model: nn.Module, step: int = 2, harm: Callable[[Path], None] | None = None
+) -> Path:
+    """Commit a checkpoint whose Hugging Face folder is in bf16 and its training state in fp32.
+
+    `harm` changes the folder before its manifest is written: what then verifies was wrong
+    from the start.
+    """
+    assert isinstance(model, LanguageModel | Verifier)
+    with CheckpointStore(run / FOLDER, ranks=ONE).writing(step) as folder:
+        parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
+        for name, value in parameters.items():
+            for state in ("fp32", "exp_avg", "exp_avg_sq"):
+                path = universal.path_of(folder, name, state)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save({"param": value.detach().clone()}, path)
+        end_token = models.tokenizer().end_token
+        huggingface.save(model, folder / WEIGHTS, dtype=torch.bfloat16, end_token=end_token)
+        models.tokenizer().save(folder / WEIGHTS)
+        if harm:
+            harm(folder)
+    return run / FOLDER / f"step_{step}"

@@ -1,0 +1,414 @@
+"""Exports: both heads in every dtype, read back by transformers; every bad input; kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PhiForCausalLM,
+    PhiForTokenClassification,
+)
+
+from checkpoints import export as exporting
+from checkpoints.export import DTYPES, ExportDiffers, export
+from launch.export import main
+from tests.checkpoints.exporting import random_model, write_checkpoint
+from tests.ranks import ROOT
+from tests.training.evaluation import models
+from training.config import ConfigError
+from training.data.programs import prompt
+from training.models import huggingface
+from training.models.attention import causal_attention
+from training.models.build import WEIGHTS
+from training.models.heads import LanguageModel, Verifier
+
+TOKENS = torch.randint(0, 320, (3, 40), generator=torch.Generator().manual_seed(7))
+POSITIONS = torch.arange(40).expand(3, 40)
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "run", random_model(LanguageModel))
+
+
+def _rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return model.to(dtype).float()
+
+
+def _nothing_left(folder: Path) -> bool:
+    """Whether neither a folder nor a part of one is there."""
+    return not folder.exists() and not list(folder.parent.glob(f".{folder.name}*"))
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_generator_gives_the_training_states_logits(
+    generator: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "deep" / "generator"
+    exported = export(generator, folder, DTYPES[name])
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    assert isinstance(theirs, PhiForCausalLM)
+    source = _rounded(random_model(LanguageModel), DTYPES[name])
+    with torch.no_grad():
+        # fp32 on both sides, sums in another order; a wrong table would be off by 0.1 and more.
+        torch.testing.assert_close(
+            theirs(TOKENS).logits, source(TOKENS, POSITIONS, causal_attention), atol=1e-5, rtol=1e-5
+        )
+    assert exported.largest_difference <= 1e-5
+    assert exported.num_parameters == sum(p.numel() for p in source.parameters())
+    config = json.loads((folder / "config.json").read_text())
+    assert config["dtype"] == str(DTYPES[name]).removeprefix("torch.")
+    assert json.loads((folder / "manifest.json").read_text())["facts"]["checkpoint"] == str(
+        generator
+    )
+    assert _modes(folder) == {(folder / "config.json").stat().st_mode}
+
+
+def _modes(folder: Path) -> set[int]:
+    return {path.stat().st_mode for path in folder.iterdir()}
+
+
+def test_an_exported_generator_answers(generator: Path, tmp_path: Path) -> None:
+    assert main([str(generator), str(tmp_path / "out")]) == 0
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out")
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    text = prompt("How many apples are 3 and 4?")
+    asked = tokenizer(text, return_tensors="pt")
+    assert asked["input_ids"][0].tolist() == models.tokenizer().encode(text)
+    given = model.generate(**asked, max_new_tokens=5, do_sample=False)[0]
+    # The same five tokens as our own model's greedy ones.
+    expected = asked["input_ids"]
+    ours = random_model(LanguageModel)
+    for _ in range(len(given) - expected.shape[1]):
+        positions = torch.arange(expected.shape[1])[None]
+        following = ours(expected, positions, causal_attention)[0, -1].argmax()
+        expected = torch.cat((expected, following.view(1, 1)), dim=1)
+    assert len(given) > asked["input_ids"].shape[1]
+    assert given.tolist() == expected[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_verifier_keeps_its_head(tmp_path: Path, name: str) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run", random_model(Verifier))
+    folder = tmp_path / "verifier"
+    assert export(checkpoint, folder, DTYPES[name]).architecture == "PhiForTokenClassification"
+    theirs = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    assert isinstance(theirs, PhiForTokenClassification)
+    source = _rounded(random_model(Verifier), DTYPES[name])
+    with torch.no_grad():
+        scores = source(TOKENS, POSITIONS, causal_attention)
+        torch.testing.assert_close(theirs(TOKENS).logits[..., 0], scores, atol=1e-5, rtol=1e-5)
+    assert float(scores.std()) > 0.1
+
+
+def test_many_files_when_one_would_be_too_large(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = huggingface.write_folder
+
+    def small_files(*arguments: Any, **keywords: Any) -> None:
+        written(*arguments, **keywords, max_shard_bytes=10_000)
+
+    monkeypatch.setattr(huggingface, "write_folder", small_files)
+    export(generator, tmp_path / "out", torch.float32)
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) > 2
+
+
+def test_of_a_run_folder_the_newest_that_verifies_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, random_model(LanguageModel, seed=1), 3)
+    second = write_checkpoint(run, random_model(LanguageModel, seed=2), 20)
+    damaged = write_checkpoint(run, random_model(LanguageModel, seed=3), 100)
+    (damaged / "universal" / "zero" / "head.bias" / "fp32.pt").write_bytes(b"short")
+    exported = export(run, tmp_path / "out", torch.float32)
+    assert exported.checkpoint == second
+    assert "step_100 is passed over" in capsys.readouterr().out
+    loaded = huggingface.load_language_model(tmp_path / "out")
+    assert torch.equal(loaded.head.weight, random_model(LanguageModel, seed=2).head.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+
+
+def _without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _extra(folder: Path) -> None:
+    path = folder / "universal" / "zero" / "body.blocks.1.fc1.bias"
+    path.mkdir()
+    torch.save({"param": torch.zeros(32)}, path / "fp32.pt")
+
+
+def _other_size(folder: Path) -> None:
+    path = folder / "universal" / "zero" / "head.bias" / "fp32.pt"
+    torch.save({"param": torch.zeros(319)}, path)
+
+
+def _other_model(folder: Path) -> None:
+    path = folder / WEIGHTS / "config.json"
+    path.write_text(path.read_text().replace('"model_type": "phi"', '"model_type": "llama"'))
+
+
+def _not_a_number(folder: Path) -> None:
+    path = folder / "universal" / "zero" / "head.bias" / "fp32.pt"
+    torch.save({"param": torch.full((320,), float("nan"))}, path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_without("universal/zero/head.bias/fp32.pt"), "lacks .*head.bias/fp32.pt"),
+        (_extra, r"has, unasked for, .*body.blocks.1.fc1.bias"),
+        (_other_size, r"is \[319\], the model's head.bias is \[320\]"),
+        (_other_model, "model_type is 'llama'"),
+        (_not_a_number, "head.bias .* reaches nan"),
+        (_without(f"{WEIGHTS}/config.json"), "has no config.json"),
+        (_without(f"{WEIGHTS}/tokenizer.json"), "holds no tokenizer"),
+    ],
+)
+def test_checkpoints_that_are_wrong_inside_are_refused(
+    tmp_path: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run", random_model(LanguageModel), harm=harm)
+    with pytest.raises(ConfigError, match=message):
+        export(checkpoint, tmp_path / "out", torch.float32)
+    assert _nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("flip", "head.bias/fp32.pt has changed"),
+        ("remove", "head.bias/fp32.pt is missing"),
+        ("manifest", "manifest cannot be read"),
+        ("add", "strange.json is in no manifest"),
+    ],
+)
+def test_checkpoints_that_changed_since_are_refused(
+    generator: Path, tmp_path: Path, harm: str, message: str
+) -> None:
+    path = generator / "universal" / "zero" / "head.bias" / "fp32.pt"
+    if harm == "flip":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "remove":
+        path.unlink()
+    elif harm == "manifest":
+        (generator / "manifest.json").write_text("{")
+    else:
+        (generator / WEIGHTS / "strange.json").write_text("{}")
+    with pytest.raises(ConfigError, match=message):
+        export(generator, tmp_path / "out", torch.float32)
+    if harm != "add":
+        with pytest.raises(ConfigError, match="holds no checkpoint that verifies"):
+            export(tmp_path / "run", tmp_path / "out", torch.float32)
+    assert _nothing_left(tmp_path / "out")
+
+
+def test_what_is_no_checkpoint_is_named(generator: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint or run folder .*nowhere"):
+        export(tmp_path / "nowhere", tmp_path / "out", torch.float32)
+    for path in (generator.parent, generator / WEIGHTS, tmp_path):
+        with pytest.raises(ConfigError, match="is neither a checkpoint .* nor a run"):
+            export(path, tmp_path / "out", torch.float32)
+    unfinished = generator.rename(generator.with_name("step_2.tmp"))
+    with pytest.raises(ConfigError, match="being written, or one that was cut short"):
+        export(unfinished, tmp_path / "out", torch.float32)
+    with pytest.raises(ConfigError, match="holds no checkpoint that verifies"):
+        export(tmp_path / "run", tmp_path / "out", torch.float32)
+    assert _nothing_left(tmp_path / "out")
+
+
+def test_nothing_that_is_there_is_written_to(generator: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "config.json").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "full")
+    for name, message in [("file", "no folder"), ("full", "not empty"), ("link", "no folder")]:
+        with pytest.raises(FileExistsError, match=message):
+            export(generator, tmp_path / name, torch.float32)
+    for inside in (generator / "out", generator.parent / "step_3"):
+        with pytest.raises(ConfigError, match="which training writes"):
+            export(generator, inside, torch.float32)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["config.json"]
+    assert (tmp_path / "full" / "config.json").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    export(generator, tmp_path / "empty", torch.float32)
+    assert (tmp_path / "empty" / "config.json").is_file()
+
+
+def test_a_folder_that_appears_meanwhile_is_not_replaced(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = exporting._largest_difference
+
+    def and_somebody_writes(*arguments: Any) -> float:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").write_text("theirs")
+        return compared(*arguments)
+
+    monkeypatch.setattr(exporting, "_largest_difference", and_somebody_writes)
+    with pytest.raises(FileExistsError, match="not empty"):
+        export(generator, tmp_path / "out", torch.float32)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+    assert not list(tmp_path.glob(".out*"))
+
+
+def _rope(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("10000.0", "10001.0"))
+
+
+def _one_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    # Of a token that no compared row holds: logits cannot tell.
+    tensors["model.embed_tokens.weight"][_unseen()] += 1e-3
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _unseen() -> int:
+    tokenizer = models.tokenizer()
+    ids = [tokenizer.prompt_ids(question) for question in exporting._QUESTIONS]
+    random = torch.randint(0, 320, (3, 64), generator=torch.Generator().manual_seed(0))
+    return min(set(range(320)) - set(random.flatten().tolist()) - {i for row in ids for i in row})
+
+
+def _one_missing(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["lm_head.bias"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_rope, "logits that differ by"),
+        (_one_weight, "body.embedding.weight is not read back"),
+        (_one_missing, "lm_head.bias"),
+    ],
+)
+def test_a_folder_that_differs_is_not_left_behind(
+    generator: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[Path], None],
+    message: str,
+) -> None:
+    written = huggingface.write_folder
+
+    def badly(folder: Path, *arguments: Any, **keywords: Any) -> None:
+        written(folder, *arguments, **keywords)
+        harm(folder)
+
+    monkeypatch.setattr(huggingface, "write_folder", badly)
+    with pytest.raises(ExportDiffers, match=message):
+        export(generator, tmp_path / "out", torch.float32)
+    assert _nothing_left(tmp_path / "out")
+
+
+def test_a_tokenizer_that_differs_is_not_left_behind(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = exporting.Tokenizer.save
+
+    def badly(tokenizer: exporting.Tokenizer, folder: Path) -> list[Path]:
+        paths = saved(tokenizer, folder)
+        content = json.loads(paths[0].read_text())
+        content["model"]["merges"] = []
+        paths[0].write_text(json.dumps(content))
+        return paths
+
+    monkeypatch.setattr(exporting.Tokenizer, "save", badly)
+    with pytest.raises(ExportDiffers, match="other ids"):
+        export(generator, tmp_path / "out", torch.float32)
+    assert _nothing_left(tmp_path / "out")
+
+
+def test_what_a_dtype_cannot_hold_is_refused(tmp_path: Path) -> None:
+    model = random_model(LanguageModel)
+    with torch.no_grad():
+        model.get_parameter("body.blocks.0.fc1.weight")[3, 4] = -70_000.0
+    checkpoint = write_checkpoint(tmp_path / "run", model)
+    with pytest.raises(ConfigError, match=r"fc1.weight .* reaches 70000, which fp16"):
+        export(checkpoint, tmp_path / "out", torch.float16)
+    assert _nothing_left(tmp_path / "out")
+    export(checkpoint, tmp_path / "out", torch.bfloat16)
+
+
+def test_too_little_room_is_said_before_anything_is_written(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 1000
+
+    monkeypatch.setattr(exporting.shutil, "disk_usage", lambda path: Usage)
+    needed = sum(p.numel() for p in random_model(LanguageModel).parameters()) * 2
+    with pytest.raises(ConfigError, match=f"1,000 bytes free, the weights take {needed:,}"):
+        export(generator, tmp_path / "out", torch.float16)
+    assert _nothing_left(tmp_path / "out")
+
+
+def test_a_write_that_fails_is_one_message(generator: Path, tmp_path: Path) -> None:
+    # Files may not grow beyond 30 KiB: to what writes them a full disk looks the same.
+    command = f'ulimit -f 30; exec "{sys.executable}" launch/export.py "{generator}" "$0"'
+    done = subprocess.run(
+        ["bash", "-c", command, str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "export.py: " in done.stderr and "out cannot be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize("moment", ["writing", "comparing"])
+def test_a_kill_leaves_no_folder_and_the_next_export_works(
+    generator: Path, tmp_path: Path, moment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        if moment == "writing":
+            huggingface.write_json = die
+        else:
+            exporting._largest_difference = die
+        export(generator, tmp_path / "out", torch.float32)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    export(generator, tmp_path / "out", torch.float32)
+    assert f".out.{child}.tmp is what another export writes" in capsys.readouterr().out
+    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
+def test_the_command_line_says_what_was_written(
+    generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "run"), str(tmp_path / "out"), "--dtype", "bf16"]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'out'}: PhiForCausalLM of {generator}" in said
+    assert "in bf16" in said and "logits within" in said
+    with pytest.raises(SystemExit):
+        main([str(generator), str(tmp_path / "other"), "--dtype", "int8"])
+    assert "invalid choice: 'int8'" in capsys.readouterr().err
