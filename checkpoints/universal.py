@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from parallel.share import ROWS
+
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
 
 FOLDER = "universal"
 _PARAMETERS = "zero"
-_VALUE = "param"
+_VALUE, _CUT_DIM = "param", "cat_dim"
 
 
 def write(folder: Path, engine: "Engine") -> None:
@@ -40,7 +42,10 @@ def write(folder: Path, engine: "Engine") -> None:
         if index % num_writers == mine:
             path = path_of(folder, name, state)
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({_VALUE: value.to("cpu", torch.float32, copy=True)}, path)
+            # Ours go by the engine's own marks; DeepSpeed's readers ask for the dim.
+            dim = 1 if name.endswith(tuple(f".{rows}.weight" for rows in ROWS)) else 0
+            whole = value.to("cpu", torch.float32, copy=True)
+            torch.save({_VALUE: whole, _CUT_DIM: dim}, path)
 
 
 def read(folder: Path, engine: "Engine", *, step: int) -> None:

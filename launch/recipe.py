@@ -9,12 +9,16 @@ A second call skips what is finished and goes on with what was cut short.
 from collections.abc import Sequence
 
 from launch.arguments import config_of, parser, run
+from parallel.layout import Layout
 from training.config import RecipeConfig
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run all stages; the exit code is that of the stage that failed."""
     config = config_of(parser(__doc__ or "", None).parse_args(arguments), RecipeConfig)
+    for trained in (config.generator, config.verifier):
+        Layout.of(trained, config.num_ranks)
+    # Checked first, since the libraries behind this take seconds to import.
     from training.recipe import StageFailed
     from training.recipe import run as run_recipe
     from training.report import build_report

@@ -20,6 +20,11 @@ from training.config import ModelConfig
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
 
+COLUMNS = ("query", "key", "value", "fc1")
+"""Linears cut along their outputs: each rank works out some of the heads, some of the features."""
+ROWS = ("attention_output", "fc2")
+"""Linears cut along their inputs: each rank works out a share of the sum."""
+
 ValueOf = Callable[[str], Tensor]
 """A whole parameter's value by its name."""
 

@@ -29,13 +29,9 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from parallel.groups import Groups
+from parallel.share import COLUMNS, ROWS
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block
-
-_COLUMNS = ("query", "key", "value", "fc1")
-"""Cut along their outputs: each rank works out some of the heads, some of the features."""
-_ROWS = ("attention_output", "fc2")
-"""Cut along their inputs: each rank works out a share of the sum."""
 
 
 def shard(model: LanguageModel | Verifier, groups: Groups) -> None:
@@ -55,9 +51,9 @@ def shard(model: LanguageModel | Verifier, groups: Groups) -> None:
         _swap(body, "embedding", _Embedding(body.embedding, config, group, sequence=sequence))
         for block in body.blocks.values():
             assert isinstance(block, Block)
-            for name in _COLUMNS:
+            for name in COLUMNS:
                 _swap(block, name, _Columns(getattr(block, name), config, group))
-            for name in _ROWS:
+            for name in ROWS:
                 _swap(block, name, _Rows(getattr(block, name), config, group))
             _swap(block, "enter", _Enter(group, sequence=sequence))
             _swap(block, "leave", _Leave(group, sequence=sequence))

@@ -1,0 +1,133 @@
+"""Tensor parallelism on two real ranks: what is exchanged, and what each rank holds."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.ranks import ROOT, run_ranks
+
+_SCRIPT = """
+import collections
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.profiler import ProfilerActivity, profile
+
+from parallel.groups import Groups
+from parallel.layout import Layout
+from parallel.ranks import discover
+from parallel.share import materialise, pieces, skeleton
+from training.config import ModelConfig
+from training.losses import language_model_loss, verifier_loss
+from training.models.attention import PackedAttention
+from training.models.build import starting_values
+
+def counted(run):
+    with profile(activities=[ProfilerActivity.CPU]) as trace:
+        value = run()
+    found = collections.Counter(e.name for e in trace.events() if e.name.startswith("c10d::"))
+    return value, found
+
+def exchanges(num_layers, head, sequence):
+    groups = Groups.connect(Layout(tensor=2, zero_stage=0, sequence=sequence), ranks)
+    from parallel.tensor import cross_entropy
+    config = ModelConfig(hidden_size=32, num_layers=num_layers, num_heads=4, ffn_size=64,
+                         vocab_size=512, max_tokens=64, head=head)
+    model = skeleton(config, groups)
+    with starting_values(config, seed=3) as value_of:
+        for piece in pieces(model):
+            materialise(piece, value_of, groups, device, torch.float32)
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 512, (2, 16), generator=random)
+    positions = torch.arange(16).repeat(2, 1)
+    documents = torch.zeros_like(tokens)
+    at = torch.arange(3, 30)
+    output, forward = counted(lambda: model(tokens, positions, PackedAttention(documents), at=at))
+    weights = torch.ones(len(at))
+    if head == "verifier":
+        loss = verifier_loss(output, torch.ones(len(at)), weights)
+    else:
+        labels = tokens.flatten()[at]
+        loss = language_model_loss(output, labels, weights, cross_entropy=cross_entropy)
+    _, backward = counted(loss.backward)
+    groups.disconnect()
+    sizes = {name: list(p.shape) for name, p in model.named_parameters()}
+    return {"forward": forward, "backward": backward, "loss": float(loss), "sizes": sizes}
+
+ranks = discover()
+device = ranks.device("cpu")
+ranks.connect(device)
+cases = json.loads(sys.argv[1])
+print(json.dumps([exchanges(*case) for case in cases]))
+ranks.disconnect()
+"""
+
+
+Found = dict[tuple[int, str, bool], dict[str, Any]]
+CASES = [
+    (layers, head, sequence)
+    for layers in (2, 4)
+    for head in ("language_model", "verifier")
+    for sequence in (False, True)
+]
+"""Layers, head, sequence parallelism."""
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    command = ["-c", _SCRIPT, json.dumps(CASES)]
+    outputs = run_ranks(2, command, extra={"PYTHONPATH": str(ROOT)}, timeout=200)
+    first, second = (json.loads(output.stdout.splitlines()[-1]) for output in outputs)
+    losses = [[case["loss"] for case in rank] for rank in (first, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    return dict(zip(CASES, first, strict=True))
+
+
+def _added(found: Found, head: str, sequence: bool) -> dict[str, dict[str, int]]:
+    """What two more blocks exchange."""
+    two, four = found[2, head, sequence], found[4, head, sequence]
+    return {
+        way: {
+            name: count - two[way].get(name, 0)
+            for name, count in four[way].items()
+            if count != two[way].get(name, 0)
+        }
+        for way in ("forward", "backward")
+    }
+
+
+@pytest.mark.parametrize("head", ["language_model", "verifier"])
+def test_a_block_exchanges_once_on_leaving_and_once_on_entering(found: Found, head: str) -> None:
+    # Leaving is the forward pass's exchange, entering the backward's.
+    summed = {"c10d::allreduce_": 2}
+    assert _added(found, head, False) == {"forward": summed, "backward": summed}
+
+
+@pytest.mark.parametrize("head", ["language_model", "verifier"])
+def test_with_shared_tokens_each_sum_is_two_halves(found: Found, head: str) -> None:
+    halves = {"c10d::allgather_": 2, "c10d::reduce_scatter_": 2}
+    # A LayerNorm's weight and bias have gradients that are sums over all tokens.
+    backward = {**halves, "c10d::allreduce_": 4}
+    assert _added(found, head, True) == {"forward": halves, "backward": backward}
+
+
+def test_shared_tokens_change_no_loss(found: Found) -> None:
+    for layers in (2, 4):
+        for head in ("language_model", "verifier"):
+            losses = [found[layers, head, sequence]["loss"] for sequence in (False, True)]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_each_rank_holds_its_part(found: Found) -> None:
+    sizes = found[2, "verifier", True]["sizes"]
+    block = {name.removeprefix("body.blocks.1."): size for name, size in sizes.items()}
+    assert block["query.weight"] == [16, 32] and block["query.bias"] == [16]
+    assert block["fc1.weight"] == [32, 32] and block["fc2.weight"] == [32, 32]
+    assert block["attention_output.weight"] == [32, 16]
+    assert block["attention_output.bias"] == block["norm.weight"] == [32]
+    assert sizes["body.embedding.weight"] == [256, 32]
+    assert sizes["head.weight"] == [1, 32]  # one output: it stays whole
+    assert found[2, "language_model", False]["sizes"]["head.weight"] == [256, 32]
