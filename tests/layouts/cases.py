@@ -72,6 +72,7 @@ ONE = Case(zero=0)
 FULL = (
     Case(zero=1),
     Case(tensor=2, zero=0),
+    Case(tensor=2, zero=1),
     Case(tensor=4, zero=0),
     Case(pipeline=2),
     Case(pipeline=4),
@@ -110,6 +111,7 @@ RESUMES = (
     (Case(tensor=2, pipeline=2), Case(tensor=2, pipeline=2)),
 )
 """Saved at, resumed at."""
+assert {saved for saved, _ in RESUMES} <= {ONE, *FULL}
 
 
 def prepared(folder: Path, head: str) -> TrainConfig:
