@@ -45,6 +45,13 @@ def test_a_generator_is_one_ranks(generator: Runs, case: Case) -> None:
     assert max(generator.differences(case, generator)) <= TOLERANCES["fp32"]
 
 
+@pytest.mark.parametrize("case", GENERATOR, ids=lambda case: case.name)
+def test_every_rank_evaluates_with_the_whole_weights(generator: Runs, case: Case) -> None:
+    # Programs that are sampled token by token are equal only if the weights are.
+    assert len(generator.samples(ONE).splitlines()) > 3
+    assert generator.samples(case) == generator.samples(ONE)
+
+
 def test_a_verifier_is_one_ranks(tmp_path: Path) -> None:
     runs = Runs(base=prepared(tmp_path / "data", "verifier"), folder=tmp_path)
     runs.train((ONE, *VERIFIER))

@@ -25,6 +25,13 @@ from training.metrics_file import read_lines
 WORKER = str(ROOT / "tests" / "layouts" / "worker.py")
 MODEL = {**small.MODEL, "num_layers": 4, "num_heads": 4}
 STEPS = 10
+EVALUATION = {
+    "every_steps": STEPS,
+    "benchmarks": [{"name": "problems", "kind": "problems", "num_questions": 3}],
+    "num_candidates": 2,
+    "temperatures": [0.7],
+    "max_new_tokens": 12,
+}
 NUMBERS = ("train/loss", "train/grad_norm")
 TOLERANCES = {"fp32": 1e-5, "bf16": 2e-2}
 """Relative. fp32: sums in another order, some fifty times what is seen. bf16 keeps 8 bits."""
@@ -117,7 +124,7 @@ assert {saved for saved, _ in RESUMES} <= {ONE, *FULL}
 def prepared(folder: Path, head: str) -> TrainConfig:
     """A config of a head with its data prepared below `folder`."""
     if head == "language_model":
-        return small.prepared(folder, model=MODEL)
+        return small.prepared(folder, model=MODEL, evaluation=EVALUATION)
     generator = small.prepared(folder / "questions", model=MODEL)
     written = folder / "candidates"
     written.mkdir(parents=True)
@@ -199,6 +206,11 @@ class Runs:
         curves = [difference(numbers(found, name), numbers(expected, name)) for name in NUMBERS]
         return [*curves, moments_difference(found, expected)]
 
+    def samples(self, case: Case) -> str:
+        """What the evaluation of the last step wrote, on as many ranks as there are."""
+        (table,) = (self.of(case) / "tables").rglob(f"step_{STEPS}.jsonl")
+        return table.read_text(encoding="utf-8")
+
     def _config_file(self, folder: Path, case: Case) -> Path:
         tree = resolved(self.base)
         tree["run"]["folder"] = str(folder)
@@ -226,7 +238,7 @@ def train(runs: Iterable[tuple[Case, Path]]) -> None:
 
 def numbers(folder: Path, name: str) -> list[float]:
     """One metric of a run, step by step."""
-    return [float(line[name]) for line in read_lines(folder)]
+    return [float(line[name]) for line in read_lines(folder) if name in line]
 
 
 def difference(found: Sequence[float], expected: Sequence[float]) -> float:
