@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from parallel.share import ROWS
+from training.config import ConfigError
 
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
@@ -58,7 +59,7 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
 
     Raises:
         FileNotFoundError: the checkpoint holds no state of one of the model's parameters.
-        ValueError: it holds one of another size.
+        ConfigError: it holds one of another size.
     """
     sizes = {name: engine.whole_size(parameter) for name, parameter in engine.parameters().items()}
 
@@ -75,7 +76,7 @@ def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor
         raise FileNotFoundError(f"{folder} holds no training state of {name}: {path}")
     value = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[_VALUE]
     if value.shape != size:
-        raise ValueError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
+        raise ConfigError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
     return value
 
 

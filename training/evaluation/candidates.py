@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from training.config import ConfigError
 from training.data.records import Candidate, Question
 from training.files import replacing
 
@@ -78,7 +79,7 @@ def read(source: Path) -> Iterator[Candidate]:
 
     Raises:
         FileNotFoundError: there is no such file, or the folder holds no part.
-        ValueError: a file is not a Parquet file of candidates.
+        ConfigError: a file is not a Parquet file of candidates.
     """
     paths = part_paths(source) if source.is_dir() else [source]
     if not paths or not all(path.is_file() for path in paths):
@@ -112,10 +113,10 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         with parquet.ParquetFile(path) as file:
             missing = set(SCHEMA.names) - set(file.schema_arrow.names)
             if missing:
-                raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+                raise ConfigError(f"{path} lacks the columns {', '.join(sorted(missing))}")
             yield from file.iter_batches(_ROWS_AT_ONCE, columns=SCHEMA.names)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+        raise ConfigError(f"{path} is not a whole Parquet file: {error}") from error
 
 
 def _labelled(content: Mapping[str, str]) -> pa.Schema:

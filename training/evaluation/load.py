@@ -17,6 +17,7 @@ from training.data.tokenizer import Tokenizer
 from training.models import huggingface
 from training.models.build import WEIGHTS, weights_folder
 from training.models.heads import LanguageModel, Verifier
+from training.models.huggingface_config import Kind
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
@@ -34,30 +35,26 @@ def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, To
         FileNotFoundError: there is nothing there.
     """
     folder = weights_folder(source)
-    try:
-        model = huggingface.load_language_model(
-            folder, device=device, dtype=inference_dtype(device)
-        )
-    except ValueError as error:
-        raise ConfigError(f"{source} cannot be loaded as a generator: {error}") from error
+    _check_kind(source, folder, "language_model")
+    model = huggingface.load_language_model(folder, device=device, dtype=inference_dtype(device))
     return model.eval(), _tokenizer(folder)
 
 
 def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenizer]:
     """A verifier and its tokenizer. Raises as `load_generator`, and for a generator's folder."""
     folder = weights_folder(source)
-    try:
-        with huggingface.WeightFolder(folder) as weights:
-            kind = weights.kind
-        if kind != "verifier":
-            # Loading would give it a fresh head, and scores that mean nothing.
-            raise ConfigError(f"{source} holds a generator, not a verifier")
-        model = huggingface.load_verifier(folder, device=device, dtype=inference_dtype(device))
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{source} cannot be loaded as a verifier: {error}") from error
+    # A generator would get a fresh head, and scores that mean nothing.
+    _check_kind(source, folder, "verifier")
+    model = huggingface.load_verifier(folder, device=device, dtype=inference_dtype(device))
     return model.eval(), _tokenizer(folder)
+
+
+def _check_kind(source: str, folder: str, wanted: Kind) -> None:
+    with huggingface.WeightFolder(folder) as weights:
+        found = weights.kind
+    if found != wanted:
+        words = {"language_model": "a generator", "verifier": "a verifier"}
+        raise ConfigError(f"{source} holds {words[found]}, not {words[wanted]}")
 
 
 def fingerprint(source: str) -> str:

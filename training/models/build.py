@@ -57,7 +57,7 @@ def starting_values(
 
     Raises:
         FileNotFoundError: `initial_weights` names nothing.
-        ValueError: it names weights of another shape.
+        ConfigError: it names weights of another shape.
     """
     model = empty_model(config, "meta")
     if config.initial_weights:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from training.config import ConfigError
 from training.files import read_json, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
@@ -72,7 +73,7 @@ class WeightFolder:
 
         Raises:
             FileNotFoundError: no such folder, or it lacks `config.json` or safetensors.
-            ValueError: what is there is not a Phi model or is damaged.
+            ConfigError: what is there is not a Phi model or is damaged.
         """
         self.folder = resolve(source)
         config_path = self.folder / "config.json"
@@ -83,7 +84,7 @@ class WeightFolder:
         architecture = (config.get("architectures") or ["PhiForCausalLM"])[0]
         if architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"{config_path}: architecture {architecture} is none of {known}")
+            raise ConfigError(f"{config_path}: architecture {architecture} is none of {known}")
         self.kind: Kind = ARCHITECTURES[architecture]
         self._files: dict[str, Any] = {}
         self._stack = ExitStack()
@@ -93,7 +94,7 @@ class WeightFolder:
                 self._files.update(dict.fromkeys(opened.keys(), opened))
         except SafetensorError as error:
             self._stack.close()
-            raise ValueError(f"{self.folder} holds a damaged safetensors file: {error}") from error
+            raise ConfigError(f"{self.folder} holds a damaged safetensors file: {error}") from error
 
     def _paths(self) -> list[Path]:
         index = self.folder / _INDEX
@@ -103,7 +104,7 @@ class WeightFolder:
         paths = [self.folder / name for name in sorted(names)]
         for path in paths:
             if path.parent != self.folder:
-                raise ValueError(f"{index} names a file outside its folder: {path}")
+                raise ConfigError(f"{index} names a file outside its folder: {path}")
             if not path.is_file():
                 raise FileNotFoundError(f"{self.folder} has no {path.name}")
         return paths
@@ -134,7 +135,7 @@ def _check_same_arithmetic(wanted: PhiShape, found: PhiShape, folder: Path) -> N
     # These change the numbers and no tensor's shape: nothing else would notice.
     for name in ("num_layers", "num_heads", "rotary_fraction", "rope_theta", "layer_norm_eps"):
         if getattr(wanted, name) != getattr(found, name):
-            raise ValueError(
+            raise ConfigError(
                 f"{folder} has {name} = {getattr(found, name)}, "
                 f"the model to load it into {getattr(wanted, name)}"
             )
@@ -152,7 +153,7 @@ def _check_tensors(sizes: dict[str, torch.Size], weights: WeightFolder, unused: 
     if problems:
         more = len(problems) - _MOST_PROBLEMS
         shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(f"{weights.folder} does not fit the model: {shown}")
+        raise ConfigError(f"{weights.folder} does not fit the model: {shown}")
 
 
 @contextmanager
@@ -166,7 +167,7 @@ def reading(
 
     Raises:
         FileNotFoundError: no such folder or hub id.
-        ValueError: the folder holds another shape or other tensors; names them.
+        ConfigError: the folder holds another shape or other tensors; names them.
     """
     kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
     module: nn.Module = model

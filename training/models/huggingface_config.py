@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from training.config import ConfigError
 from training.models.phi import PhiShape
 
 Kind = Literal["language_model", "verifier"]
@@ -90,7 +91,7 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
     """The shape a `config.json` describes.
 
     Raises:
-        ValueError: it is no Phi model, or a Phi with a part this project does not build.
+        ConfigError: it is no Phi model, or a Phi with a part this project does not build.
     """
     rope = config.get("rope_parameters") or {}
     required = {
@@ -106,7 +107,7 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
         required["num_key_value_heads"] = (config.get("num_key_value_heads") or heads, heads)
         for name, (found, wanted) in required.items():
             if found != wanted:
-                raise ValueError(f"{where}: {name} is {found!r}, only {wanted!r} is supported")
+                raise ConfigError(f"{where}: {name} is {found!r}, only {wanted!r} is supported")
         return PhiShape(
             hidden_size=config["hidden_size"],
             num_layers=config["num_hidden_layers"],
@@ -123,4 +124,4 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
             dropout=config.get("resid_pdrop", 0.0),
         )
     except KeyError as error:
-        raise ValueError(f"{where} has no {error.args[0]!r}") from error
+        raise ConfigError(f"{where} has no {error.args[0]!r}") from error

@@ -33,13 +33,13 @@ def test_what_cannot_be_used_says_why(tmp_path: Path):
     with pytest.raises(ConfigError, match="holds a generator, not a verifier"):
         load.load_verifier(str(generator), CPU)
     verifier = models.write_verifier(tmp_path / "verifier")
-    with pytest.raises(ConfigError, match="cannot be loaded as a generator"):
+    with pytest.raises(ConfigError, match="holds a verifier, not a generator"):
         load.load_generator(str(verifier), CPU)
     (generator / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="holds no tokenizer"):
         load.load_generator(str(generator), CPU)
     (verifier / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ConfigError, match="cannot be loaded as a verifier"):
+    with pytest.raises(ConfigError, match="damaged safetensors"):
         load.load_verifier(str(verifier), CPU)
     with pytest.raises(FileNotFoundError, match="nothing/here/at/all"):
         load.load_generator("nothing/here/at/all", CPU)
