@@ -20,7 +20,8 @@ from training.models.build import empty_model
 def whole_weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     """Name and whole tensor of every parameter of the model, piece by piece, on every rank.
 
-    The tensors are lent: copy what is to be kept before asking for the next one.
+    The tensors are lent: copy what is to be kept before asking for the next one, which empties
+    them.
     """
     groups, held = engine.groups, engine.parameters()
     for prefix, module in pieces(empty_model(engine.config.model, "meta")):
@@ -36,6 +37,8 @@ def whole_weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
                     value = value.contiguous()
                     dist.broadcast(value, group=groups.pipeline, group_src=_stage_of(name, engine))
                 yield name, value
+                # Else the borrower's variable would keep it beside the next piece.
+                value.data = value.new_empty(0)
 
 
 @torch.no_grad()

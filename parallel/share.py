@@ -99,6 +99,11 @@ def whole_of(part: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
     dim = cut_dim(parameter)
     if dim is None:
         return part
+    if dim == 0:  # the large ones: nothing is held beside the result
+        whole = part.new_empty((len(part) * groups.layout.tensor, *part.shape[1:]))
+        # Its new name, `all_gather_single`, is unknown to torch 2.10.
+        dist.all_gather_into_tensor(whole, part.contiguous(), group=groups.tensor)  # pyright: ignore[reportDeprecated]
+        return whole
     parts = [torch.empty_like(part) for _ in range(groups.layout.tensor)]
     dist.all_gather(parts, part.contiguous(), group=groups.tensor)
     return torch.cat(parts, dim=dim)

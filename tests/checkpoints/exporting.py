@@ -46,3 +46,8 @@ def write_checkpoint(
         if harm:
             harm(folder)
     return run / FOLDER / f"step_{step}"
+
+
+def nothing_left(folder: Path) -> bool:
+    """Whether neither an exported folder nor a part of one is there."""
+    return not folder.exists() and not list(folder.parent.glob(f".{folder.name}*"))
