@@ -186,18 +186,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     source = Source(found)
     with _written_beside(folder) as temporary:
         _check_room(source, temporary, dtype)
-        try:
-            huggingface.write_folder(
-                temporary,
-                source.shape,
-                source.kind,
-                source.tensors(dtype),
-                dtype=dtype,
-                end_token=source.tokenizer.end_token,
-            )
-        except SafetensorError as error:  # a full disk is no OSError to it
-            raise ConfigError(f"{folder} cannot be written: {error}") from error
-        source.tokenizer.save(temporary)
+        _write(source, temporary, dtype)
         rows = _rows(source)
         largest = _largest_difference(source, temporary, rows, dtype)
         files = sorted(temporary.iterdir())
@@ -275,6 +264,21 @@ def _check_room(source: Source, temporary: Path, dtype: torch.dtype) -> None:
             f"{temporary.parent} has {free:,} bytes free, the weights take {needed:,} "
             f"({source.num_parameters:,} parameters in {_name(dtype)})"
         )
+
+
+def _write(source: Source, folder: Path, dtype: torch.dtype) -> None:
+    try:
+        huggingface.write_folder(
+            folder,
+            source.shape,
+            source.kind,
+            source.tensors(dtype),
+            dtype=dtype,
+            end_token=source.tokenizer.end_token,
+        )
+    except SafetensorError as error:  # a full disk is no OSError to it
+        raise ConfigError(f"{folder} cannot be written: {error}") from error
+    source.tokenizer.save(folder)
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def test_a_write_that_fails_is_one_message(generator: Path, tmp_path: Path) -> N
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    assert "export.py: " in done.stderr and "out cannot be written: " in done.stderr
+    assert "export.py: " in done.stderr and " cannot be written: " in done.stderr
     assert "Traceback" not in done.stderr
     assert nothing_left(tmp_path / "out")
 
