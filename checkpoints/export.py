@@ -261,8 +261,7 @@ def _check_room(source: Source, temporary: Path, dtype: torch.dtype) -> None:
     free = shutil.disk_usage(temporary).free
     if free < needed:
         raise ConfigError(
-            f"{temporary.parent} has {free:,} bytes free, the weights take {needed:,} "
-            f"({source.num_parameters:,} parameters in {_name(dtype)})"
+            f"{temporary.parent} has {free:,} bytes free, the weights take {needed:,}"
         )
 
 
@@ -309,9 +308,8 @@ def _rows(source: Source) -> list[Tensor]:
     """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones."""
     longest = min(_ROW_TOKENS, source.shape.max_tokens)
     generator = torch.Generator().manual_seed(0)
-    random = torch.randint(
-        source.shape.vocab_size, (_NUM_RANDOM_ROWS, longest), generator=generator
-    )
+    size = (_NUM_RANDOM_ROWS, longest)
+    random = torch.randint(source.shape.vocab_size, size, generator=generator)
     prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
     return [*map(torch.tensor, prompts), *random]
 
