@@ -1,0 +1,54 @@
+"""Plan a layout without a cluster: what each GPU holds and sends, or why it cannot be.
+
+    python launch/plan.py configs/generator_1b3.toml parallel.tensor=8 parallel.pipeline=4 \\
+        --world-size 1024
+    python launch/plan.py CONFIG --world-size 64 --rank 9 --json plan.json
+
+One process, no GPU and no memory to speak of. Without `training.device=cpu` it plans for GPUs.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import config_of, parser, run
+from parallel.layout import Layout
+from training.config import ConfigError, TrainConfig
+
+DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the plan of one rank, and a line for each pipeline stage."""
+    options = parser(__doc__ or "", str(DEFAULT))
+    options.add_argument(
+        "--world-size", type=int, required=True, metavar="RANKS", help="GPUs of the run"
+    )
+    options.add_argument("--rank", type=int, default=0, help="which of them; from 0")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the plan here as well")
+    chosen = options.parse_args(arguments)
+    config = config_of(chosen, TrainConfig)
+    if chosen.world_size < 1:
+        raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")
+    layout = Layout.of(config, chosen.world_size)
+    if not 0 <= chosen.rank < layout.world_size:
+        raise ConfigError(
+            f"--rank {chosen.rank}: the {layout.world_size} ranks are 0 to {layout.world_size - 1}"
+        )
+    # Checked first, since the libraries behind this take seconds to import.
+    from rich.console import Console
+
+    from parallel.plan import as_json, make_plan
+    from parallel.plan_table import tables
+
+    plan = make_plan(config, layout, rank=chosen.rank)
+    console = Console()
+    for table in tables(plan, config):
+        console.print(table)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(as_json(plan), indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
