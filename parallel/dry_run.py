@@ -125,8 +125,10 @@ def pretended(layout: Layout, rank: int) -> Generator[Groups, None, None]:
             # megatron-core warns of packages that only GPUs could use.
             warnings.simplefilter("ignore")
             groups = Groups.connect(layout, ranks)
-        yield groups
-        groups.disconnect()
+        try:
+            yield groups
+        finally:
+            groups.disconnect()
     finally:
         dist.destroy_process_group()
 
