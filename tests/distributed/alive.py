@@ -16,10 +16,14 @@ class Alive(TorchDispatchMode):
 
     Every storage that an operation reads or makes is followed until it is freed, whoever
     holds it. What one operation allocates and frees within itself is not seen.
+
+    Args:
+        waits: For what a collective's thread lets go of a moment after its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         super().__init__()
+        self._num_looks = 4 if waits else 0
         there = [value for value in gc.get_objects() if issubclass(type(value), Tensor)]
         # A storage that is referred to, if weakly, leaves its key to no other.
         self._before = {
@@ -41,10 +45,10 @@ class Alive(TorchDispatchMode):
         for value in tree_leaves((args, kwargs, result)):
             if isinstance(value, Tensor) and value.device.type != "meta":
                 self._follow(value)
-        for _ in range(4):
+        for _ in range(self._num_looks):
             if self._now_bytes() <= self.peak_bytes:
                 return result
-            time.sleep(0.01)  # a collective's thread lets go of its tensors a moment after its end
+            time.sleep(0.01)
         self.peak_bytes = max(self.peak_bytes, self._now_bytes())
         return result
 

@@ -70,7 +70,7 @@ def main(ranks: Ranks, config: TrainConfig) -> None:
     try:
         trainer = Trainer(config, ranks)
         trainer.run()
-        with Alive() as alive:
+        with Alive(waits=True) as alive:
             for _ in whole_weights(trainer._engine):
                 pass
         noted.gathering = alive.peak_bytes
