@@ -9,7 +9,6 @@ model's own code runs forward and backward on tensors that have shapes and stora
 memory. What DeepSpeed adds to that is in `plan_zero.py`.
 """
 
-import functools
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,10 +26,10 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.order_of_use import Call, recorded
 from parallel.ranks import Ranks
-from parallel.share import materialise, pieces, skeleton
+from parallel.share import loss_of, materialise, pieces, skeleton
 from parallel.watch import Exchange, Exchanges, Saved
 from training.config import TrainConfig
-from training.losses import Loss, language_model_loss, supervised, verifier_loss
+from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
@@ -152,7 +151,7 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     tokens, positions, places, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
         _fill(model, config, groups)
-        loss_of = _loss_of(config, groups)
+        loss = loss_of(config.model.head, groups)
         with exchanges:
             with saved.counted(), recorded(model) as called:
                 with _casting(config, groups.layout):
@@ -162,7 +161,7 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
                     if hasattr(model, "head"):
                         ending = model.predict(body.final_norm(hidden), places)
                 if hasattr(model, "head"):
-                    ending = loss_of(ending, labels, weights)
+                    ending = loss(ending, labels, weights)
             saved_bytes, boundary_bytes = saved.num_bytes(), hidden.nbytes
             ending.backward(torch.empty_like(ending))
         recomputed = 0
@@ -224,17 +223,6 @@ def _casting(config: TrainConfig, layout: Layout) -> torch.autocast:
     """The engine's way to bf16 without ZeRO: fp32 weights, products cast."""
     casts = config.training.precision == "bf16" and not layout.zero_stage
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=casts)
-
-
-def _loss_of(config: TrainConfig, groups: Groups) -> Loss:
-    """The engine's choice (parallel/engine.py), without the seconds DeepSpeed takes to import."""
-    if config.model.head == "verifier":
-        return verifier_loss
-    if groups.tensor is None:
-        return language_model_loss
-    from parallel.tensor import cross_entropy  # megatron-core takes seconds to import
-
-    return functools.partial(language_model_loss, cross_entropy=cross_entropy)
 
 
 class _Kept(torch.autograd.Function):

@@ -8,7 +8,6 @@ steps and hands its weights and optimizer state out and in by name.
     engine.close()
 """
 
-import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from parallel.layout import micro_batches_per_step
 from parallel.share import (
     ValueOf,
     cut_dim,
+    loss_of,
     materialise,
     part_of,
     pieces,
@@ -29,13 +29,7 @@ from parallel.share import (
     whole_of,
 )
 from training.config import ConfigError, TrainConfig
-from training.losses import (
-    Loss,
-    MicroBatch,
-    language_model_loss,
-    micro_batch_loss,
-    verifier_loss,
-)
+from training.losses import MicroBatch, micro_batch_loss
 from training.models.build import starting_values
 from training.optimizer import adamw
 
@@ -75,7 +69,7 @@ class Engine:
         # norm: then we clip, and note it, ourselves.
         self._clips_here = self._zero_stage == 0
         self._grad_norm: float | None = None
-        self._loss = _loss_of(config, groups)
+        self._loss = loss_of(config.model.head, groups)
         self.model = skeleton(config.model, groups)
         if value_of is not None:
             self._fill(value_of)
@@ -311,13 +305,3 @@ class Engine:
 
 def _shape(parameter: nn.Parameter) -> torch.Size:
     return getattr(parameter, "ds_shape", parameter.shape)
-
-
-def _loss_of(config: TrainConfig, groups: Groups) -> Loss:
-    if config.model.head == "verifier":
-        return verifier_loss
-    if groups.tensor is None:
-        return language_model_loss
-    from parallel.tensor import cross_entropy  # megatron-core takes seconds to import
-
-    return functools.partial(language_model_loss, cross_entropy=cross_entropy)

@@ -8,6 +8,7 @@ A share keeps the whole model's parameter names, so that weights, checkpoints an
 values are found by name in every layout.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from parallel.groups import Groups
 from parallel.layout import stage_blocks
 from training.config import ModelConfig
+from training.losses import Loss, language_model_loss, verifier_loss
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
 
@@ -107,3 +109,14 @@ def whole_of(part: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
     parts = [torch.empty_like(part) for _ in range(groups.layout.tensor)]
     dist.all_gather(parts, part.contiguous(), group=groups.tensor)
     return torch.cat(parts, dim=dim)
+
+
+def loss_of(head: str, groups: Groups) -> Loss:
+    """The loss of a head, where its output may be this rank's part of it."""
+    if head == "verifier":
+        return verifier_loss
+    if groups.tensor is None:
+        return language_model_loss
+    from parallel.tensor import cross_entropy  # megatron-core takes seconds to import
+
+    return functools.partial(language_model_loss, cross_entropy=cross_entropy)
