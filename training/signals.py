@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM as a wish to stop, answered at the end of a step.
+"""Ctrl-C, SIGTERM and SIGUSR1 as a wish to stop, answered at the end of a step.
 
     with StopSignal() as stop:
         while not ranks.agree(stop.wanted): ...
 
-The second signal is no longer held back: it ends the process at once.
+SIGUSR1 is what a batch system sends some minutes before its time limit (slurm/common.sh);
+it may come any number of times. The second SIGINT or SIGTERM is no longer held back: it
+ends the process at once.
 """
 
 import signal
@@ -13,11 +15,11 @@ from typing import Any
 
 from typing_extensions import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignal:
-    """Notes the first SIGINT or SIGTERM instead of dying of it."""
+    """Notes the first SIGINT, SIGTERM or SIGUSR1 instead of dying of it."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -35,14 +37,18 @@ class StopSignal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
+        for number in _SIGNALS:
+            self._restore(number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.wanted = True
-        self._restore()
         name = signal.Signals(number).name
-        print(f"{name}: stopping at the next safe point", file=sys.stderr, flush=True)
+        if not self.wanted:
+            print(f"{name}: stopping at the next safe point", file=sys.stderr, flush=True)
+        self.wanted = True
+        if number != signal.SIGUSR1:
+            for impatient in (signal.SIGINT, signal.SIGTERM):
+                self._restore(impatient)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def _restore(self, number: signal.Signals) -> None:
+        if number in self._before:
+            signal.signal(number, self._before.pop(number))
