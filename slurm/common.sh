@@ -9,10 +9,9 @@
 #   - the time limit is near: Slurm sends SIGUSR1 to this script (--signal=B:USR1@300), it goes
 #     on to the ranks, they save and leave;
 #   - a rank was sent SIGTERM or SIGUSR1 by somebody else: all ranks save and leave;
-#   - a node is gone: Slurm does it (--requeue), or we do when the ranks' failure comes first;
-#   - somebody calls `scontrol requeue`.
-# It does not when it was cancelled, when a rank failed with all nodes well, or when three lives
-# in a row saved nothing (training/lives.py). `scontrol requeue` is what we call, since an exit
+#   - a node is gone, or somebody calls `scontrol requeue`: Slurm does it (--requeue).
+# It does not when it was cancelled, when a rank failed, or when three lives in a row saved
+# nothing (training/lives.py). `scontrol requeue` is what we call, since an exit
 # code requeues only where the administrator has set RequeueExit; the exit code then is 75, which
 # is the usual one there.
 
@@ -66,7 +65,7 @@ run_stage() {
 
   if [[ $verb != prepare && $TINYGSM_PREFLIGHT != 0 ]]; then
     run_on_nodes preflight || code=$?
-    ((code == 0)) || end_badly "$code" "preflight" "$verb"
+    ((code == 0)) || end "$code" preflight
   fi
   if [[ -z $stop ]]; then
     run_on_ranks "$verb" "$@" || code=$?
@@ -139,24 +138,23 @@ end() {
     say "$verb is finished"
     exit 0
   fi
-  [[ $stop == TERM ]] && fail 143 "ended by SIGTERM: cancelled or preempted"
+  # Cancelled, preempted, requeued by hand, a node gone: srun comes back when Slurm has noticed.
+  if [[ $stop == TERM || $(job_state) != RUNNING ]]; then
+    fail 143 "Slurm has ended attempt $attempt (the job is $(job_state)): what is next is up to it"
+  fi
   if [[ -f $logs/stopped ]] || ((code == EXIT_STOPPED)); then
     requeue "stopped after saving"
   fi
   if [[ $stop == USR1 ]] && ((code > 128)); then
-    requeue "the time limit is near"
+    requeue "stopped before there was anything to save"
   fi
-  end_badly "$code" "$verb" "$verb"
+  show_error
+  fail "$code" "$verb failed with exit code $code; output: $logs. The job ends here, and with it \
+what waits for it. Mend what it says and submit again: $verb goes on from what is saved"
 }
 
-end_badly() {
-  local code=$1 what=$2 verb=$3 lost
-  lost=$(lost_nodes)
-  [[ -n $lost ]] && requeue "$what failed with exit code $code, and $lost does not answer"
-  show_error
-  fail "$code" "$what failed with exit code $code: stage $SLURM_JOB_NAME ends here, and with it \
-whatever waits for it; output: $logs. Mend what it says and submit again: $verb goes on from \
-what is saved"
+job_state() {
+  scontrol --oneliner show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'
 }
 
 # The end of the log of the first rank that left a traceback.
@@ -167,18 +165,6 @@ show_error() {
     say "the end of $log:"
     tail -n 12 "$log"
   fi
-}
-
-# Nodes of the job that run nothing any more. Ranks often notice before Slurm does.
-lost_nodes() {
-  local node
-  if timeout 30 srun --overlap --ntasks-per-node=1 --ntasks="$SLURM_NNODES" --quiet true; then
-    return
-  fi 2>/dev/null
-  for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
-    timeout 15 srun --overlap --nodelist="$node" --nodes=1 --ntasks=1 --quiet true \
-      2>/dev/null || echo -n "$node "
-  done
 }
 
 requeue() {

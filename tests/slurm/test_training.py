@@ -71,8 +71,8 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
     site: Site, data: TrainConfig
 ) -> None:
     path = site.config_file(data, "limited", training={"max_steps": 60_000})
-    # Slurm looks at limits twice a minute: the signal comes 10 to 40 s after the start.
-    job = site.sbatch("--time=1", "--signal=B:USR1@50", TRAIN, str(path))
+    # Slurm looks at limits twice a minute: the signal comes 20 to 50 s after the start.
+    job = site.sbatch("--time=1", "--signal=B:USR1@40", TRAIN, str(path))
     run = site.folder / "limited"
     until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=90)
     until(
@@ -80,19 +80,20 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
         lambda: f"not requeued\n{site.log(job)}",
         seconds=60,
     )
-    before = max(saved(run), default=0)
+    before = max(saved(run))
     site.wait_for_steps("limited", before + 1, job)
-    assert before == 0 or f"checkpoints/step_{before}" in site.ranks_said("limited")
+    assert f"checkpoints/step_{before}" in site.ranks_said("limited")
     site.cluster.run("scancel", job)
     assert site.wait(job) == "CANCELLED"
+    until(lambda: "Slurm has ended attempt 1" in site.log(job), site.log(job), seconds=20)
     assert site.cluster.job(job)["Restarts"] == "1", site.log(job)
 
 
 def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
-    training = {"max_steps": 200, "checkpoint_every_steps": 20}
-    path = site.config_file(data, "moved", training=training)
+    training = {"max_steps": 100, "checkpoint_every_steps": 20}
+    path = site.config_file(data, "moved", training=training, tracking={"mode": "disabled"})
     job = site.sbatch(TRAIN, str(path))
-    site.wait_for_steps("moved", 30, job)
+    site.wait_for_steps("moved", 21, job)
     nodes = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])
     lost = nodes.split()[1]
     try:
@@ -101,11 +102,11 @@ def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: T
         assert site.cluster.job(job)["Restarts"] == "1"
         now = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])
         assert lost not in now.split()
-        assert f"{lost}  does not answer" in site.log(job)
+        assert f"Node failure on {lost}" in site.log(job)
     finally:
         site.cluster.start_node(lost)
     assert "going on from" in site.ranks_said("moved")
-    assert steps(site.folder / "moved") == list(range(1, 201))
+    assert steps(site.folder / "moved") == list(range(1, 101))
 
 
 def test_a_rank_that_fails_ends_the_job_and_is_shown(site: Site, data: TrainConfig) -> None:
