@@ -157,11 +157,11 @@ job_state() {
   scontrol --oneliner show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'
 }
 
-# The end of the log of the first rank that left a traceback.
+# The end of the log of the first rank that left a traceback, or of rank 0.
 show_error() {
   local log
-  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) || true
-  if [[ -n $log ]]; then
+  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) || log=$logs/rank-000.log
+  if [[ -f $log ]]; then
     say "the end of $log:"
     tail -n 12 "$log"
   fi
