@@ -27,6 +27,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import (
+    PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
+    Store,  # pyright: ignore[reportPrivateImportUsage]
+    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from parallel.ranks import Ranks
 
@@ -76,8 +81,10 @@ def look(demands: Demands) -> NodeReport:
     problems: list[str] = []
     free_gib = _free_gib(demands.folder)
     if not demands.folder.is_dir():
-        problems.append(f"does not see the run folder {demands.folder}: it must be on a file "
-                        "system that all nodes share")  # fmt: skip
+        problems.append(
+            f"does not see the run folder {demands.folder}: it must be on a file system that "
+            "all nodes share"
+        )
     elif free_gib < demands.min_free_gib:
         problems.append(
             f"has {free_gib:.1f} GiB free below {demands.folder}, "
@@ -112,7 +119,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
     if ranks.world_size == 1:
         return [f"{report.node} {problem}" for problem in report.problems]
     try:
-        store = dist.TCPStore(
+        store = TCPStore(
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             None,
@@ -137,9 +144,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
     return problems or []
 
 
-def _together(
-    store: dist.Store, demands: Demands, ranks: Ranks, report: NodeReport
-) -> list[str] | None:
+def _together(store: Store, demands: Demands, ranks: Ranks, report: NodeReport) -> list[str] | None:
     """Compare the nodes: their problems on the first rank; elsewhere [], or None: there are."""
     token = demands.folder / f".preflight-{os.environ['MASTER_PORT']}"
     visible = demands.folder.is_dir()
@@ -165,7 +170,7 @@ def _together(
     return problems
 
 
-def _skew(store: dist.Store) -> float:
+def _skew(store: Store) -> float:
     """Seconds that this node's clock is ahead of the first node's, give or take a round trip.
 
     The first node's clock is asked for three times; the quickest answer tells most.
@@ -179,7 +184,7 @@ def _skew(store: dist.Store) -> float:
     return min(tries)[1]
 
 
-def _judge(store: dist.Store, ranks: Ranks, own: dict[str, Any]) -> list[str]:
+def _judge(store: Store, ranks: Ranks, own: dict[str, Any]) -> list[str]:
     """Wait for all reports, answering for the time meanwhile, and compare them."""
     names, reports = _node_names(ranks.world_size), {0: own}
     deadline, answered = time.monotonic() + _SECONDS_TO_ARRIVE, 0
@@ -238,12 +243,12 @@ def _usual_packages(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: version for name, version in usual.items() if version is not None}
 
 
-def _links(store: dist.Store, demands: Demands, ranks: Ranks) -> list[str]:
+def _links(store: Store, demands: Demands, ranks: Ranks) -> list[str]:
     """Connect all nodes, add up over all of them, then measure every pair."""
     device = torch.device("cuda", 0) if demands.num_gpus else torch.device("cpu")
     dist.init_process_group(
         "nccl" if demands.num_gpus else "gloo",
-        store=dist.PrefixStore("links", store),
+        store=PrefixStore("links", store),
         rank=ranks.rank,
         world_size=ranks.world_size,
         timeout=timedelta(seconds=_SECONDS_TO_ARRIVE),
@@ -258,14 +263,17 @@ def _links(store: dist.Store, demands: Demands, ranks: Ranks) -> list[str]:
         for pairs in rounds(ranks.world_size):
             for pair in pairs:
                 if ranks.rank in pair:
-                    seconds = _timed(lambda pair=pair: _there_and_back(message, pair, ranks), device)
+                    seconds = _timed(
+                        lambda pair=pair: _there_and_back(message, pair, ranks), device
+                    )
                     speeds[pair] = 2 * gib / seconds
         gathered: list[Any] = [None] * ranks.world_size
         dist.all_gather_object(gathered, speeds)
     finally:
         dist.destroy_process_group()
-    slowest = {pair: min(found.get(pair, 1e9) for found in gathered)
-               for pair in {pair for found in gathered for pair in found}}  # fmt: skip
+    slowest: dict[tuple[int, int], float] = {}
+    for pair, speed in (item for found in gathered for item in found.items()):
+        slowest[pair] = min(speed, slowest.get(pair, speed))
     names = _node_names(ranks.world_size)
     if ranks.is_first:
         _show_links(names, everyone, slowest)
@@ -334,7 +342,7 @@ def _wrong_sum(message: torch.Tensor, num_nodes: int) -> list[str]:
     return [f"all-reduce gives {message.mean():g} where {expected:g} is right: a link corrupts"]
 
 
-def _wait(store: dist.Store, keys: list[str], *, seconds: float) -> None:
+def _wait(store: Store, keys: list[str], *, seconds: float) -> None:
     """Wait for keys; who does not come is not waited for longer."""
     try:
         store.wait(keys, timedelta(seconds=seconds))
@@ -399,10 +407,14 @@ def _node_names(num_nodes: int) -> list[str]:
     """The nodes in the order of their ranks, also of those that never reported."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
     try:
-        shown = subprocess.run(
+        done = subprocess.run(
             ["scontrol", "show", "hostnames", nodes],
-            capture_output=True, text=True, timeout=30, check=True,
-        ).stdout.split()  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        shown = done.stdout.split()
     except (OSError, subprocess.SubprocessError):
         shown = []
     return shown if len(shown) == num_nodes else [f"node {rank}" for rank in range(num_nodes)]

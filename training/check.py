@@ -23,6 +23,7 @@ from training.config import (
 )
 from training.data.hub import local_path
 from training.files import write_json
+from training.lives import jobs_folder
 from training.manifest import MANIFEST
 from training.recipe import stages
 
@@ -37,8 +38,11 @@ KINDS: dict[str, type[BaseModel]] = {
 
 
 def run_folder(verb: str, config: Any) -> Path:
-    """Where the verb leaves its files."""
-    return config.data.folder if verb == "prepare" else config.run.folder
+    """Where the verb's jobs leave their logs: the run folder.
+
+    Preparing replaces its folder as a whole, so its jobs have one beside it.
+    """
+    return jobs_folder(config.data.folder) if verb == "prepare" else config.run.folder
 
 
 def check(verb: str, config: Any, *, num_ranks: int) -> None:

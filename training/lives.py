@@ -78,3 +78,8 @@ def saved_step(folder: Path) -> int:
     names = (path.name for path in (folder / "checkpoints").glob("step_*"))
     found = (re.fullmatch(r"step_(\d+)", name) for name in names)
     return max((int(match.group(1)) for match in found if match), default=0)
+
+
+def jobs_folder(data_folder: Path) -> Path:
+    """Where the lives and logs of preparing a data folder are."""
+    return data_folder.with_name(f"{data_folder.name}_jobs")

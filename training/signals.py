@@ -10,6 +10,7 @@ ends the process at once.
 
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,16 +19,25 @@ from typing_extensions import Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-class StopSignal:
-    """Notes the first SIGINT, SIGTERM or SIGUSR1 instead of dying of it."""
+class Stopped(Exception):
+    """A signal stopped the stage; what it had is saved, and the same command goes on."""
 
-    def __init__(self) -> None:
+
+class StopSignal:
+    """Notes the first signal that comes instead of dying of it.
+
+    Args:
+        signals: Those that are noted; the others do what they did before.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals] = _SIGNALS) -> None:
+        self._signals = tuple(signals)
         self.wanted = False
         """Whether a signal has come."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
+        for number in self._signals:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -37,7 +47,7 @@ class StopSignal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number in _SIGNALS:
+        for number in self._signals:
             self._restore(number)
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -98,9 +98,7 @@ def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(si
     state = site.wait(jobs["report"], seconds=240)
     assert state == "COMPLETED", "\n".join(site.log(job) for job in jobs.values())
     assert (site.folder / "toy" / "report.html").is_file()
-    assert "nothing to do" in site.ranks_said("toy/data_generator")
-
-
+    assert "nothing to do" in site.ranks_said("toy/data_generator_jobs")
 
 
 def test_a_job_script_away_from_the_repository_says_so(site: Site, tmp_path: Path) -> None:

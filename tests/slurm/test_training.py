@@ -1,13 +1,11 @@
 """Training jobs on a real Slurm: they train, stop, start again, and end when they should."""
 
 import json
-import signal
-from pathlib import Path
 
 import pytest
 
 from tests import small
-from tests.ranks import ROOT, run_ranks
+from tests.ranks import run_ranks
 from tests.slurm.cluster import Cluster, until
 from tests.slurm.jobs import Site, losses, saved, steps
 from training.config import TrainConfig
