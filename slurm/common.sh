@@ -20,6 +20,7 @@ EXIT_REQUEUED=75   # EX_TEMPFAIL
 signals=0          # how many have come: `wait` returns early for each
 stop=""            # why the job has to end: USR1 (time limit) or TERM (cancelled, preempted)
 step_pid=""
+first_failure=""   # what srun said of the first rank that left badly
 
 say() { echo "[$(date '+%F %T')] ${SLURM_JOB_NAME:-slurm}: $*"; }
 
@@ -100,14 +101,12 @@ export_rank_settings() {
 run_on_ranks() {
   local verb=$1
   shift
-  # --kill-on-bad-exit: the peers of a dead rank would wait for it for half an hour.
-  wait_for srun --kill-on-bad-exit=1 --output="$logs/rank-%3t.log" "${srun_options[@]}" \
-    "${python_command[@]}" "launch/$verb.py" "$@"
+  step "$verb" --output="$logs/rank-%3t.log" "${python_command[@]}" "launch/$verb.py" "$@"
 }
 
 run_on_nodes() {
-  wait_for srun --kill-on-bad-exit=1 --ntasks-per-node=1 --ntasks="$SLURM_NNODES" \
-    "${srun_options[@]}" "${python_command[@]}" "launch/$1.py" --folder "$folder" \
+  step "$1" --ntasks-per-node=1 --ntasks="$SLURM_NNODES" \
+    "${python_command[@]}" "launch/$1.py" --folder "$folder" \
     --gpus "$(gpus_wanted)" --min-free-gib "$TINYGSM_MIN_FREE_GIB" \
     --min-gib-per-second "$TINYGSM_MIN_GIB_PER_SECOND"
 }
@@ -118,10 +117,12 @@ gpus_wanted() {
   else echo 0; fi
 }
 
-# Run in the background and wait: bash runs a trap only between two commands.
-wait_for() {
-  local code before
-  "$@" &
+# Run a job step in the background and wait: bash runs a trap only between two commands.
+step() {
+  local said=$logs/srun-$1.log code before
+  shift
+  # --kill-on-bad-exit: the peers of a dead rank would wait for it for half an hour.
+  srun --kill-on-bad-exit=1 "${srun_options[@]}" "$@" 2>"$said" &
   step_pid=$!
   while true; do
     before=$signals code=0
@@ -129,6 +130,13 @@ wait_for() {
     ((signals == before)) && break
   done
   step_pid=""
+  cat "$said" >&2
+  # srun returns the largest code, mostly that of a rank it has killed itself. Told first, and
+  # worth knowing, is who failed: `srun: error: gpu03: task 17: Exited with exit code 1`.
+  first_failure=$(sed -n 's/^srun: error: \(.*: tasks\? .*\)$/\1/p' "$said" | head -n 1)
+  if ((code > 0)) && [[ $first_failure =~ "exit code "([0-9]+)$ ]]; then
+    code=${BASH_REMATCH[1]}
+  fi
   return "$code"
 }
 
@@ -149,8 +157,9 @@ end() {
     requeue "stopped before there was anything to save"
   fi
   show_error
-  fail "$code" "$verb failed with exit code $code; output: $logs. The job ends here, and with it \
-what waits for it. Mend what it says and submit again: $verb goes on from what is saved"
+  fail "$code" "$verb failed with exit code $code (first: ${first_failure:-no rank}); output: \
+$logs. The job ends here, and with it what waits for it. Mend what it says and submit again: it \
+goes on from what is saved"
 }
 
 job_state() {
