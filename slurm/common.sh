@@ -48,6 +48,7 @@ run_stage() {
   load_site
   if [[ -z ${SLURM_JOB_ID:-} ]]; then
     "${python_login_command[@]}" launch/check.py --ranks "${TINYGSM_RANKS:-0}" "$verb" "$@" >/dev/null
+    say "nothing is wrong with $verb $*; submit it by sbatch or slurm/submit.sh" >&2
     return
   fi
   trap 'signals=$((signals + 1)); on_time_limit' USR1

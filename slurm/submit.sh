@@ -19,8 +19,8 @@ load_site
 take_options() {
   options=()
   while (($#)) && [[ $1 == -* ]]; do
-    [[ $1 == --*=* || $1 == --exclusive ]] ||
-      fail 2 "$1: write options of sbatch as --name=value"
+    # `-N 4` and `--nodes 4` would leave the 4 to be taken for the script.
+    [[ $1 == --* ]] || fail 2 "$1: write options of sbatch as --name=value"
     options+=("$1")
     shift
   done

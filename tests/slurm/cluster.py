@@ -179,7 +179,7 @@ class Cluster:
         text = self.run("scontrol", "-o", "show", "job", job)
         return dict(re.findall(r"(\S+?)=(\S*)", text))
 
-    def wait(self, job: str, *, seconds: float = 120) -> str:
+    def wait(self, job: str, *, seconds: float = 300) -> str:
         """Wait for a job's end; its state."""
         until(
             lambda: self.job(job)["JobState"] not in _UNFINISHED,

@@ -64,14 +64,14 @@ class Site:
         paths = sorted((self.folder / run / "logs").rglob("rank-*.log"))
         return "\n".join(f"--- {path}\n{path.read_text()}" for path in paths)
 
-    def wait(self, job: str, *, seconds: float = 120) -> str:
+    def wait(self, job: str, *, seconds: float = 300) -> str:
         """The job's last state; all that was said when it does not come."""
         try:
             return self.cluster.wait(job, seconds=seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log(job)}") from None
 
-    def wait_for_steps(self, run: str, number: int, job: str, *, seconds: float = 90) -> None:
+    def wait_for_steps(self, run: str, number: int, job: str, *, seconds: float = 300) -> None:
         """Wait until a run has logged so many steps."""
         until(
             lambda: len(steps(self.folder / run)) >= number,

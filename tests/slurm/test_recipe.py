@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,11 @@ def _call(site: Site, *command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def _recipe(site: Site, *more: str) -> "subprocess.CompletedProcess[str]":
+def _recipe(
+    site: Site, *more: str, options: Sequence[str] = ("--nodes=1", "--time=10")
+) -> "subprocess.CompletedProcess[str]":
     folder = f"run.folder={site.folder / 'toy'}"
     # One rank: what two of them do is tested with training.
-    options = ["--nodes=1", "--time=10"]
     config = "configs/recipe_demo.toml"
     return _call(site, "slurm/recipe.sh", *options, config, folder, *TOY, *more)
 
@@ -76,6 +78,16 @@ def test_a_wrong_training_run_is_not_submitted(
     assert site.cluster.run("squeue", "-h") == ""
 
 
+def test_half_a_chain_is_cancelled_again(site: Site) -> None:
+    # The first stage takes no options, so it is the second that sbatch refuses.
+    done = _recipe(site, options=["--nodes=1", "--time=soon"])
+    assert done.returncode != 0
+    assert "Invalid --time" in done.stderr and "cancelled again: " in done.stdout
+    assert "data_generator" in done.stdout and "generator " not in done.stdout.split("job", 1)[1]
+    (job,) = _jobs(done.stdout).values()
+    assert site.wait(job) == "CANCELLED"
+
+
 def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(site: Site) -> None:
     # The loss is not finite after a step: valid, and wrong.
     lost = ["generator.optimizer.learning_rate=1e18", "generator.optimizer.clip_norm=0"]
@@ -95,7 +107,7 @@ def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(si
     done = _recipe(site)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = _jobs(done.stdout)
-    state = site.wait(jobs["report"], seconds=240)
+    state = site.wait(jobs["report"], seconds=500)
     assert state == "COMPLETED", "\n".join(site.log(job) for job in jobs.values())
     assert (site.folder / "toy" / "report.html").is_file()
     assert "nothing to do" in site.ranks_said("toy/data_generator_jobs")

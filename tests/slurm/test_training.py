@@ -47,6 +47,8 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(site: Site, data: TrainC
     unbroken = site.config_file(data, "unbroken", training=training)
     broken = site.config_file(data, "broken", training=training)
     job = site.sbatch(TRAIN, str(broken))
+    # What waits for the job goes on waiting while the job is requeued.
+    waiting = site.sbatch(f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--wrap=true")
     site.wait_for_steps("broken", 3, job)
     site.cluster.run("scancel", "--batch", "--signal=USR1", job)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("broken")
@@ -56,6 +58,7 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(site: Site, data: TrainC
     assert "the job goes back to the queue" in site.log(job)
     assert f"going on from {run}/checkpoints/step_{saved(run)[0]}" in site.ranks_said("broken")
     assert site.cluster.job(job)["Restarts"] == "1"
+    assert site.wait(waiting) == "COMPLETED"
     # One W&B run in two pieces.
     run_id = (run / "wandb_run_id").read_text().strip()
     pieces = [path.name for path in (run / "wandb").glob("offline-run-*")]
@@ -72,11 +75,11 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
     # Slurm looks at limits twice a minute: the signal comes 20 to 50 s after the start.
     job = site.sbatch("--time=1", "--signal=B:USR1@40", TRAIN, str(path))
     run = site.folder / "limited"
-    until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=90)
+    until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=200)
     until(
         lambda: site.cluster.job(job)["Restarts"] == "1",
         lambda: f"not requeued\n{site.log(job)}",
-        seconds=60,
+        seconds=120,
     )
     before = max(saved(run))
     site.wait_for_steps("limited", before + 1, job)
@@ -96,7 +99,7 @@ def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: T
     lost = nodes.split()[1]
     try:
         site.cluster.kill_node(lost)
-        assert site.wait(job, seconds=150) == "COMPLETED", site.log(job)
+        assert site.wait(job, seconds=400) == "COMPLETED", site.log(job)
         assert site.cluster.job(job)["Restarts"] == "1"
         now = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])
         assert lost not in now.split()
@@ -110,6 +113,6 @@ def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: T
 def test_a_wrong_config_ends_before_any_rank_starts(site: Site, data: TrainConfig) -> None:
     path = site.config_file(data, "wrong")
     job = site.sbatch(TRAIN, str(path), "optimizer.learnin_rate=1e-3")
-    assert site.wait(job, seconds=30) == "FAILED"
+    assert site.wait(job, seconds=120) == "FAILED"
     assert "did you mean optimizer.learning_rate?" in site.log(job)
     assert not (site.folder / "wrong").exists()
