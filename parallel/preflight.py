@@ -5,7 +5,7 @@
 One process a node. Each looks at itself, tells the first through a key-value store, and the
 first compares: all nodes must see the same run folder, code and packages, have the space and
 the GPUs, and clocks that agree. Only when all are well are they connected, and the links
-between them measured. A node that says nothing is named as well.
+between them measured (parallel/links.py). A node that says nothing is named as well.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -26,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.distributed import (
-    PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
     Store,  # pyright: ignore[reportPrivateImportUsage]
     TCPStore,  # pyright: ignore[reportPrivateImportUsage]
 )
 
+from parallel.links import measure
 from parallel.ranks import Ranks
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +133,14 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
         ]
     problems = _together(store, demands, ranks, report)
     if problems is not None and not problems:
-        problems = _links(store, demands, ranks)
+        problems = measure(
+            store,
+            ranks,
+            _node_names(ranks.world_size),
+            torch.device("cuda", 0) if demands.num_gpus else torch.device("cpu"),
+            mib_per_message=demands.mib_per_message,
+            min_gib_per_second=demands.min_gib_per_second,
+        )
     # The store lives in the first process: it stays until the others have read.
     store.set(f"done/{ranks.rank}", "")
     if not ranks.is_first:
@@ -241,105 +246,6 @@ def _usual_packages(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     votes = {name: Counter(report["packages"].get(name) for report in reports) for name in names}
     usual = {name: count.most_common(1)[0][0] for name, count in votes.items()}
     return {name: version for name, version in usual.items() if version is not None}
-
-
-def _links(store: Store, demands: Demands, ranks: Ranks) -> list[str]:
-    """Connect all nodes, add up over all of them, then measure every pair."""
-    device = torch.device("cuda", 0) if demands.num_gpus else torch.device("cpu")
-    dist.init_process_group(
-        "nccl" if demands.num_gpus else "gloo",
-        store=PrefixStore("links", store),
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        timeout=timedelta(seconds=_SECONDS_TO_ARRIVE),
-    )
-    try:
-        message = torch.ones(demands.mib_per_message << 18, device=device)  # float32
-        gib = demands.mib_per_message / 1024
-        seconds = _timed(lambda: dist.all_reduce(message), device)
-        problems = _wrong_sum(message, ranks.world_size)
-        everyone = 2 * (ranks.world_size - 1) / ranks.world_size * gib / seconds
-        speeds: dict[tuple[int, int], float] = {}
-        for pairs in rounds(ranks.world_size):
-            for pair in pairs:
-                if ranks.rank in pair:
-                    seconds = _timed(
-                        lambda pair=pair: _there_and_back(message, pair, ranks), device
-                    )
-                    speeds[pair] = 2 * gib / seconds
-        gathered: list[Any] = [None] * ranks.world_size
-        dist.all_gather_object(gathered, speeds)
-    finally:
-        dist.destroy_process_group()
-    slowest: dict[tuple[int, int], float] = {}
-    for pair, speed in (item for found in gathered for item in found.items()):
-        slowest[pair] = min(speed, slowest.get(pair, speed))
-    names = _node_names(ranks.world_size)
-    if ranks.is_first:
-        _show_links(names, everyone, slowest)
-    return problems + slow_pairs(names, slowest, demands.min_gib_per_second)
-
-
-def rounds(num_nodes: int) -> list[list[tuple[int, int]]]:
-    """Every pair once, in rounds in which no node has two partners (a round robin)."""
-    seats = list(range(num_nodes + num_nodes % 2))
-    schedule: list[list[tuple[int, int]]] = []
-    for _ in range(len(seats) - 1):
-        half = len(seats) // 2
-        facing = zip(seats[:half], reversed(seats[half:]), strict=True)
-        schedule.append([(min(p), max(p)) for p in facing if max(p) < num_nodes])
-        seats = [seats[0], seats[-1], *seats[1:-1]]
-    return schedule
-
-
-def slow_pairs(
-    names: Sequence[str], speeds: Mapping[tuple[int, int], float], limit: float
-) -> list[str]:
-    """The pairs below the limit, both nodes named."""
-    return [
-        f"{names[one]} and {names[other]} exchange {speed:.2f} GiB/s, {limit:g} are wanted"
-        for (one, other), speed in sorted(speeds.items())
-        if speed < limit
-    ]
-
-
-def _show_links(
-    names: Sequence[str], everyone: float, speeds: Mapping[tuple[int, int], float]
-) -> None:
-    usual = statistics.median(speeds.values())
-    print(f"all-reduce over {len(names)} nodes: {everyone:.2f} GiB/s per node", flush=True)
-    for (one, other), speed in sorted(speeds.items(), key=lambda item: item[1]):
-        note = "   below half of the median" if speed < usual / 2 else ""
-        print(f"  {names[one]} - {names[other]}: {speed:.2f} GiB/s{note}", flush=True)
-
-
-def _there_and_back(message: torch.Tensor, pair: tuple[int, int], ranks: Ranks) -> None:
-    first, second = pair
-    if ranks.rank == first:
-        dist.send(message, second)
-        dist.recv(message, second)
-    else:
-        dist.recv(message, first)
-        dist.send(message, first)
-
-
-def _timed(function: Any, device: torch.device) -> float:
-    """Seconds of the second call; the first one opens connections."""
-    seconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-    return max(seconds, 1e-9)
-
-
-def _wrong_sum(message: torch.Tensor, num_nodes: int) -> list[str]:
-    expected = float(num_nodes) ** 2  # added up twice
-    if bool((message == expected).all()):
-        return []
-    return [f"all-reduce gives {message.mean():g} where {expected:g} is right: a link corrupts"]
 
 
 def _wait(store: Store, keys: list[str], *, seconds: float) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from parallel.preflight import compare, rounds, slow_pairs
+from parallel.links import rounds, slow_pairs
+from parallel.preflight import compare
 from tests.ranks import run_ranks
 
 PACKAGES = {"torch": "2.13.0", "python": "3.11.2"}
