@@ -83,11 +83,17 @@ class Ranks:
     def tell(self, word: str) -> None:
         """Leave a word for all ranks, waiting for nobody; `heard` finds it."""
         if self.world_size > 1:
-            dist.distributed_c10d._get_default_store().set(word, "")
+            from torch.distributed import distributed_c10d
+
+            distributed_c10d._get_default_store().set(word, "")
 
     def heard(self, word: str) -> bool:
         """Whether any rank has left this word."""
-        return self.world_size > 1 and dist.distributed_c10d._get_default_store().check([word])
+        if self.world_size == 1:
+            return False
+        from torch.distributed import distributed_c10d
+
+        return distributed_c10d._get_default_store().check([word])
 
 
 def discover(environment: Mapping[str, str] | None = None) -> Ranks:
