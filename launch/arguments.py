@@ -11,12 +11,16 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
 from training.config import ConfigError, load
 from training.evaluation.execute import IsolationError
+
+if TYPE_CHECKING:
+    from parallel.ranks import Ranks
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
@@ -55,6 +59,19 @@ def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigTy
             raise ConfigError("no config file: name at least one FILE.toml")
         files = [arguments.default_file]
     return load(kind, files, overrides)
+
+
+def stopped(ranks: "Ranks") -> int:
+    """The exit code of a run that a signal stopped after saving, when all ranks are there.
+
+    srun kills the other ranks as soon as the first leaves with a code that is not 0: the first
+    rank may be telling W&B its last numbers. Even so a rank's code can be lost at its very end,
+    hence the file that tells a job script that it may start again (slurm/common.sh).
+    """
+    if ranks.is_first and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
+        Path(path).touch()
+    ranks.barrier()
+    return EXIT_INTERRUPTED
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:

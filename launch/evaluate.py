@@ -9,12 +9,12 @@ Ends with a table; all numbers, with intervals, are in `evaluation.json` in the 
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, parser, run
+from launch.arguments import config_of, parser, run, stopped
 from training.config import EvaluateConfig
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluate as the command line says; 0: finished."""
+    """Evaluate as the command line says; 0: finished, 130: stopped by SIGUSR1, resumable."""
     config = config_of(parser(__doc__ or "", None).parse_args(arguments), EvaluateConfig)
     # Checked first, since the libraries below take seconds to import.
     from rich.console import Console
@@ -22,10 +22,13 @@ def main(arguments: Sequence[str]) -> int:
     from parallel.ranks import discover
     from training.evaluation.evaluate import evaluate
     from training.report import summary_table
+    from training.signals import Stopped
 
     ranks = discover()
     try:
         evaluation = evaluate(config, ranks)
+    except Stopped:
+        return stopped(ranks)
     finally:
         ranks.disconnect()
     if ranks.is_first:

@@ -7,13 +7,14 @@
     srun python launch/train.py CONFIG
     python launch/train.py CONFIG
 
-A second call goes on from the newest checkpoint. Ctrl-C saves one and ends.
+A second call goes on from the newest checkpoint. Ctrl-C, SIGTERM or
+SIGUSR1 to any rank saves one and ends.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import EXIT_INTERRUPTED, config_of, parser, run
+from launch.arguments import config_of, parser, run, stopped
 from parallel.layout import Layout
 from parallel.ranks import discover
 from training.config import TrainConfig
@@ -30,10 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     from training.run import train
 
     try:
-        finished = train(config, ranks)
+        return 0 if train(config, ranks) else stopped(ranks)
     finally:
         ranks.disconnect()
-    return 0 if finished else EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -91,6 +91,21 @@ class Ranks:
         """Whether any rank says yes: the same answer everywhere."""
         return any(self.gather(value))
 
+    def tell(self, word: str) -> None:
+        """Leave a word for all ranks, waiting for nobody; `heard` finds it."""
+        if self.world_size > 1:
+            from torch.distributed import distributed_c10d
+
+            distributed_c10d._get_default_store().set(word, "")
+
+    def heard(self, word: str) -> bool:
+        """Whether any rank has left this word."""
+        if self.world_size == 1:
+            return False
+        from torch.distributed import distributed_c10d
+
+        return distributed_c10d._get_default_store().check([word])
+
 
 def discover(environment: Mapping[str, str] | None = None) -> Ranks:
     """Find this process's rank from its launcher's variables.

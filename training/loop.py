@@ -9,6 +9,7 @@ the next life needs to go on to the bit is in the checkpoint (training/train_sta
 """
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -81,7 +82,7 @@ class Trainer:
                 f"{self._tokenizer.vocab_size} ids: set at least that many"
             )
         self._engine = build_engine(config, self._groups, self._device)
-        self._state = TrainState(layout=str(self._layout))
+        self._state = TrainState(layout=asdict(self._layout))
         if checkpoint:
             self._resume(checkpoint)
         self._goodput = metrics.Goodput.from_state(self._state.goodput)
@@ -264,9 +265,9 @@ class Trainer:
         universal.read(checkpoint, self._engine, step=state.step)
         self._engine.set_loss_scale(state.loss_scale)
         self._loader.load_state_dict(state.loader)
-        before, self._state = state.layout, state
-        state.layout = str(self._layout)
+        before, state.layout = Layout(**state.layout), asdict(self._layout)
+        self._state = state
         if self._ranks.is_first:
             print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
-            if before != state.layout:
-                print(f"resharded: it was saved at {before}, this life is at {state.layout}")
+            if before != self._layout:
+                print(f"resharded: it was saved at {before}, this life is at {self._layout}")

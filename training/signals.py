@@ -1,31 +1,43 @@
-"""Ctrl-C and SIGTERM as a wish to stop, answered at the end of a step.
+"""Ctrl-C, SIGTERM and SIGUSR1 as a wish to stop, answered at the end of a step.
 
     with StopSignal() as stop:
         while not ranks.agree(stop.wanted): ...
 
-The second signal is no longer held back: it ends the process at once.
+SIGUSR1 is what a batch system sends some minutes before its time limit (slurm/common.sh);
+it may come any number of times. The second SIGINT or SIGTERM is no longer held back: it
+ends the process at once.
 """
 
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(Exception):
+    """A signal stopped the stage; what it had is saved, and the same command goes on."""
 
 
 class StopSignal:
-    """Notes the first SIGINT or SIGTERM instead of dying of it."""
+    """Notes the first signal that comes instead of dying of it.
 
-    def __init__(self) -> None:
+    Args:
+        signals: Those that are noted; the others do what they did before.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals] = _SIGNALS) -> None:
+        self._signals = tuple(signals)
         self.wanted = False
         """Whether a signal has come."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
+        for number in self._signals:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -35,14 +47,18 @@ class StopSignal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
+        for number in self._signals:
+            self._restore(number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.wanted = True
-        self._restore()
         name = signal.Signals(number).name
-        print(f"{name}: stopping at the next safe point", file=sys.stderr, flush=True)
+        if not self.wanted:
+            print(f"{name}: stopping at the next safe point", file=sys.stderr, flush=True)
+        self.wanted = True
+        if number != signal.SIGUSR1:
+            for impatient in (signal.SIGINT, signal.SIGTERM):
+                self._restore(impatient)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def _restore(self, number: signal.Signals) -> None:
+        if number in self._before:
+            signal.signal(number, self._before.pop(number))

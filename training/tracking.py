@@ -40,6 +40,8 @@ Mode = Literal["auto", "online", "offline", "disabled"]
 _Action = Callable[["wandb.Run"], Any]
 
 RUN_ID = "wandb_run_id"
+LINK = "wandb_link"
+"""File with where to look: the run's page, or the folder of its newest offline piece."""
 SUMMARY = "summary.json"
 TABLES = "tables"
 
@@ -112,6 +114,7 @@ class Tracker:
             config={**resolved, "code": code},
         )
         run.open(mode)
+        (folder / LINK).write_text(run.link + "\n", encoding="utf-8")
         return cls(folder, run_id, metrics, run)
 
     @property

@@ -24,7 +24,7 @@ class TrainState:
     goodput: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds of the run's lives so far."""
     wandb_run_id: str = ""
-    layout: str = ""
+    layout: dict[str, Any] = field(default_factory=dict[str, Any])
     """The layout that wrote it; any other may go on from it."""
     loss_scale: dict[str, float] = field(default_factory=dict[str, float])
     """Where fp16's loss scaling stands; empty in other precisions."""

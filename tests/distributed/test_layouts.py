@@ -35,9 +35,9 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def resumed(generator: Runs) -> Runs:
-    generator.resume(RESUMES)
-    return generator
+def said(generator: Runs) -> str:
+    """What was printed when the runs went on."""
+    return generator.resume(RESUMES)
 
 
 @pytest.mark.parametrize("case", GENERATOR, ids=lambda case: case.name)
@@ -67,5 +67,12 @@ def test_bf16_follows(generator: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("saved", "case"), RESUMES, ids=lambda case: case.name)
-def test_it_goes_on_under_another_layout(resumed: Runs, saved: Case, case: Case) -> None:
-    assert max(resumed.resumed_differences(saved, case)) <= max(TOLERANCES["fp32"])
+def test_it_goes_on_under_another_layout_and_says_so(
+    generator: Runs, said: str, saved: Case, case: Case
+) -> None:
+    differences = generator.resumed_differences(saved, case)
+    assert max(differences) <= max(TOLERANCES["fp32"]), differences
+    folder = generator.resumed(saved, case)
+    said_of_it = said.partition(f"going on from {folder}/")[2].splitlines()[1]
+    assert f"at tensor {saved.tensor} " in said_of_it and f"at tensor {case.tensor} " in said_of_it
+    assert f"ZeRO-{saved.zero}," in said_of_it and said_of_it.endswith(f"ZeRO-{case.zero}")

@@ -169,7 +169,7 @@ def test_a_finished_run_is_skipped(data: TrainConfig, tmp_path: Path) -> None:
     assert "nothing to do" in run_ranks(1, [TRAIN, str(path)])[0].stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_one_rank_saves_and_stops_all(
     data: TrainConfig, tmp_path: Path, number: signal.Signals
 ) -> None:

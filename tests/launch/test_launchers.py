@@ -49,7 +49,6 @@ def _losses(data: TrainConfig, folder: Path, command: list[str]) -> list[float]:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     state = json.loads((folder / "checkpoints" / "step_4" / "train_state.json").read_text())
-    print(state["layout"])
     return [json.loads(line)["train/loss"] for line in lines] + [state["layout"]["data"]]
 
 

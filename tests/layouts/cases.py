@@ -184,8 +184,11 @@ class Runs:
         """Train at these layouts, saving halfway and at the end."""
         train((case, self._config_file(self.of(case), case)) for case in cases)
 
-    def resume(self, pairs: Sequence[tuple[Case, Case]]) -> None:
-        """Go on at the second layout from what a run at the first saved halfway."""
+    def resume(self, pairs: Sequence[tuple[Case, Case]]) -> str:
+        """Go on at the second layout from what a run at the first saved halfway.
+
+        Returns what the first ranks printed.
+        """
         files: list[tuple[Case, Path]] = []
         for saved, case in pairs:
             folder = self.resumed(saved, case)
@@ -193,7 +196,7 @@ class Runs:
             shutil.rmtree(folder / "checkpoints" / f"step_{STEPS}")
             (folder / "manifest.json").unlink()
             files.append((case, self._config_file(folder, case)))
-        train(files)
+        return train(files)
 
     def differences(self, case: Case, reference: "Runs") -> list[float]:
         """Of losses and gradient norms, against one rank's in `reference`."""
@@ -229,18 +232,24 @@ class Runs:
         return path
 
 
-def train(runs: Iterable[tuple[Case, Path]]) -> None:
-    """Train these config files, those of one number of ranks on the same processes."""
+def train(runs: Iterable[tuple[Case, Path]]) -> str:
+    """Train these config files, those of one number of ranks on the same processes.
+
+    Returns what the first ranks printed.
+    """
+    printed = ""
     by_ranks: defaultdict[int, list[str]] = defaultdict(list)
     for case, path in runs:
         by_ranks[case.num_ranks].append(str(path))
     for num_ranks, paths in by_ranks.items():
-        run_ranks(
+        outputs = run_ranks(
             num_ranks,
             [WORKER, *paths],
             timeout=60 + 60 * len(paths),
             extra={"PYTHONPATH": str(ROOT)},  # imports are found as for launch/train.py
         )
+        printed += outputs[0].stdout
+    return printed
 
 
 def numbers(folder: Path, name: str) -> list[float]:

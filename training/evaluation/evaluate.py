@@ -61,6 +61,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         FileNotFoundError: a model or a benchmark is not there.
         FileExistsError: `run.resume` is `never` and the folder holds candidates.
         IsolationError: programs cannot be run in isolation on this machine.
+        Stopped: SIGUSR1 came; the parts that were begun are saved.
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
@@ -78,10 +79,11 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         resolved=resolved(config),
         enabled=ranks.is_first,
     ) as tracker:
-        _draw(config, plan, ranks, device)
-        ranks.barrier()
-        _score(config, plan, ranks, device)
-        ranks.barrier()
+        with work.PartStop(ranks) as stop:
+            _draw(config, plan, ranks, device, stop)
+            stop.agree()
+            _score(config, plan, ranks, device, stop)
+            stop.agree()
         return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
 
 
@@ -155,7 +157,9 @@ def _label(ranks: Ranks) -> str:
     return "" if ranks.world_size == 1 else f" (1 of {ranks.world_size} ranks)"
 
 
-def _draw(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+def _draw(
+    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.share(plan.waiting, ranks)
     if not mine:
@@ -178,6 +182,8 @@ def _draw(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.devic
             name=load.names([evaluation.generator])[0],
         )
         for name, part in mine:
+            if stop.wanted:
+                break
             answers = benchmark.answer(
                 sampler,
                 plan.questions[name][part.start : part.stop],
@@ -191,7 +197,9 @@ def _draw(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.devic
             )
 
 
-def _score(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+def _score(
+    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+) -> None:
     """Score this rank's share of the parts whose scores are not this verifier's."""
     scored_with = plan.inputs.get("verifier", "")
     paths = [
@@ -218,6 +226,8 @@ def _score(config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.devi
         f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
     ) as progress:
         for path in mine:
+            if stop.wanted:
+                break
             labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: scored_with}
             written = list(candidates.read(path))
             candidates.write(path, benchmark.scored(written, scorer), labels=labels)

@@ -65,6 +65,7 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
         FileNotFoundError: a checkpoint or the questions are not there.
         FileExistsError: `run.resume` is `never` and the folder holds candidates.
         IsolationError: programs cannot be run in isolation on this machine.
+        Stopped: SIGUSR1 came; the parts that were begun are saved.
     """
     if not config.sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
@@ -83,8 +84,9 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
         resolved=resolved(config),
         enabled=ranks.is_first,
     ) as tracker:
-        _make_parts(config, plan, ranks, device)
-        ranks.barrier()
+        with work.PartStop(ranks) as stop:
+            _make_parts(config, plan, ranks, device, stop)
+            stop.agree()
         work.on_first(ranks, lambda: _commit(config, plan, tracker))
 
 
@@ -141,7 +143,9 @@ def _plan(config: SampleConfig) -> _Plan:
     )
 
 
-def _make_parts(config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device) -> None:
+def _make_parts(
+    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
     each = sampling.num_candidates // len(plan.names)
@@ -155,6 +159,8 @@ def _make_parts(config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.d
         Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
     ):
         for part in mine:
+            if stop.wanted:
+                break
             start = time.monotonic()
             if loaded is None or loaded[0] != part.generator:
                 loaded = None  # before the next is loaded: two may not fit

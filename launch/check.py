@@ -1,0 +1,43 @@
+"""Check a stage before it is submitted or started: its config, its files, its ranks.
+
+    python launch/check.py train configs/generator_1b3.toml --ranks 32
+    python launch/check.py recipe configs/recipe_paper.toml --write
+
+Takes a second and no torch. Prints the run folder; what is wrong goes to standard error, with
+exit code 2. `--write` writes a recipe's stage configs and prints `STAGE VERB` lines after the
+folder. Job scripts add `--life JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
+"""
+
+from collections.abc import Sequence
+
+from launch.arguments import config_of, parser, run
+from training import lives
+from training.check import KINDS, check, run_folder, write_stages
+from training.config import ConfigError
+
+
+def main(words: Sequence[str]) -> int:
+    """Check as the command line says; 0: nothing is wrong."""
+    options = parser(__doc__ or "", None)
+    options.add_argument("--ranks", type=int, default=0, help="processes it will run as")
+    options.add_argument("--life", metavar="JOB:ATTEMPT", help="record that this life begins")
+    options.add_argument("--write", action="store_true", help="write a recipe's stage configs")
+    parsed = options.parse_intermixed_args(words)
+    verb = parsed.settings.pop(0) if parsed.settings else ""
+    if verb not in KINDS:
+        raise ConfigError(f"{verb!r} is no stage: the first word is one of {', '.join(KINDS)}")
+    config = config_of(parsed, KINDS[verb])
+    check(verb, config, num_ranks=parsed.ranks)
+    folder = run_folder(verb, config)
+    print(folder)
+    if parsed.write and verb == "recipe":
+        for stage, stage_verb in write_stages(config):  # pyright: ignore[reportArgumentType]
+            print(stage, stage_verb)
+    if parsed.life:
+        job, _, attempt = parsed.life.partition(":")
+        lives.start(folder, verb=verb, job=job, attempt=int(attempt))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""Examine the nodes of a job before its ranks start; a node that is not fit is named.
+
+    python launch/preflight.py                                  this machine
+    srun --ntasks-per-node=1 python launch/preflight.py --folder runs/mine --gpus 8
+
+One process a node. Every node must see the run folder, have the same code and packages, the
+space and the GPUs, a right clock, and links to all others. docs/cluster.md tells what to do
+about each message. The job scripts call it; exit code 1: a node is not fit.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import run
+
+
+def main(words: Sequence[str]) -> int:
+    """Examine; 0: all nodes are fit."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--folder", type=Path, default=Path(), help="the run folder")
+    options.add_argument("--gpus", type=int, help="GPUs a node must show (default: what it has)")
+    options.add_argument("--min-free-gib", type=float, default=1.0, help="below the folder")
+    options.add_argument(
+        "--min-gib-per-second", type=float, default=0.0, help="of the slowest pair of nodes"
+    )
+    options.add_argument("--mib-per-message", type=int, default=64, help="to measure links with")
+    parsed = options.parse_args(words)
+
+    import torch
+
+    from parallel.preflight import Demands, examine, node_name
+    from parallel.ranks import discover
+
+    ranks = discover()
+    num_gpus = torch.cuda.device_count() if parsed.gpus is None else parsed.gpus
+    demands = Demands(
+        folder=parsed.folder,
+        num_gpus=num_gpus,
+        min_free_gib=parsed.min_free_gib,
+        min_gib_per_second=parsed.min_gib_per_second,
+        mib_per_message=parsed.mib_per_message,
+    )
+    try:
+        problems = examine(demands, ranks)
+    except RuntimeError as error:
+        problems = [f"{node_name()} broke off: {str(error).splitlines()[0]}"]
+    for problem in problems:
+        print(f"preflight: {problem}", file=sys.stderr, flush=True)
+    if ranks.is_first and not problems:
+        nodes = "node is" if ranks.world_size == 1 else f"{ranks.world_size} nodes are"
+        print(f"preflight: {nodes} fit, {num_gpus} GPUs each", flush=True)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    run(main)

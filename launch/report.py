@@ -1,0 +1,41 @@
+"""Build the report of a recipe's folder, or say which of its jobs stopped the recipe.
+
+    python launch/report.py runs/paper_1b3
+
+`launch/recipe.py` builds the report itself; this is the last job of slurm/recipe.sh.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import run
+from training import jobs
+
+
+def main(words: Sequence[str]) -> int:
+    """Report on a folder; 0: the report is there, 1: a stage failed."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("folder", type=Path, metavar="RECIPE_FOLDER")
+    folder: Path = options.parse_args(words).folder
+    if failed := jobs.failed_stage(folder):
+        stage, job, state = failed
+        print(
+            f"recipe {folder}: stage {stage} (job {job}) ended as {state}; the stages after it "
+            f"were not started. What it said is in slurm/logs/*-{job}.log; mend it and call "
+            "slurm/recipe.sh again with the same arguments: it goes on from there",
+            file=sys.stderr,
+        )
+        return 1
+    # Checked first, since drawing takes seconds to import.
+    from training.report import build_report
+
+    print(f"report: {build_report(folder)}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,32 @@
+"""Tell where runs stand: step, rate, time left, last evaluation, restarts, logs, W&B.
+
+    python launch/status.py runs/paper_1b3
+    python launch/status.py runs/generator_1b3 runs/verifier_1b3
+
+Reads files in the run folders only, so it works on a login node, while the run goes on and
+after its end.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.arguments import run
+from training.status import describe
+
+
+def main(words: Sequence[str]) -> int:
+    """Describe every folder; 0: all of them are runs."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("folders", type=Path, nargs="+", metavar="RUN")
+    for folder in options.parse_args(words).folders:
+        print(f"== {folder}")
+        for line in describe(folder):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

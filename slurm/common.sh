@@ -1,0 +1,187 @@
+# What all job scripts share. Sourced by them, with `repository` set.
+#
+#     run_stage VERB [CONFIG] [overrides]
+#
+# In a job: check the config, check the nodes, run launch/VERB.py on every rank, and end with
+# its exit code, or requeue the job when there is more to do. Outside of one: check only.
+#
+# A job starts again, from its newest checkpoint, when
+#   - the time limit is near: Slurm sends SIGUSR1 to this script (--signal=B:USR1@300), it goes
+#     on to the ranks, they save and leave;
+#   - a rank was sent SIGTERM or SIGUSR1 by somebody else: all ranks save and leave;
+#   - a node is gone, or somebody calls `scontrol requeue`: Slurm does it (--requeue).
+# It does not when it was cancelled, when a rank failed, or when three lives in a row saved
+# nothing (training/lives.py). `scontrol requeue` is what we call, since an exit
+# code requeues only where the administrator has set RequeueExit; the exit code then is 75, which
+# is the usual one there.
+
+EXIT_STOPPED=130   # launch/arguments.py: stopped by a signal, saved
+EXIT_REQUEUED=75   # EX_TEMPFAIL
+signals=0          # how many have come: `wait` returns early for each
+stop=""            # why the job has to end: USR1 (time limit) or TERM (cancelled, preempted)
+step_pid=""
+first_failure=""   # what srun said of the first rank that left badly
+
+say() { echo "[$(date '+%F %T')] ${SLURM_JOB_NAME:-slurm}: $*"; }
+
+fail() {
+  say "$2" >&2
+  exit "$1"
+}
+
+load_site() {
+  cd "$repository"
+  local site=${TINYGSM_SITE:-$repository/slurm/site.sh}
+  [[ -f $site ]] || fail 2 "TINYGSM_SITE = $site: there is no such file"
+  # shellcheck source=slurm/site.sh
+  source "$site"
+  if ((${#python_login_command[@]} == 0)); then
+    python_login_command=("${python_command[@]}")
+  fi
+  # The code in this folder, whatever is installed beside it.
+  export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+}
+
+run_stage() {
+  local verb=$1
+  shift
+  load_site
+  if [[ -z ${SLURM_JOB_ID:-} ]]; then
+    "${python_login_command[@]}" launch/check.py --ranks "${TINYGSM_RANKS:-0}" "$verb" "$@" >/dev/null
+    say "nothing is wrong with $verb $*; submit it by sbatch or slurm/submit.sh" >&2
+    return
+  fi
+  trap 'signals=$((signals + 1)); on_time_limit' USR1
+  # Slurm signals the ranks itself, and a second signal would not let them save.
+  trap 'signals=$((signals + 1)); stop=TERM' TERM
+
+  attempt=${SLURM_RESTART_COUNT:-0}
+  local code=0
+  say "attempt $attempt of job $SLURM_JOB_ID on $SLURM_JOB_NODELIST: $verb $*"
+  folder=$("${python_login_command[@]}" launch/check.py --ranks "$SLURM_NTASKS" \
+    --life "$SLURM_JOB_ID:$attempt" "$verb" "$@") || fail $? "not started: see above"
+  logs=$folder/logs/job-$SLURM_JOB_ID/attempt-$attempt
+  mkdir -p "$logs"
+  say "run folder: $folder; the ranks' output: $logs/rank-*.log"
+  export_rank_settings
+
+  if [[ $verb != prepare && $TINYGSM_PREFLIGHT != 0 ]]; then
+    run_on_nodes preflight || code=$?
+    ((code == 0)) || end "$code" preflight
+  fi
+  if [[ -z $stop ]]; then
+    run_on_ranks "$verb" "$@" || code=$?
+  else
+    code=$EXIT_STOPPED
+  fi
+  end "$code" "$verb"
+}
+
+on_time_limit() {
+  stop=USR1
+  say "SIGUSR1: the time limit is near"
+  # srun hands it on to the ranks.
+  if [[ -n $step_pid ]]; then kill -USR1 "$step_pid" 2>/dev/null || true; fi
+}
+
+export_rank_settings() {
+  local first
+  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+  export MASTER_ADDR=${MASTER_ADDR:-$first}
+  # One job, one port: two jobs that share a node never meet.
+  export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
+  # srun does not inherit --cpus-per-task from sbatch.
+  export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+  export PYTHONFAULTHANDLER=1
+  # A rank that stopped after a signal leaves this file: its exit code may be lost, since srun
+  # kills the other ranks as soon as the first is gone.
+  export TINYGSM_STOPPED_FILE=$logs/stopped
+}
+
+run_on_ranks() {
+  local verb=$1
+  shift
+  step "$verb" --output="$logs/rank-%3t.log" "${python_command[@]}" "launch/$verb.py" "$@"
+}
+
+run_on_nodes() {
+  step "$1" --ntasks-per-node=1 --ntasks="$SLURM_NNODES" \
+    "${python_command[@]}" "launch/$1.py" --folder "$folder" \
+    --gpus "$(gpus_wanted)" --min-free-gib "$TINYGSM_MIN_FREE_GIB" \
+    --min-gib-per-second "$TINYGSM_MIN_GIB_PER_SECOND"
+}
+
+# The GPUs that the ranks of a node will ask for: one each, none where the job has none.
+gpus_wanted() {
+  if [[ -n ${SLURM_GPUS_ON_NODE:-} ]]; then echo "${SLURM_NTASKS_PER_NODE:-$SLURM_GPUS_ON_NODE}"
+  else echo 0; fi
+}
+
+# Run a job step in the background and wait: bash runs a trap only between two commands.
+step() {
+  local said=$logs/srun-$1.log code before
+  shift
+  # --kill-on-bad-exit: the peers of a dead rank would wait for it for half an hour.
+  srun --kill-on-bad-exit=1 "${srun_options[@]}" "$@" 2>"$said" &
+  step_pid=$!
+  while true; do
+    before=$signals code=0
+    wait "$step_pid" || code=$?
+    ((signals == before)) && break
+  done
+  step_pid=""
+  cat "$said" >&2
+  # srun returns the largest code, mostly that of a rank it has killed itself. Told first, and
+  # worth knowing, is who failed: `srun: error: gpu03: task 17: Exited with exit code 1`.
+  first_failure=$(sed -n 's/^srun: error: \(.*: tasks\? .*\)$/\1/p' "$said" | head -n 1)
+  if ((code > 0)) && [[ $first_failure =~ "exit code "([0-9]+)$ ]]; then
+    code=${BASH_REMATCH[1]}
+  fi
+  return "$code"
+}
+
+end() {
+  local code=$1 verb=$2
+  if ((code == 0)); then
+    say "$verb is finished"
+    exit 0
+  fi
+  # Cancelled, preempted, requeued by hand, a node gone: srun comes back when Slurm has noticed.
+  if [[ $stop == TERM || $(job_state) != RUNNING ]]; then
+    fail 143 "Slurm has ended attempt $attempt (the job is $(job_state)): what is next is up to it"
+  fi
+  if [[ -f $logs/stopped ]] || ((code == EXIT_STOPPED)); then
+    requeue "stopped after saving"
+  fi
+  if [[ $stop == USR1 ]] && ((code > 128)); then
+    requeue "stopped before there was anything to save"
+  fi
+  show_error
+  fail "$code" "$verb failed with exit code $code (first: ${first_failure:-no rank}); output: \
+$logs. The job ends here, and with it what waits for it. Mend what it says and submit again: it \
+goes on from what is saved"
+}
+
+job_state() {
+  scontrol --oneliner show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'
+}
+
+# The end of the log of the first rank that left a traceback, or of rank 0.
+show_error() {
+  local log
+  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) || log=$logs/rank-000.log
+  if [[ -f $log ]]; then
+    say "the end of $log:"
+    tail -n 12 "$log"
+  fi
+}
+
+requeue() {
+  say "$1: the job goes back to the queue and will go on from there"
+  trap '' TERM USR1  # requeueing ends this script as cancelling would
+  if ! scontrol requeue "$SLURM_JOB_ID"; then
+    fail "$EXIT_REQUEUED" "it could not be requeued: submit it again with the same arguments"
+  fi
+  exit "$EXIT_REQUEUED"
+}

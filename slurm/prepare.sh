@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Turn problems or candidates into token shards: one CPU node, a worker for each of its CPUs.
+#
+#     sbatch slurm/prepare.sh configs/generator_1b3.toml
+#
+# Site settings are in slurm/site.sh, what happens in slurm/common.sh, docs in docs/cluster.md.
+#SBATCH --job-name=prepare
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=32
+#SBATCH --time=12:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm/logs/%x-%j.log
+set -euo pipefail
+
+# sbatch runs a copy of this file from a folder of its own.
+repository=${TINYGSM_REPOSITORY:-${SLURM_SUBMIT_DIR:-$PWD}}
+if [[ ! -f $repository/slurm/common.sh ]]; then
+  echo "$repository is not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2
+  exit 2
+fi
+source "$repository/slurm/common.sh"
+run_stage prepare "$@"

@@ -1,0 +1,126 @@
+"""slurm/recipe.sh and slurm/submit.sh: what is wrong is not queued, what fails ends the chain."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.launch.test_recipe import STAGES, TOY
+from tests.ranks import ROOT
+from tests.slurm.cluster import Cluster
+from tests.slurm.jobs import Site
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(cluster, tmp_path_factory.mktemp("site"))
+
+
+def _call(site: Site, *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**site.cluster.environment, **site.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _recipe(
+    site: Site, *more: str, options: Sequence[str] = ("--nodes=1", "--time=10")
+) -> "subprocess.CompletedProcess[str]":
+    folder = f"run.folder={site.folder / 'toy'}"
+    # One rank: what two of them do is tested with training.
+    config = "configs/recipe_demo.toml"
+    return _call(site, "slurm/recipe.sh", *options, config, folder, *TOY, *more)
+
+
+def _jobs(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+) +job (\d+)$", output, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("generator.optimizer.learnin_rate=1", "did you mean generator.optimizer.learning_rate?"),
+        ("generator.training.global_batch_rows=3", "is not a multiple of"),
+        ('sampling.checkpoints=["4"]', "the generator is saved every 3 steps"),
+    ],
+)
+def test_a_wrong_recipe_is_not_submitted(site: Site, override: str, message: str) -> None:
+    done = _recipe(site, "generator.training.micro_batch_rows=2", override)
+    assert done.returncode == 2
+    assert message in done.stderr, done.stderr
+    assert done.stdout == "" and site.cluster.run("squeue", "-h") == ""
+    assert not (site.folder / "toy").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["training.max_stepz=3"], "did you mean training.max_steps?"),
+        (["training.micro_batch_rows=3"], "x 2 data-parallel ranks = 6"),
+        (["data.folder=/nowhere/data"], "submit slurm/prepare.sh with the same config first"),
+        (["model.initial_weights=/nowhere/step_3"], "there is no such file or folder"),
+        (["no_such.toml"], "config file no_such.toml does not exist"),
+    ],
+)
+def test_a_wrong_training_run_is_not_submitted(
+    site: Site, arguments: list[str], message: str
+) -> None:
+    done = _call(site, "slurm/submit.sh", "--time=5", "slurm/train_1b3.sh", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr, done.stderr
+    assert site.cluster.run("squeue", "-h") == ""
+
+
+def test_half_a_chain_is_cancelled_again(site: Site) -> None:
+    # The first stage takes no options, so it is the second that sbatch refuses.
+    done = _recipe(site, options=["--nodes=1", "--time=soon"])
+    assert done.returncode != 0
+    assert "Invalid --time" in done.stderr and "cancelled again: " in done.stdout
+    assert "data_generator" in done.stdout and "generator " not in done.stdout.split("job", 1)[1]
+    (job,) = _jobs(done.stdout).values()
+    assert site.wait(job) == "CANCELLED"
+
+
+def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(site: Site) -> None:
+    # The loss is not finite after a step: valid, and wrong.
+    lost = ["generator.optimizer.learning_rate=1e18", "generator.optimizer.clip_norm=0"]
+    done = _recipe(site, *lost)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = _jobs(done.stdout)
+    assert list(jobs) == [*STAGES, "report"]
+    assert site.wait(jobs["report"]) == "FAILED", site.log(jobs["report"])
+    said = site.log(jobs["report"])
+    assert f"stage generator (job {jobs['generator']}) ended as FAILED (exit code 2)" in said
+    assert "lower optimizer.learning_rate" in site.log(jobs["generator"])
+    states = {stage: site.cluster.job(job)["JobState"] for stage, job in jobs.items()}
+    assert states["data_generator"] == "COMPLETED"
+    assert {states[stage] for stage in STAGES[2:]} == {"CANCELLED"}
+    assert not (site.folder / "toy" / "candidates").exists()
+
+    done = _recipe(site)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = _jobs(done.stdout)
+    state = site.wait(jobs["report"], seconds=500)
+    assert state == "COMPLETED", "\n".join(site.log(job) for job in jobs.values())
+    assert (site.folder / "toy" / "report.html").is_file()
+    assert "nothing to do" in site.ranks_said("toy/data_generator_jobs")
+
+
+def test_a_job_script_away_from_the_repository_says_so(site: Site, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "slurm" / "train_1b3.sh")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "submit from its root, or export TINYGSM_REPOSITORY" in done.stderr

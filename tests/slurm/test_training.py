@@ -1,0 +1,118 @@
+"""Training jobs on a real Slurm: they train, stop, start again, and end when they should."""
+
+import json
+
+import pytest
+
+from tests import small
+from tests.ranks import run_ranks
+from tests.slurm.cluster import Cluster, until
+from tests.slurm.jobs import Site, losses, saved, steps
+from training.config import TrainConfig
+
+TRAIN = "slurm/train_1b3.sh"
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(cluster, tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def data(site: Site) -> TrainConfig:
+    return small.prepared(
+        site.folder, training={"checkpoint_every_steps": 1000}, tracking={"mode": "auto"}
+    )
+
+
+def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -> None:
+    path = site.config_file(data, "plain", tracking={"mode": "disabled"})
+    job = site.sbatch(
+        TRAIN,
+        str(path),
+        "training.max_steps=4",
+        "training.checkpoint_every_steps=2",
+        extra={"TINYGSM_PREFLIGHT": "1"},
+    )
+    assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("plain")
+    assert saved(site.folder / "plain") == [2, 4]
+    assert "preflight: 2 nodes are fit" in site.log(job)
+    run = json.loads((site.folder / "plain" / "run.json").read_text())
+    assert run["training"]["max_steps"] == 4
+    assert len(list((site.folder / "plain" / "logs").rglob("rank-*.log"))) == 2
+
+
+def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(site: Site, data: TrainConfig) -> None:
+    training = {"max_steps": 200, "checkpoint_every_steps": 1000}
+    unbroken = site.config_file(data, "unbroken", training=training)
+    broken = site.config_file(data, "broken", training=training)
+    job = site.sbatch(TRAIN, str(broken))
+    # What waits for the job goes on waiting while the job is requeued.
+    waiting = site.sbatch(f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--wrap=true")
+    site.wait_for_steps("broken", 3, job)
+    site.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("broken")
+    run = site.folder / "broken"
+    assert len(saved(run)) == 2 and saved(run)[-1] == 200, "stopped once, midway"
+    assert "the time limit is near" in site.log(job)
+    assert "the job goes back to the queue" in site.log(job)
+    assert f"going on from {run}/checkpoints/step_{saved(run)[0]}" in site.ranks_said("broken")
+    assert site.cluster.job(job)["Restarts"] == "1"
+    assert site.wait(waiting) == "COMPLETED"
+    # One W&B run in two pieces.
+    run_id = (run / "wandb_run_id").read_text().strip()
+    pieces = [path.name for path in (run / "wandb").glob("offline-run-*")]
+    assert len(pieces) == 2 and all(run_id in name for name in pieces)
+    run_ranks(2, ["launch/train.py", str(unbroken)])
+    assert losses(run) == losses(site.folder / "unbroken")
+    assert steps(run) == list(range(1, 201))
+
+
+def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
+    site: Site, data: TrainConfig
+) -> None:
+    path = site.config_file(data, "limited", training={"max_steps": 60_000})
+    # Slurm looks at limits twice a minute: the signal comes 20 to 50 s after the start.
+    job = site.sbatch("--time=1", "--signal=B:USR1@40", TRAIN, str(path))
+    run = site.folder / "limited"
+    until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=200)
+    until(
+        lambda: site.cluster.job(job)["Restarts"] == "1",
+        lambda: f"not requeued\n{site.log(job)}",
+        seconds=120,
+    )
+    before = max(saved(run))
+    site.wait_for_steps("limited", before + 1, job)
+    assert f"checkpoints/step_{before}" in site.ranks_said("limited")
+    site.cluster.run("scancel", job)
+    assert site.wait(job) == "CANCELLED"
+    until(lambda: "Slurm has ended attempt 1" in site.log(job), site.log(job), seconds=20)
+    assert site.cluster.job(job)["Restarts"] == "1", site.log(job)
+
+
+def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
+    training = {"max_steps": 100, "checkpoint_every_steps": 20}
+    path = site.config_file(data, "moved", training=training, tracking={"mode": "disabled"})
+    job = site.sbatch(TRAIN, str(path))
+    site.wait_for_steps("moved", 21, job)
+    nodes = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])
+    lost = nodes.split()[1]
+    try:
+        site.cluster.kill_node(lost)
+        assert site.wait(job, seconds=400) == "COMPLETED", site.log(job)
+        assert site.cluster.job(job)["Restarts"] == "1"
+        now = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])
+        assert lost not in now.split()
+        assert f"Node failure on {lost}" in site.log(job)
+    finally:
+        site.cluster.start_node(lost)
+    assert "going on from" in site.ranks_said("moved")
+    assert steps(site.folder / "moved") == list(range(1, 101))
+
+
+def test_a_wrong_config_ends_before_any_rank_starts(site: Site, data: TrainConfig) -> None:
+    path = site.config_file(data, "wrong")
+    job = site.sbatch(TRAIN, str(path), "optimizer.learnin_rate=1e-3")
+    assert site.wait(job, seconds=120) == "FAILED"
+    assert "did you mean optimizer.learning_rate?" in site.log(job)
+    assert not (site.folder / "wrong").exists()

@@ -1,0 +1,42 @@
+"""Lives without progress come to an end; lives with progress do not."""
+
+from pathlib import Path
+
+import pytest
+
+from training import lives
+
+
+def live(folder: Path, attempt: int, job: str = "7") -> None:
+    lives.start(folder, verb="train", job=job, attempt=attempt)
+
+
+def test_three_lives_in_vain_and_no_fourth(tmp_path: Path) -> None:
+    for attempt in range(3):
+        live(tmp_path, attempt)
+    with pytest.raises(lives.NoProgress, match=r"job 7 has had 3 lives.*\(step 0\)"):
+        live(tmp_path, 3)
+    assert len(lives.read(tmp_path)) == 3
+    live(tmp_path, 0, job="8")  # submitted anew by somebody
+
+
+def test_a_checkpoint_counts_as_progress(tmp_path: Path) -> None:
+    live(tmp_path, 0)
+    live(tmp_path, 1)
+    (tmp_path / "checkpoints" / "step_20").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step_40.tmp").mkdir()
+    for attempt in (2, 3, 4):
+        live(tmp_path, attempt)
+    assert lives.saved_step(tmp_path) == 20
+    with pytest.raises(lives.NoProgress, match="step 20"):
+        live(tmp_path, 5)
+
+
+def test_a_part_written_again_counts_as_progress(tmp_path: Path) -> None:
+    part = tmp_path / "parts" / "gsm8k" / "part-00000.parquet"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    before = lives.progress(tmp_path, "evaluate")
+    part.write_text("scored")
+    after = lives.progress(tmp_path, "evaluate")
+    assert before.startswith("1 parts") and before != after

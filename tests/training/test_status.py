@@ -1,0 +1,85 @@
+"""What status tells of folders as runs leave them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import lives
+from training.status import describe, duration
+
+NOW = 2_000_000_000.0
+
+
+def line(step: int, **more: float) -> dict[str, Any]:
+    values = {
+        "train/loss": 2.5,
+        "train/tokens": 1000 * step,
+        "train/tokens_per_second": 5000.0,
+        "time/step": 2.0,
+        "goodput/productive_fraction": 0.87,
+    }
+    return {"step": step, **values, **more}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    config = {"training": {"max_steps": 100}, "tracking": {"project": "tinygsm"}}
+    (tmp_path / "run.json").write_text(json.dumps(config))
+    lines = [json.dumps(line(step)) for step in range(1, 41)]
+    lines.insert(20, json.dumps({"step": 20, "eval/gsm8k/pass_at_1": 0.25}))
+    text = "\n".join(lines) + '\n{"step": 41, "train/lo'
+    (tmp_path / "metrics.jsonl").write_text(text)
+    os.utime(tmp_path / "metrics.jsonl", (NOW - 30, NOW - 30))
+    (tmp_path / "checkpoints" / "step_20").mkdir(parents=True)
+    return tmp_path
+
+
+def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: NOW - 500)
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[1-4]")
+    lives.start(run, verb="train", job="12", attempt=0)
+    lives.start(run, verb="train", job="12", attempt=1)
+    (run / "wandb_run_id").write_text("abc123\n")
+    (run / "wandb" / "offline-run-1-abc123").mkdir(parents=True)
+    said = list(describe(run, now=NOW))
+    assert said[0] == "train: unfinished, last sign of life 30 s ago"
+    assert said[1] == "step 40 of 100, saved at 20; 40,000 tokens, 5,000 a second"
+    assert said[2] == "loss 2.5000; 2 min left at this rate; goodput 87 %"
+    assert said[3] == "evaluation at step 20: gsm8k pass_at_1 0.250"
+    assert said[4] == "job 12, attempt 1 on gpu[1-4], from step 20; jobs: 1, restarts: 1"
+    assert said[5] == f"logs: {run}/logs/job-12/attempt-1"
+    assert said[6].startswith("W&B: run abc123 is offline; upload: wandb sync")
+
+
+def test_silence_the_page_and_the_end_are_told(run: Path) -> None:
+    assert "no sign of life for 2 h 0 min" in next(describe(run, now=NOW + 7200))
+    (run / "wandb_link").write_text("https://wandb.ai/us/tinygsm/runs/abc123\n")
+    assert list(describe(run, now=NOW))[-1] == "W&B: https://wandb.ai/us/tinygsm/runs/abc123"
+    (run / "manifest.json").write_text(json.dumps({"config": {"training": {}}, "facts": {}}))
+    assert next(describe(run, now=NOW)) == "train: finished"
+
+
+def test_a_recipe_tells_every_stage(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "config.json").write_text("{}")
+    (folder / "jobs.json").write_text('{"data_generator": "3", "generator": "4"}')
+    run.rename(folder / "generator")
+    said = list(describe(folder, now=NOW))
+    assert said[:3] == ["data_generator (job 3)", "  not started", "generator (job 4)"]
+    assert said[3] == "  train: unfinished, last sign of life 30 s ago"
+    assert said[-1] == "report: not there yet"
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="it is no run folder"):
+        list(describe(tmp_path))
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        list(describe(tmp_path / "nowhere"))
+
+
+def test_durations_read_well() -> None:
+    seconds = (59, 300, 12_000, 200_000)
+    assert [duration(s) for s in seconds] == ["59 s", "5 min", "3 h 20 min", "2 d 7 h"]

@@ -1,0 +1,139 @@
+"""What can be told of a stage before it starts: on a login node, in a second, without torch.
+
+    check(verb, config, num_ranks=32)       raises ConfigError with all that is wrong
+
+Looks at what the config alone does not tell: whether the files it names are there, and
+whether its layout fits the ranks.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from parallel.layout import Layout
+from training.config import (
+    ConfigError,
+    EvaluateConfig,
+    RecipeConfig,
+    SampleConfig,
+    TrainConfig,
+    resolved,
+)
+from training.data.hub import local_path
+from training.files import write_json
+from training.lives import jobs_folder
+from training.manifest import MANIFEST
+from training.recipe import stages
+
+KINDS: dict[str, type[BaseModel]] = {
+    "prepare": TrainConfig,
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
+    "recipe": RecipeConfig,
+}
+"""The config of each verb that a job can run."""
+
+
+def run_folder(verb: str, config: Any) -> Path:
+    """Where the verb's jobs leave their logs: the run folder.
+
+    Preparing replaces its folder as a whole, so its jobs have one beside it.
+    """
+    return jobs_folder(config.data.folder) if verb == "prepare" else config.run.folder
+
+
+def check(verb: str, config: Any, *, num_ranks: int) -> None:
+    """Check that a stage can start with what is there now.
+
+    Args:
+        verb: One of `KINDS`.
+        config: Its config.
+        num_ranks: Processes it will run as; 0: not known yet.
+
+    Raises:
+        ConfigError: one line for each thing that is wrong.
+    """
+    problems = [*_folder_problems(run_folder(verb, config))]
+    if verb == "recipe":
+        problems += _layout_problems(config.generator, num_ranks, "generator: ")
+        problems += _layout_problems(config.verifier, num_ranks, "verifier: ")
+    if verb == "train":
+        problems += _layout_problems(config, num_ranks)
+    problems += _missing(_inputs(verb, config))
+    if verb == "train" and not config.data.prepare_if_missing:
+        if not (config.data.folder / MANIFEST).is_file():
+            problems.append(
+                f"data.folder = {config.data.folder} holds no prepared data: submit "
+                "slurm/prepare.sh with the same config first"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def write_stages(recipe: RecipeConfig) -> list[tuple[str, str]]:
+    """Write every stage's config into the recipe's folder, once all of them are valid.
+
+    Returns:
+        (stage, verb) in order; the config of a stage is `STAGE.json`.
+
+    Raises:
+        ConfigError: the config of a stage is wrong.
+    """
+    planned = stages(recipe)
+    for stage in planned:
+        try:
+            KINDS[stage.verb].model_validate(stage.config)
+        except ValueError as error:
+            raise ConfigError(f"stage {stage.name}: {error}") from None
+    folder = recipe.run.folder
+    write_json(folder / "config.json", resolved(recipe))
+    for stage in planned:
+        write_json(folder / f"{stage.name}.json", stage.config)
+    return [(stage.name, stage.verb) for stage in planned]
+
+
+def _inputs(verb: str, config: Any) -> Iterator[tuple[str, str]]:
+    """Settings that name models, with their values; in a recipe all of them are made by it."""
+    if verb == "train":
+        yield "model.initial_weights", config.model.initial_weights
+        if config.model.head == "verifier" and config.evaluation.every_steps:
+            yield "evaluation.generator", config.evaluation.generator
+    elif verb == "sample":
+        for number, source in enumerate(config.sampling.checkpoints):
+            yield f"sampling.checkpoints.{number}", source
+    elif verb == "evaluate":
+        yield "evaluation.generator", config.evaluation.generator
+        yield "evaluation.verifier", config.evaluation.verifier
+
+
+def _missing(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for setting, source in inputs:
+        if source:
+            try:
+                local_path(source, setting)
+            except ConfigError as error:
+                yield str(error)
+
+
+def _layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> Iterator[str]:
+    """Whether ranks and rows divide among the degrees of the layout."""
+    if num_ranks:
+        try:
+            Layout.of(config, num_ranks)
+        except ConfigError as error:
+            yield f"{prefix}{error}"
+
+
+def _folder_problems(folder: Path) -> Iterator[str]:
+    """Whether the run folder can be made and written."""
+    above = folder.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        yield f"run folder {folder}: {above} is no folder"
+    elif not os.access(above, os.W_OK):
+        yield f"run folder {folder}: {above} cannot be written by this user"

@@ -1,0 +1,85 @@
+"""The lives of a job: what each started from, so that lives without progress come to an end.
+
+    start(folder, verb="train", job="4711", attempt=2)     # before the ranks start
+
+A job that a node failure or the time limit ended is requeued and goes on. One that dies
+at the same place each time would do so for ever; `lives.jsonl` in the run folder tells.
+"""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError
+
+LIVES = "lives.jsonl"
+NUM_IN_VAIN = 3
+"""Lives of one job that may end where they began."""
+
+
+class NoProgress(ConfigError):
+    """A job has had its lives and none of them got further."""
+
+
+def start(folder: Path, *, verb: str, job: str, attempt: int) -> None:
+    """Record that a life begins.
+
+    Args:
+        folder: The run folder.
+        verb: What runs in it: train, sample, evaluate, prepare.
+        job: The batch system's id, the same in all lives.
+        attempt: 0 for the first life.
+
+    Raises:
+        NoProgress: the job's last lives all began where this one would.
+    """
+    at = progress(folder, verb)
+    before = [life for life in read(folder) if life["job"] == job]
+    in_vain = [life for life in before[-NUM_IN_VAIN:] if life["progress"] == at]
+    if len(in_vain) == NUM_IN_VAIN:
+        raise NoProgress(
+            f"job {job} has had {len(before)} lives and the last {NUM_IN_VAIN} ended where they "
+            f"began ({at}): it is not started again. See {folder / 'logs' / f'job-{job}'} for why "
+            "they ended, then submit it anew: it goes on from there"
+        )
+    life = {"job": job, "attempt": attempt, "verb": verb, "progress": at, "started": time.time()}
+    life["nodes"] = os.environ.get("SLURM_JOB_NODELIST", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LIVES).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(life) + "\n")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All lives that were recorded, the oldest first; a torn last line is passed over."""
+    path = folder / LIVES
+    lives: list[dict[str, Any]] = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        try:
+            lives.append(json.loads(line))
+        except ValueError:
+            continue
+    return lives
+
+
+def progress(folder: Path, verb: str) -> str:
+    """What a life would go on from, in words; the same words mean no progress."""
+    if verb == "train":
+        return f"step {saved_step(folder)}"
+    parts = [path.stat().st_mtime_ns for path in folder.rglob("part-*.parquet")]
+    # A part is written again when it is scored, so that their number alone would not tell.
+    return f"{len(parts)} parts" + (f", the newest of {max(parts)}" if parts else "")
+
+
+def saved_step(folder: Path) -> int:
+    """The step of a training run's newest committed checkpoint; 0: there is none."""
+    names = (path.name for path in (folder / "checkpoints").glob("step_*"))
+    found = (re.fullmatch(r"step_(\d+)", name) for name in names)
+    return max((int(match.group(1)) for match in found if match), default=0)
+
+
+def jobs_folder(data_folder: Path) -> Path:
+    """Where the lives and logs of preparing a data folder are."""
+    return data_folder.with_name(f"{data_folder.name}_jobs")
