@@ -48,7 +48,7 @@ def test_a_generator_is_one_ranks(generator: Runs, case: Case) -> None:
 @pytest.mark.parametrize("case", GENERATOR, ids=lambda case: case.name)
 def test_every_rank_evaluates_with_the_whole_weights(generator: Runs, case: Case) -> None:
     # Programs that are sampled token by token are equal only if the weights are.
-    assert len(generator.samples(ONE).splitlines()) > 3
+    assert len(generator.samples(ONE).splitlines()) == 3
     assert generator.samples(case) == generator.samples(ONE)
 
 
