@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from training.config import ConfigError, load
 from training.evaluation.execute import IsolationError
+from training.signals import EXIT_STOPPED
 
 if TYPE_CHECKING:
     from parallel.ranks import Ranks
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -71,7 +71,7 @@ def stopped(ranks: "Ranks") -> int:
     if ranks.is_first and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
         Path(path).touch()
     ranks.barrier()
-    return EXIT_INTERRUPTED
+    return EXIT_STOPPED
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
@@ -97,7 +97,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = EXIT_BAD_INPUT
         print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
+        code = EXIT_STOPPED
         if rank == "0":
             print(f"{verb}: interrupted; the same command goes on from here", file=sys.stderr)
     sys.stdout.flush()

@@ -128,7 +128,10 @@ class Trainer:
                 if every and self._state.step % every == 0 and not stopped:
                     self._evaluate()
                 timer.restart()
-        return self._state.step >= total
+        finished = self._state.step >= total
+        if not finished:
+            self._tracker.mark_preempting()
+        return finished
 
     def close(self, exit_code: int = 0) -> None:
         """End tracking and let go of the engine."""

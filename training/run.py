@@ -15,6 +15,7 @@ from training.files import read_json, write_json
 from training.loop import CHECKPOINTS, Trainer
 from training.models.build import weights_folder
 from training.models.huggingface import resolve
+from training.signals import EXIT_STOPPED
 
 RUN = "run.json"
 _MAY_CHANGE = (
@@ -70,7 +71,7 @@ def train(config: TrainConfig, ranks: Ranks) -> bool:
     except BaseException:
         trainer.close(exit_code=1)
         raise
-    trainer.close()
+    trainer.close(exit_code=0 if finished else EXIT_STOPPED)
     if finished and ranks.is_first:
         last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
         manifest.commit(

@@ -16,6 +16,8 @@ from typing import Any
 
 from typing_extensions import Self
 
+EXIT_STOPPED = 130
+"""Exit code of a run that a signal stopped after saving."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests import small
 from tests.ranks import ROOT, kill_ranks, run_ranks, start_ranks
+from tests.wandb_server import WandbServer
 from training.config import TrainConfig, resolved
 from training.files import write_json
 
@@ -189,6 +190,33 @@ def test_a_signal_to_one_rank_saves_and_stops_all(
     assert "stopping at the next safe point" in outputs[1][1]
     steps = [int(path.name.split("_")[1]) for path in (folder / "checkpoints").glob("step_*")]
     assert len(steps) == 1 and steps[0] == len(_losses(folder))
+
+
+def test_a_stopped_run_is_no_failed_one_in_wandb(data: TrainConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    changes: dict[str, dict[str, Any]] = {"tracking": {"mode": "auto"}}
+    long = {"max_steps": 5000, "checkpoint_every_steps": 4000}
+    path = _config_file(data, folder, training=long, **changes)
+    with WandbServer() as server:
+        environment = {**server.environment(), "WANDB_MODE": "online"}
+        processes = start_ranks(1, [TRAIN, str(path)], environment)
+        try:
+            deadline = time.monotonic() + 240
+            while not (folder / "metrics.jsonl").exists() or len(_metrics_so_far(folder)) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            processes[0].send_signal(signal.SIGTERM)
+            processes[0].communicate(timeout=120)
+        finally:
+            kill_ranks(processes)
+        (run,) = server.runs.values()
+        assert run.preempting and run.exit_code == 130
+        steps = len(_losses(folder))
+        again = _config_file(data, folder, training={"max_steps": steps + 2}, **changes)
+        run_ranks(1, [TRAIN, str(again)], extra=environment)
+        (run,) = server.runs.values()
+        assert run.exit_code == 0
+        assert [line["_step"] for line in run.history] == list(range(1, steps + 3))
 
 
 def _metrics_so_far(folder: Path) -> list[str]:
