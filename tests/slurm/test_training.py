@@ -72,23 +72,25 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
     site: Site, data: TrainConfig
 ) -> None:
     path = site.config_file(data, "limited", training={"max_steps": 60_000})
-    # Slurm looks at limits twice a minute: the signal comes 50 to 80 s after the start, when even
-    # a busy machine has ranks that train.
+    # Slurm looks at limits twice a minute and may send the signal a minute early: on a busy
+    # machine before the ranks train. Such a life is requeued with nothing saved.
     job = site.sbatch("--time=2", "--signal=B:USR1@40", TRAIN, str(path))
     run = site.folder / "limited"
     until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=200)
     until(
-        lambda: site.cluster.job(job)["Restarts"] == "1",
+        lambda: "stopped after saving: the job goes back to the queue" in site.log(job),
         lambda: f"not requeued\n{site.log(job)}",
-        seconds=120,
+        seconds=400,
     )
     before = max(saved(run))
     site.wait_for_steps("limited", before + 1, job)
     assert f"checkpoints/step_{before}" in site.ranks_said("limited")
+    restarts = site.cluster.job(job)["Restarts"]
+    assert int(restarts) >= 1
     site.cluster.run("scancel", job)
     assert site.wait(job) == "CANCELLED"
-    until(lambda: "Slurm has ended attempt 1" in site.log(job), site.log(job), seconds=20)
-    assert site.cluster.job(job)["Restarts"] == "1", site.log(job)
+    until(lambda: f"Slurm has ended attempt {restarts}" in site.log(job), site.log(job), seconds=20)
+    assert site.cluster.job(job)["Restarts"] == restarts, site.log(job)
 
 
 def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
