@@ -14,6 +14,7 @@ With sequence parallelism the tokens between blocks are shared among the tensor 
 well (arXiv 2205.05198): an all-gather enters and a reduce-scatter leaves.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ from parallel.groups import Groups
 from parallel.share import COLUMNS, ROWS
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block
+
+_Function = Callable[[Tensor, Any], Tensor]
 
 
 def shard(model: LanguageModel | Verifier, groups: Groups) -> None:
@@ -153,7 +156,9 @@ class _SharedNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the last dim."""
-        weight, bias = (_SumGradients.apply(p, self._group) for p in (self.weight, self.bias))
+        weight, bias = (
+            _Exchange.apply(p, _same, _summed, self._group) for p in (self.weight, self.bias)
+        )
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
@@ -167,8 +172,8 @@ class _Enter(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """`[rows, tokens (/ degree), hidden]` to `[rows, tokens, hidden]`."""
         if self._sequence:
-            return _GatherTokens.apply(hidden, self._group)
-        return _SumGradients.apply(hidden, self._group)
+            return _Exchange.apply(hidden, _tokens_gathered, _tokens_scattered, self._group)
+        return _Exchange.apply(hidden, _same, _summed, self._group)
 
 
 class _Leave(nn.Module):
@@ -181,8 +186,8 @@ class _Leave(nn.Module):
     def forward(self, share: Tensor) -> Tensor:
         """Shares `[rows, tokens, hidden]` to sums `[rows, tokens (/ degree), hidden]`."""
         if self._sequence:
-            return _ScatterTokens.apply(share, self._group)
-        return _Sum.apply(share, self._group)
+            return _Exchange.apply(share, _tokens_scattered, _tokens_gathered, self._group)
+        return _Exchange.apply(share, _summed, _same, self._group)
 
 
 class _GatherAll(nn.Module):
@@ -194,15 +199,20 @@ class _GatherAll(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """`[rows, tokens / degree, hidden]` to `[rows, tokens, hidden]`."""
-        return _CopyTokens.apply(hidden, self._group)
+        # Gradients are everybody's already: nothing is to be added up.
+        return _Exchange.apply(hidden, _tokens_gathered, _own_tokens, self._group)
 
 
 def _leave_as_is(weight: Tensor) -> Tensor:
     return weight
 
 
-# The exchanges, each the other's backward pass. Megatron's own have the same arithmetic, but
+# The exchanges, some the other's backward pass. Megatron's own have the same arithmetic, but
 # they allocate on `torch.cuda.current_device()` and drop the sum of a strided input.
+
+
+def _same(value: Tensor, group: Any) -> Tensor:
+    return value.view_as(value)
 
 
 def _summed(value: Tensor, group: Any) -> Tensor:
@@ -224,68 +234,21 @@ def _tokens_scattered(value: Tensor, group: Any) -> Tensor:
     return mine
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over the group; the gradient is everybody's already."""
+def _own_tokens(value: Tensor, group: Any) -> Tensor:
+    return value.chunk(group.size(), dim=1)[group.rank()]
+
+
+class _Exchange(torch.autograd.Function):
+    """One function of the group on the value, another on its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
-        return _summed(value, group)
+    def forward(ctx: Any, value: Tensor, there: _Function, back: _Function, group: Any) -> Tensor:
+        ctx.back, ctx.group = back, group
+        return there(value, group)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
-
-
-class _SumGradients(torch.autograd.Function):
-    """The same value; gradients are summed over the group."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _summed(gradients[0], ctx.group), None
-
-
-class _GatherTokens(torch.autograd.Function):
-    """Everybody's tokens; gradients are summed, each rank keeps its tokens'."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return _tokens_gathered(value, group)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _tokens_scattered(gradients[0], ctx.group), None
-
-
-class _CopyTokens(torch.autograd.Function):
-    """Everybody's tokens; gradients are everybody's already, each rank keeps its tokens'."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return _tokens_gathered(value, group)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].chunk(ctx.group.size(), dim=1)[ctx.group.rank()], None
-
-
-class _ScatterTokens(torch.autograd.Function):
-    """Sum over the group, each rank keeps its tokens; gradients are gathered."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return _tokens_scattered(value, group)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _tokens_gathered(gradients[0], ctx.group), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.back(gradients[0], ctx.group), None, None, None
 
 
 class _Share(torch.autograd.Function):
