@@ -17,7 +17,7 @@ import pytest
 
 from tests.ranks import ROOT
 from tests.wandb_server import KEY, WandbServer
-from training import tracking
+from training import tracking, wandb_run
 from training.config import TrackingConfig
 from training.metrics_file import read_lines
 from training.tracking import Tracker
@@ -272,7 +272,7 @@ def test_a_killed_trainer_leaves_no_process_and_its_numbers_arrive_later(
 def test_an_outage_stops_nothing_and_its_numbers_arrive_later(
     start: Start, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "_FINISH_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_run, "_FINISH_SECONDS", 1.0)
     with start() as tracker:
         log_steps(tracker, 1)
         server.stop()
@@ -290,7 +290,7 @@ def test_no_server_at_the_start_means_offline_said_once(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr(tracking, "_INIT_SECONDS", 2.0)
+    monkeypatch.setattr(wandb_run, "_INIT_SECONDS", 2.0)
     with start() as tracker:
         piece = Path(tracker.link)
         log_steps(tracker, 1)
@@ -389,10 +389,10 @@ def test_the_quieter_of_config_and_environment_counts(
 def test_a_login_is_a_key_or_a_netrc_entry_of_this_server(tmp_path: Path) -> None:
     path = tmp_path / "netrc"
     environment = {"NETRC": str(path)}
-    assert not tracking.has_login("http://127.0.0.1:8080", environment)
+    assert not wandb_run.has_login("http://127.0.0.1:8080", environment)
     path.write_text(f"machine 127.0.0.1:8080 login user password {KEY}\n")
-    assert tracking.has_login("http://127.0.0.1:8080", environment)
-    assert not tracking.has_login("http://127.0.0.1:9090", environment)
+    assert wandb_run.has_login("http://127.0.0.1:8080", environment)
+    assert not wandb_run.has_login("http://127.0.0.1:9090", environment)
     path.write_text("machine what is this\n")
-    assert not tracking.has_login("http://127.0.0.1:8080", environment)
-    assert tracking.has_login("http://127.0.0.1:9090", {**environment, "WANDB_API_KEY": KEY})
+    assert not wandb_run.has_login("http://127.0.0.1:8080", environment)
+    assert wandb_run.has_login("http://127.0.0.1:9090", {**environment, "WANDB_API_KEY": KEY})
