@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
@@ -29,11 +29,17 @@ EXIT_BAD_INPUT = 2
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes settings before, between and after options: people write them in any order."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As `ArgumentParser`'s."""
+        return self.parse_intermixed_args(args, namespace)
+
+
 def parser(description: str, default_file: str | None) -> argparse.ArgumentParser:
     """The parser of a verb; it may add options of its own before parsing."""
-    made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument(
         "settings",
         nargs="*",

@@ -38,6 +38,9 @@ load_site() {
   if ((${#python_login_command[@]} == 0)); then
     python_login_command=("${python_command[@]}")
   fi
+  "${python_login_command[@]}" -c 'import pydantic, tomli' 2>/dev/null ||
+    fail 2 "${python_login_command[*]} lacks the project's packages: run \`make setup\` in \
+$repository, or set python_command in $site"
   # The code in this folder, whatever is installed beside it.
   export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 }

@@ -197,7 +197,7 @@ def test_words() -> None:
 @pytest.mark.parametrize(
     ("arguments", "numbers"),
     [
-        (["parallel.tensor=8", "--world-size", "12"], ["8 x 1 = 8", "12 ranks"]),
+        (["--world-size", "12", "parallel.tensor=8"], ["8 x 1 = 8", "12 ranks"]),
         (["parallel.tensor=3", "--world-size", "12"], ["parallel.tensor = 3", "32", "51200"]),
         (["parallel.pipeline=5", "--world-size", "10"], ["parallel.pipeline = 5", "24"]),
         (["--world-size", "1024"], ["128", "4 x 1024", "4096"]),
