@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
+from parallel.array import WHOLE, Share
+from parallel.ranks import discover
 from training.config import ConfigError, load
 from training.evaluation.execute import IsolationError
 from training.signals import EXIT_STOPPED
@@ -67,16 +69,44 @@ def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigTy
     return load(kind, files, overrides)
 
 
+def add_share(options: argparse.ArgumentParser) -> None:
+    """Add `--share`, for jobs that make the parts of one stage together."""
+    options.add_argument(
+        "--share",
+        type=_share,
+        default=WHOLE,
+        metavar="I/N",
+        help="make every N-th part only, from the I-th; the last of N jobs finishes the stage",
+    )
+
+
+def _share(text: str) -> Share:
+    try:
+        return Share.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def stopped(ranks: "Ranks") -> int:
     """The exit code of a run that a signal stopped after saving, when all ranks are there.
 
     srun kills the other ranks as soon as the first leaves with a code that is not 0: the first
-    rank may be telling W&B its last numbers. Even so a rank's code can be lost at its very end,
-    hence the file that tells a job script that it may start again (slurm/common.sh).
+    rank may be telling W&B its last numbers.
     """
-    if ranks.is_first and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
-        Path(path).touch()
+    if ranks.is_first:
+        said_stopped()
     ranks.barrier()
+    return EXIT_STOPPED
+
+
+def said_stopped() -> int:
+    """The exit code of a first rank that a signal stopped after saving.
+
+    A rank's code can be lost at its very end, hence the file that tells a job script that it
+    may start again (slurm/common.sh).
+    """
+    if path := os.environ.get("TINYGSM_STOPPED_FILE"):
+        Path(path).touch()
     return EXIT_STOPPED
 
 
@@ -87,12 +117,12 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     and code 2, Ctrl-C in one line and code 130; anything else keeps its traceback: it is our
     bug.
     """
-    rank, verb = os.environ.get("RANK", "0"), os.path.basename(sys.argv[0])
+    rank, verb = discover(os.environ).rank, os.path.basename(sys.argv[0])
     try:
         code = main(sys.argv[1:])
     except (ConfigError, FileNotFoundError, FileExistsError) as error:
         code = EXIT_BAD_INPUT
-        if rank == "0":  # all ranks see it: one message, not one per rank
+        if rank == 0:  # all ranks see it: one message, not one per rank
             print(f"{verb}: {error}", file=sys.stderr)
     except IsolationError as error:
         code = EXIT_BAD_INPUT
@@ -104,7 +134,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code = EXIT_STOPPED
-        if rank == "0":
+        if rank == 0:
             print(f"{verb}: interrupted; the same command goes on from here", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

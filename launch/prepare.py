@@ -3,22 +3,25 @@
     python launch/prepare.py configs/generator_demo.toml
     python launch/prepare.py configs/generator_125m.toml data.num_workers=32
     python launch/prepare.py configs/generator_demo.toml --show 3
+    mpirun -np 33 python launch/prepare.py CONFIG              32 workers, on any number of nodes
+    python launch/prepare.py CONFIG --share 3/8                one of 8 jobs that share the work
 
-Takes any training config. A folder that is up to date is left alone. `--show N` prints
-the first N examples that training sees, with what is supervised marked, instead of preparing.
+Takes any training config. A folder that is up to date is left alone; one that was cut short
+goes on from the parts that are made. `--show N` prints the first N examples that training sees,
+with what is supervised marked, instead of preparing.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import config_of, parser, run
+from launch.arguments import add_share, config_of, parser, run, said_stopped
 from training.config import PrepareConfig, TrainConfig
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare, or show what was prepared; 0: finished."""
+    """Prepare, or show what was prepared; 0: finished, 130: stopped by a signal, resumable."""
     options = parser(__doc__ or "", str(DEFAULT))
     options.add_argument(
         "--show",
@@ -26,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         help="print N examples of the prepared data, supervised text marked",
     )
+    add_share(options)
     parsed = options.parse_args(arguments)
     config = config_of(parsed, TrainConfig)
     # Checked first, since the libraries below take seconds to import; and every worker
@@ -34,10 +38,21 @@ def main(arguments: Sequence[str]) -> int:
         from training.data.show import show
 
         show(config.data, parsed.show, seed=config.run.seed)
-    else:
-        from training.data.prepare import prepare
+        return 0
+    from parallel.workers import assemble
+    from training.signals import Stopped, StopSignal
 
-        prepare(PrepareConfig(data=config.data, execution=config.execution))
+    with assemble(config.data.num_workers) as crew:
+        if crew is None:
+            return 0
+        from training.data.prepare import prepare_share
+
+        wanted = PrepareConfig(data=config.data, execution=config.execution)
+        try:
+            with StopSignal() as stop:
+                prepare_share(wanted, parsed.share, crew, stop=stop)
+        except Stopped:
+            return said_stopped()
     return 0
 
 

@@ -7,6 +7,7 @@ entry is flushed too. A reader after a crash meets the old file or the new one.
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ def replacing(path: Path) -> Generator[Path, None, None]:
     When the block raises, the temporary file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Random: processes of other nodes, whose ids may be ours, may write the same file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         sync(temporary)

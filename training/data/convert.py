@@ -1,21 +1,21 @@
-"""One chunk of source rows becomes tokenised examples: what every worker of `prepare` does.
+"""One chunk of source rows becomes a part on disk: what every worker of `prepare` does.
 
 Filter, run the programs, compare with the benchmarks, tokenise; each row either is kept or
-counted under the reason it was dropped for. Pure but for running the programs, which
-happens in their sandbox. Duplicates and packing need all chunks and are prepare's.
+counted under the reason it was dropped for. Programs run in their sandbox. Duplicates and
+packing need all chunks and are prepare's.
 """
 
 import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from training.config import DataConfig, ExecutionConfig
-from training.data import programs, sources
+from training.data import parts, programs, sources
 from training.data.decontaminate import Overlap
 from training.data.filters import execution_fault, question_fault
 from training.data.pack import Mode, TokenizedExample
@@ -31,25 +31,22 @@ class Chunk:
     source: int
     """Its index in `data.sources`."""
     rows: list[Raw]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Converted:
-    """What became of a chunk."""
-
-    source: int
-    num_rows: int
-    kept: list[tuple[bytes, TokenizedExample]]
-    """With a key each: examples with equal keys are duplicates."""
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    """Reason to number of rows."""
+    """Empty where there is nothing to do: the part is there, or somebody else's."""
+    part: Path
+    """The file to write."""
 
 
 class Converter:
     """Converts chunks; what it needs is opened in the process that uses it."""
 
     def __init__(
-        self, data: DataConfig, execution: ExecutionConfig, overlap: Overlap, tokenizer: Path
+        self,
+        data: DataConfig,
+        execution: ExecutionConfig,
+        overlap: Overlap,
+        *,
+        tokenizer: Path,
+        made_from: str,
     ) -> None:
         """Take the settings.
 
@@ -58,8 +55,10 @@ class Converter:
             execution: Limits of the programs.
             overlap: What the questions may not overlap.
             tokenizer: The tokenizer's folder.
+            made_from: The label of the parts.
         """
         self._data, self._overlap, self._tokenizer_folder = data, overlap, tokenizer
+        self._made_from = made_from
         self._limits = Limits(
             timeout_seconds=execution.timeout_seconds,
             memory_mib=execution.memory_mib,
@@ -83,8 +82,13 @@ class Converter:
             self._executor.__exit__(None, None, None)
             self._executor = None
 
-    def __call__(self, chunk: Chunk) -> Converted:
-        """Convert the rows of a chunk, in their order."""
+    def __call__(self, chunk: Chunk) -> Path:
+        """Convert the rows of a chunk, in their order; returns the part's path."""
+        if chunk.rows:
+            parts.write(chunk.part, self._converted(chunk), made_from=self._made_from)
+        return chunk.part
+
+    def _converted(self, chunk: Chunk) -> parts.Converted:
         dropped: Counter[str] = Counter()
         found: list[Labelled] = []
         for raw in chunk.rows:
@@ -100,7 +104,9 @@ class Converter:
                 found.append(labelled)
         found = self._running(found, dropped)
         kept = self._tokenized(found, dropped)
-        return Converted(source=chunk.source, num_rows=len(chunk.rows), kept=kept, dropped=dropped)
+        return parts.Converted(
+            source=chunk.source, num_rows=len(chunk.rows), kept=kept, dropped=dropped
+        )
 
     def _fault(self, labelled: Labelled) -> str | None:
         example = labelled.example

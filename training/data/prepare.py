@@ -4,35 +4,41 @@
 
     sources -> filter, run -> decontaminate -> tokenise -> drop duplicates -> pack -> shards
 
-Everything streams: memory holds one packing window, the chunks under way and one short
-key per distinct question (about 90 bytes: 1 GB for TinyGSM's 11 million). The output is
-the same, to the byte, for any number of workers. All of it is made in `FOLDER.tmp` and
-renamed at the end, so a killed prepare leaves the folder as it was.
+Chunks of rows are converted by whatever workers there are and kept as parts in
+`FOLDER.parts`; packing reads the parts in order, as they come. So the output is the same, to
+the byte, for any number of workers, and whatever ended a prepare (a signal, a dead node), the
+next one makes only the parts that are missing. The folder itself is replaced as a whole, at
+the end. Memory holds one packing window, the chunks under way and one short key per distinct
+question (about 90 bytes: 1 GB for TinyGSM's 11 million).
 """
 
 import os
+import secrets
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from parallel.array import WHOLE, Share
+from parallel.workers import Crew, in_chunks
 from training import files, manifest
 from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, programs, sources, workers
-from training.data.convert import Chunk, Converted, Converter, is_for_verifier
+from training.data import benchmarks, parts, programs, sources
+from training.data.convert import Chunk, Converter, is_for_verifier
 from training.data.decontaminate import Overlap
 from training.data.pack import Mode, TokenizedExample, packed
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.progress import Progress
+from training.signals import Stopped, StopSignal
 
-_CHUNK_ROWS = 512
+_CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000
 """Examples that a tokenizer is trained on, spread evenly over the sources."""
 _DUPLICATE = "duplicate question"
@@ -58,13 +64,36 @@ class _Counts:
         self.dropped = [Counter[str]() for _ in range(self.num_sources)]
 
 
-def prepare(config: PrepareConfig) -> dict[str, Any]:
-    """Write `data.folder` unless it is there and made from the same; returns its facts.
+def prepare(config: PrepareConfig, crew: Crew | None = None) -> dict[str, Any]:
+    """`prepare_share` of the whole: `data.folder` is there in the end; returns its facts."""
+    facts = prepare_share(config, WHOLE, crew)
+    assert facts is not None  # nobody else has anything to make
+    return facts
+
+
+def prepare_share(
+    config: PrepareConfig,
+    share: Share,
+    crew: Crew | None = None,
+    *,
+    stop: StopSignal | None = None,
+) -> dict[str, Any] | None:
+    """Write `data.folder`, with other jobs, unless it is there and made from the same.
+
+    Args:
+        config: What to make.
+        share: The parts that are made here.
+        crew: Who converts; None: `data.num_workers` processes of this machine.
+        stop: Looked at between two chunks.
+
+    Returns:
+        The folder's facts; None when others have not yet made their share.
 
     Raises:
         ConfigError: a source, benchmark or tokenizer is not there, does not fit the others,
             or nothing is left after filtering.
         IsolationError: programs are to be run and nothing here can isolate them.
+        Stopped: a signal came; the parts that were begun are kept.
     """
     data = config.data
     _check(data)
@@ -77,20 +106,62 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
             flush=True,
         )
         return facts
-    folder = data.folder.with_name(data.folder.name + ".tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    work = _Work.of(config, files.sha256_json([made_from, inputs]))
+    converted = _converted(work, crew or Crew(data.num_workers), share, stop)
+    if not share.is_whole:
+        deque(converted, maxlen=0)  # others may be at it: packing waits for the last part
+        if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
+            print(f"{share} is made; {missing} of {work.num_parts} parts are not yet", flush=True)
+            return None
+        converted = map(work.path, range(work.num_parts))
+    # Names of their own: the last two shares may end at the same moment.
+    folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
-        facts, outputs = _write(config, folder)
+        facts, outputs = _pack(work, converted, folder)
         manifest.commit(
             folder, stage="prepare", config=made_from, inputs=inputs, outputs=outputs, facts=facts
         )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _put_in_place(folder, data.folder)
+    except ConfigError:
+        shutil.rmtree(work.folder)  # all parts are there, and nothing comes of them
         raise
-    _put_in_place(folder, data.folder)
+    except OSError:
+        if manifest.is_current(data.folder, config=made_from, inputs=inputs):
+            return manifest.read(data.folder)["facts"]  # another share was faster
+        raise
+    shutil.rmtree(work.folder, ignore_errors=True)
     _print_facts(data.folder, facts, Console())
     return facts
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """The parts of one data folder."""
+
+    config: PrepareConfig
+    folder: Path
+    """Where they are."""
+    tokenizer: Tokenizer
+    made_from: str
+    """Their label."""
+    num_parts: int = 0
+    """Those met so far: only reading the sources to their end tells how many there are."""
+
+    @classmethod
+    def of(cls, config: PrepareConfig, made_from: str) -> "_Work":
+        tokenizer = _tokenizer(config.data)
+        return cls(
+            config=config,
+            folder=parts.folder_of(config.data.folder),
+            tokenizer=tokenizer,
+            made_from=files.sha256_json([made_from, tokenizer.fingerprint]),
+        )
+
+    def path(self, number: int) -> Path:
+        return parts.path_of(self.folder, number)
+
+    def is_made(self, number: int) -> bool:
+        return parts.is_current(self.path(number), made_from=self.made_from)
 
 
 def _check(data: DataConfig) -> None:
@@ -136,32 +207,58 @@ def _inputs(data: DataConfig) -> dict[str, str]:
     return inputs
 
 
-def _write(config: PrepareConfig, folder: Path) -> tuple[dict[str, Any], list[Path]]:
+def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -> Iterator[Path]:
+    """The parts in order, each when it is made, those of other shares at once."""
+    data = work.config.data
+    # Its fingerprint in the name: workers of another config may be at work beside it.
+    tokenizer = work.folder / f"tokenizer-{work.tokenizer.fingerprint[:12]}"
+    work.tokenizer.save(tokenizer)
+    converter = Converter(
+        data,
+        work.config.execution,
+        _overlap(data),
+        tokenizer=tokenizer,
+        made_from=work.made_from,
+    )
+    total = sum(sources.num_rows(source) for source in data.sources)
+    with Progress("preparing", total=total, unit="rows") as progress:
+
+        def todo() -> Iterator[Chunk]:
+            for number, chunk in enumerate(_chunks(work)):
+                if stop and stop.wanted:
+                    raise Stopped
+                work.num_parts = number + 1
+                if not share.has(number) or work.is_made(number):
+                    progress.skip(len(chunk.rows))
+                    chunk.rows.clear()
+                sizes.append(len(chunk.rows))
+                yield chunk
+
+        sizes: deque[int] = deque()
+        for path in crew.in_order(converter, todo()):
+            progress.advance(sizes.popleft())
+            yield path
+
+
+def _pack(
+    work: _Work, converted: Iterator[Path], folder: Path
+) -> tuple[dict[str, Any], list[Path]]:
     """Write shards and tokenizer; returns facts and files."""
     # Slow to import (megatron-core), and a folder that is up to date needs none of it.
     from training.data.shards import ShardWriter
 
-    data = config.data
-    tokenizer = _tokenizer(data)
-    outputs = tokenizer.save(folder / TOKENIZER_FOLDER)
-    converter = Converter(
-        data, config.execution, _overlap(data), tokenizer=folder / TOKENIZER_FOLDER
-    )
+    data = work.config.data
+    outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
     counts = _Counts(num_sources=len(data.sources))
     writer = ShardWriter(folder)
-    total = sum(sources.num_rows(source) for source in data.sources)
-    with Progress("preparing", total=total, unit="rows") as progress:
-        converted = workers.in_order(
-            converter, _chunks(data), num_workers=workers.num_workers(data.num_workers)
-        )
-        examples = _distinct(converted, data, counts, progress)
-        for row in packed(examples, row_tokens=data.row_tokens):
-            writer.add(row)
-            counts.rows += 1
+    examples = _distinct(map(parts.read, converted), data, counts)
+    for row in packed(examples, row_tokens=data.row_tokens):
+        writer.add(row)
+        counts.rows += 1
     if not counts.rows:
         raise ConfigError(f"no example is left of data.sources:\n{_dropped_lines(counts)}")
     facts = _facts(data, counts)
-    facts["vocab_size"], facts["end_token"] = tokenizer.vocab_size, tokenizer.end_token
+    facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
 
 
@@ -187,14 +284,15 @@ def _overlap(data: DataConfig) -> Overlap:
     return Overlap(questions, ngram=data.decontaminate_ngram)
 
 
-def _chunks(data: DataConfig) -> Iterator[Chunk]:
-    for number, source in enumerate(data.sources):
-        for rows in workers.in_chunks(sources.rows(source), _CHUNK_ROWS):
-            yield Chunk(source=number, rows=rows)
+def _chunks(work: _Work) -> Iterator[Chunk]:
+    numbers = count()
+    for source, settings in enumerate(work.config.data.sources):
+        for rows in in_chunks(sources.rows(settings), _CHUNK_ROWS):
+            yield Chunk(source=source, rows=rows, part=work.path(next(numbers)))
 
 
 def _distinct(
-    converted: Iterator[Converted], data: DataConfig, counts: _Counts, progress: Progress
+    converted: Iterator[parts.Converted], data: DataConfig, counts: _Counts
 ) -> Iterator[TokenizedExample]:
     """The kept examples without duplicates; counts everything on the way."""
     duplicate = _DUPLICATE_PROGRAM if is_for_verifier(data) else _DUPLICATE
@@ -215,7 +313,6 @@ def _distinct(
                 len(example) - 1 if example.prompt_mode else len(example) - in_prompt
             )
             yield example
-        progress.advance(part.num_rows)
 
 
 def _facts(data: DataConfig, counts: _Counts) -> dict[str, Any]:
@@ -245,13 +342,11 @@ def _facts(data: DataConfig, counts: _Counts) -> dict[str, Any]:
 
 def _put_in_place(made: Path, folder: Path) -> None:
     """Rename `made` to `folder`; what stood there goes away after that, not before."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = made.with_name(f"old-{made.name}")
     if folder.exists():
         os.replace(folder, old)
     os.replace(made, folder)
     files.sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _dropped_lines(counts: _Counts) -> str:

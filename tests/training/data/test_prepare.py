@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
+from parallel.array import Share
+from parallel.workers import Crew
 from tests.ranks import ROOT
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
-from training.config import ConfigError, PrepareConfig
-from training.data import programs
+from training.config import ConfigError, PrepareConfig, resolved
+from training.data import parts, programs
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
-from training.data.prepare import prepare
+from training.data.prepare import prepare, prepare_share
 from training.data.tokenizer import Tokenizer
 from training.evaluation import candidates
 
@@ -43,6 +45,11 @@ def jsonl(folder: Path, *rows: dict[str, str]) -> dict[str, Any]:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {"kind": "jsonl", "path": str(path)}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def row(question: str = QUESTION, program: str = PROGRAM) -> dict[str, str]:
@@ -86,22 +93,14 @@ def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFix
     assert sum(batch.num_tokens for batch in batches) == facts["tokens"]
     assert sum(batch.num_supervised for batch in batches) == facts["supervised_tokens"]
     assert facts["padding_fraction"] < 0.1
-    assert not (tmp_path / "data.tmp").exists()
+    assert not (tmp_path / "data.parts").exists()
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 2, 3):
         prepare(config(tmp_path / str(workers), num_workers=workers, run_programs=True))
-    contents = [
-        {
-            str(path.relative_to(tmp_path / workers)): path.read_bytes()
-            for path in (tmp_path / workers).rglob("*")
-            if path.is_file()
-        }
-        for workers in ("1", "2", "3")
-    ]
-    assert contents[0].keys() == contents[1].keys() and "rows_00000.bin" in contents[0]
-    assert contents[0] == contents[1] == contents[2]
+    one, two, three = (content(tmp_path / workers) for workers in ("1", "2", "3"))
+    assert "rows_00000.bin" in one and one == two == three
 
 
 def test_a_second_call_does_nothing_a_changed_one_starts_anew(
@@ -182,7 +181,7 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     empty = jsonl(tmp_path)
     with pytest.raises(ConfigError, match="0 rows were read"):
         prepare(config(tmp_path / "data", empty))
-    assert not (tmp_path / "data").exists() and not (tmp_path / "data.tmp").exists()
+    assert not (tmp_path / "data").exists() and not (tmp_path / "data.parts").exists()
 
 
 def test_the_whole_text_form_supervises_the_question_too(tmp_path: Path) -> None:
@@ -234,15 +233,16 @@ def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_prepare_leaves_nothing_half_made(tmp_path: Path, stop: signal.Signals) -> None:
-    toml = tmp_path / "train.toml"
-    toml.write_text(
-        f'run.folder = "{tmp_path}/run"\n'
-        f'[data]\nfolder = "{tmp_path}/data"\nrow_tokens = 512\nnum_workers = 2\n'
-        'tokenizer = { source = "train", vocab_size = 400 }\n'
-        '[[data.sources]]\nkind = "problems"\nnum_examples = 1000000\n'
-    )
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGUSR1])
+def test_a_stopped_prepare_goes_on_from_its_parts(
+    tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (f"Ann has {number} apples and buys 4. How many?" for number in range(20_000))
+    many = jsonl(tmp_path, *map(row, names))
+    wanted = config(tmp_path / "data", many, num_workers=2)
+    toml = tmp_path / "train.json"
+    tree = {"run": {"folder": str(tmp_path / "run")}, "data": resolved(wanted.data)}
+    toml.write_text(json.dumps(tree))
     process = subprocess.Popen(
         [sys.executable, "launch/prepare.py", str(toml)],
         cwd=ROOT,
@@ -251,18 +251,49 @@ def test_a_stopped_prepare_leaves_nothing_half_made(tmp_path: Path, stop: signal
         start_new_session=True,
     )
     deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("data.tmp/tokenizer/*")):
+    while not (made := list(tmp_path.glob("data.parts/part-*.parquet"))):
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.01)
     os.killpg(process.pid, stop)
     _, errors = process.communicate(timeout=120)
     assert not (tmp_path / "data").exists()
-    if stop == signal.SIGINT:
-        assert process.returncode == 130 and "interrupted" in errors
-        assert not (tmp_path / "data.tmp").exists()
-    # The next one starts over what is left.
-    facts = prepare(config(tmp_path / "data", jsonl(tmp_path, row())))
-    assert facts["rows"] == 1 and not (tmp_path / "data.tmp").exists()
+    if stop != signal.SIGKILL:
+        assert process.returncode == 130 and "stopping at the next safe point" in errors
+    (tmp_path / "data.parts" / "packed-0").mkdir()  # as a kill leaves it while packing
+    written: list[Path] = []
+    write = parts.write
+
+    def recorded(path: Path, converted: parts.Converted, *, made_from: str) -> None:
+        written.append(path)
+        write(path, converted, made_from=made_from)
+
+    monkeypatch.setattr(parts, "write", recorded)
+    facts = prepare(wanted, Crew(1))
+    assert written and not set(written) & set(made)
+    assert facts == prepare(config(tmp_path / "unbroken", many))
+    assert content(tmp_path / "data") == content(tmp_path / "unbroken")
+    assert not (tmp_path / "data.parts").exists()
+
+
+def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
+    assert prepare_share(config(tmp_path / "data", PROBLEMS), Share(1, 2)) is None
+    assert list((tmp_path / "data.parts").glob("part-*"))
+    prepare(config(tmp_path / "data", PROBLEMS, supervise="all"))
+    prepare(config(tmp_path / "unbroken", PROBLEMS, supervise="all"))
+    assert content(tmp_path / "data") == content(tmp_path / "unbroken")
+    assert not (tmp_path / "data.parts").exists()
+
+
+def test_jobs_that_share_the_work_write_the_same_bytes(tmp_path: Path) -> None:
+    sources = (PROBLEMS | {"num_examples": 2100}, PROBLEMS | {"num_examples": 1030, "seed": 5})
+    facts = prepare(config(tmp_path / "alone", *sources))
+    shared = config(tmp_path / "shared", *sources)
+    assert prepare_share(shared, Share(3, 3)) is None
+    assert prepare_share(shared, Share(1, 3)) is None
+    assert not (tmp_path / "shared").exists()
+    assert prepare_share(shared, Share(2, 3)) == facts
+    assert content(tmp_path / "shared") == content(tmp_path / "alone")
+    assert prepare_share(shared, Share(1, 3)) == facts, "up to date"
 
 
 def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:

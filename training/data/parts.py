@@ -1,0 +1,118 @@
+"""Converted rows on disk while a folder is being prepared: one Parquet file for each chunk.
+
+    write(path, converted, made_from=label)
+    if is_current(path, made_from=label): converted = read(path)
+
+A part is there whole or not at all, so whoever comes next (another life, another job of an
+array) goes on with those that are missing. Its label says what made it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from training.data.pack import Mode, TokenizedExample
+from training.files import replacing
+
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.binary(8)),
+        ("tokens", pa.list_(pa.uint16())),
+        ("num_prompt_tokens", pa.int32()),
+        ("prompt_mode", pa.uint8()),
+        ("program_mode", pa.uint8()),
+    ]
+)
+_LABEL = b"tinygsm"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """What became of a chunk of a source's rows."""
+
+    source: int
+    """The source's index in `data.sources`."""
+    num_rows: int
+    kept: list[tuple[bytes, TokenizedExample]]
+    """With a key of 8 bytes each: examples with equal keys are duplicates."""
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    """Reason to number of rows."""
+
+
+def folder_of(data_folder: Path) -> Path:
+    """Where the parts of a data folder are until it is finished: beside it."""
+    return data_folder.with_name(f"{data_folder.name}.parts")
+
+
+def path_of(folder: Path, number: int) -> Path:
+    """Where part `number` is or would be."""
+    return folder / f"part-{number:06d}.parquet"
+
+
+def write(path: Path, converted: Converted, *, made_from: str) -> None:
+    """Durably write a part; one without examples is whole too."""
+    examples = [example for _, example in converted.kept]
+    tokens = [example.tokens for example in examples]
+    offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
+    columns = [
+        pa.array([key for key, _ in converted.kept], pa.binary(8)),
+        pa.ListArray.from_arrays(offsets, np.concatenate([*tokens, np.array([], np.uint16)])),
+        pa.array([example.num_prompt_tokens for example in examples], pa.int32()),
+        pa.array([int(example.prompt_mode) for example in examples], pa.uint8()),
+        pa.array([int(example.program_mode) for example in examples], pa.uint8()),
+    ]
+    label = {
+        "made_from": made_from,
+        "source": converted.source,
+        "num_rows": converted.num_rows,
+        "dropped": dict(converted.dropped),
+    }
+    table = pa.table(columns, schema=_SCHEMA.with_metadata({_LABEL: json.dumps(label)}))
+    with replacing(path) as temporary:
+        parquet.write_table(table, temporary, compression="zstd")
+
+
+def is_current(path: Path, *, made_from: str) -> bool:
+    """Whether a whole part is there and made from this."""
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+        return json.loads(metadata[_LABEL])["made_from"] == made_from
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+        return False
+
+
+def read(path: Path) -> Converted:
+    """What was written there."""
+    table = parquet.read_table(path)
+    label = json.loads(table.schema.metadata[_LABEL])
+    lists = table.column("tokens").combine_chunks()
+    values = lists.values.to_numpy(zero_copy_only=False)
+    offsets = lists.offsets.to_numpy()
+    examples = [
+        TokenizedExample(
+            tokens=values[start:stop],
+            num_prompt_tokens=num_prompt_tokens,
+            prompt_mode=Mode(prompt_mode),
+            program_mode=Mode(program_mode),
+        )
+        for (start, stop), num_prompt_tokens, prompt_mode, program_mode in zip(
+            pairwise(offsets), *(_integers(table, name) for name in _SCHEMA.names[2:]), strict=True
+        )
+    ]
+    return Converted(
+        source=label["source"],
+        num_rows=label["num_rows"],
+        kept=list(zip(table.column("key").to_pylist(), examples, strict=True)),
+        dropped=Counter(label["dropped"]),
+    )
+
+
+def _integers(table: pa.Table, name: str) -> Iterable[int]:
+    return table.column(name).to_numpy().tolist()
