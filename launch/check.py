@@ -35,7 +35,9 @@ def main(words: Sequence[str]) -> int:
             print(stage, stage_verb)
     if parsed.life:
         job, _, attempt = parsed.life.partition(":")
-        lives.start(folder, verb=verb, job=job, attempt=int(attempt))
+        # Every verb's config but prepare's keeps its parts in the run folder.
+        parts = config.data.parts_folder if verb == "prepare" else None  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        lives.start(folder, verb=verb, job=job, attempt=int(attempt), parts=parts)
     return 0
 
 

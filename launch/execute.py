@@ -1,6 +1,7 @@
 """Execute a file of model-written programs behind walls and compare them with gold.
 
     python launch/execute.py IN.jsonl[.gz] OUT.jsonl[.gz]
+    mpirun -np 33 python launch/execute.py IN OUT              32 workers, on any number of nodes
 
 Each line of IN is an object with `code`, optionally `kind` (func:NAME, var:NAME or
 stdout-last; default func:simple_math_problem) and `gold`. OUT has the same objects with
@@ -8,12 +9,12 @@ stdout-last; default func:simple_math_problem) and `gold`. OUT has the same obje
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import EXIT_BAD_INPUT, run
+from parallel.workers import assemble
 from training.evaluation.execute import IsolationError, Limits
 from training.evaluation.execute_file import execute_file
 
@@ -34,19 +35,19 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--num-workers",
         type=_positive_integer,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-        help="programs run at a time (default: one per core)",
+        default=0,
+        help="programs run at a time (default: one per core); under MPI one per rank",
     )
     arguments = parser.parse_args(words)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
     try:
-        summary = execute_file(
-            arguments.source, arguments.target, limits=limits, num_workers=arguments.num_workers
-        )
+        with assemble(arguments.num_workers) as crew:
+            if crew is not None:
+                summary = execute_file(arguments.source, arguments.target, limits=limits, crew=crew)
+                print(summary, file=sys.stderr)
     except (IsolationError, OSError) as error:
         print(f"execute.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(summary, file=sys.stderr)
     return 0
 
 

@@ -60,6 +60,7 @@ run_stage() {
 
   attempt=${SLURM_RESTART_COUNT:-0}
   local code=0
+  take_share "$verb"
   say "attempt $attempt of job $SLURM_JOB_ID on $SLURM_JOB_NODELIST: $verb $*"
   folder=$("${python_login_command[@]}" launch/check.py --ranks "$SLURM_NTASKS" \
     --life "$SLURM_JOB_ID:$attempt" "$verb" "$@") || fail $? "not started: see above"
@@ -78,6 +79,19 @@ run_stage() {
     code=$EXIT_STOPPED
   fi
   end "$code" "$verb"
+}
+
+# The part of the work that a job of an array does: `--share 3/8`; nothing outside of one.
+take_share() {
+  share=()
+  [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || return 0
+  [[ $1 == prepare || $1 == sample ]] ||
+    fail 2 "--array: $1 is one run and not made of parts that jobs could share"
+  local first=$SLURM_ARRAY_TASK_MIN step=${SLURM_ARRAY_TASK_STEP:-1}
+  (((SLURM_ARRAY_TASK_MAX - first) / step + 1 == SLURM_ARRAY_TASK_COUNT)) ||
+    fail 2 "--array: the tasks are not evenly spaced, so which share is whose is unknown: \
+submit --array=0-$((SLURM_ARRAY_TASK_COUNT - 1))"
+  share=(--share "$(((SLURM_ARRAY_TASK_ID - first) / step + 1))/$SLURM_ARRAY_TASK_COUNT")
 }
 
 on_time_limit() {
@@ -103,9 +117,17 @@ export_rank_settings() {
 }
 
 run_on_ranks() {
-  local verb=$1
+  local verb=$1 options=()
   shift
-  step "$verb" --output="$logs/rank-%3t.log" "${python_command[@]}" "launch/$verb.py" "$@"
+  # One process on one node has worker processes of its own. On several nodes there is an MPI
+  # rank for each CPU of the job.
+  if [[ $verb == prepare ]] && ((SLURM_NNODES > 1)); then
+    local each=$((SLURM_NTASKS * ${SLURM_CPUS_PER_TASK:-1} / SLURM_NNODES))
+    options=(--mpi=pmix --ntasks="$((each * SLURM_NNODES))")
+    options+=(--ntasks-per-node="$each" --cpus-per-task=1)
+  fi
+  step "$verb" "${options[@]}" --output="$logs/rank-%3t.log" \
+    "${python_command[@]}" "launch/$verb.py" "$@" "${share[@]}"
 }
 
 run_on_nodes() {

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Sample, run and label candidates: 8 GPUs a node, nodes by flag; every rank takes a share.
+# Sample, run and label candidates: 8 GPUs a node, nodes by flag; every rank takes a share. The
+# jobs of an array share the work too, each starting when there is room for it.
 #
 #     sbatch --nodes=4 slurm/sample.sh runs/paper_1b3/candidates.json
+#     sbatch --array=0-15 --ntasks-per-node=1 --gpus-per-node=1 slurm/sample.sh CONFIG
 #
 # Site settings are in slurm/site.sh, what happens in slurm/common.sh, docs in docs/cluster.md.
 #SBATCH --job-name=sample

@@ -24,7 +24,9 @@ class NoProgress(ConfigError):
     """A job has had its lives and none of them got further."""
 
 
-def start(folder: Path, *, verb: str, job: str, attempt: int) -> None:
+def start(
+    folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None = None
+) -> None:
     """Record that a life begins.
 
     Args:
@@ -32,11 +34,12 @@ def start(folder: Path, *, verb: str, job: str, attempt: int) -> None:
         verb: What runs in it: train, sample, evaluate, prepare.
         job: The batch system's id, the same in all lives.
         attempt: 0 for the first life.
+        parts: Where its parts are, if not in `folder`.
 
     Raises:
         NoProgress: the job's last lives all began where this one would.
     """
-    at = progress(folder, verb)
+    at = progress(parts or folder, verb)
     before = [life for life in read(folder) if life["job"] == job]
     in_vain = [life for life in before[-NUM_IN_VAIN:] if life["progress"] == at]
     if len(in_vain) == NUM_IN_VAIN:

@@ -214,9 +214,14 @@ class DataConfig(Section):
     run_programs: bool = True
     """Drop programs that do not run or give no finite number."""
     num_workers: int = Field(default=0, ge=0)
-    """Worker processes of prepare; 0: one per core."""
+    """Worker processes of prepare; 0: one per core. Under MPI the ranks work instead."""
     prepare_if_missing: bool = False
     """Let `train` run `prepare` first when the folder is empty: for small data only."""
+
+    @property
+    def parts_folder(self) -> Path:
+        """Where prepare keeps what it has converted until the folder is finished."""
+        return self.folder.with_name(f"{self.folder.name}.parts")
 
 
 class TrainingConfig(Section):

@@ -46,11 +46,6 @@ class Converted:
     """Reason to number of rows."""
 
 
-def folder_of(data_folder: Path) -> Path:
-    """Where the parts of a data folder are until it is finished: beside it."""
-    return data_folder.with_name(f"{data_folder.name}.parts")
-
-
 def path_of(folder: Path, number: int) -> Path:
     """Where part `number` is or would be."""
     return folder / f"part-{number:06d}.parquet"

@@ -152,7 +152,7 @@ class _Work:
         tokenizer = _tokenizer(config.data)
         return cls(
             config=config,
-            folder=parts.folder_of(config.data.folder),
+            folder=config.data.parts_folder,
             tokenizer=tokenizer,
             made_from=files.sha256_json([made_from, tokenizer.fingerprint]),
         )

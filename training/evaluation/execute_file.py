@@ -3,7 +3,8 @@
 Each line is an object with `code`, optionally `kind` (`Program.kind`) and `gold` (a number,
 or text such as "1,234"); any other field is passed through. Every output line is the input
 object plus `status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds`.
-Names ending in `.gz` are compressed. The output takes its place only when it is complete.
+Names ending in `.gz` are compressed. The output takes its place only when it is complete. But
+for `seconds`, which are measured, it is the same whoever runs the programs.
 """
 
 import gzip
@@ -13,18 +14,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
+from parallel.workers import Crew, in_chunks
 from training.config import ConfigError
 from training.data.records import Execution, Verdict
 from training.evaluation.execute import Executor, Limits, Program, judge, parse_number
 from training.files import replacing
 from training.progress import Progress
 
-_BATCH_PER_WORKER = 128
-"""Enough that one looping program does not leave the other lanes idle, little to hold."""
+_CHUNK_PROGRAMS = 32
+"""Run by one worker at a time: little to do again when it dies, or to wait for when they loop."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,37 @@ class Summary:
         )
 
 
-def execute_file(source: Path, target: Path, *, limits: Limits, num_workers: int) -> Summary:
+class _Runner:
+    """Runs chunks of programs; its sandbox is opened in the process that uses it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._executor: Executor | None = None
+
+    def open(self) -> None:
+        """Start the sandbox."""
+        self._executor = Executor(limits=self._limits).__enter__()
+
+    def close(self) -> None:
+        """Stop it."""
+        if self._executor is not None:
+            self._executor.__exit__(None, None, None)
+
+    def __call__(self, chunk: list[Line]) -> list[tuple[Line, Execution]]:
+        """The lines with what came of their programs."""
+        assert self._executor is not None
+        executions = self._executor.run([line.program for line in chunk])
+        return list(zip(chunk, executions, strict=True))
+
+
+def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> Summary:
     """Execute every program of `source` and write `target`.
+
+    Args:
+        source: Programs, one a line.
+        target: The file to write.
+        limits: Of one program.
+        crew: Who runs them.
 
     Raises:
         ConfigError: a file cannot be used, or a line is not what it should be; all lines
@@ -73,17 +103,15 @@ def execute_file(source: Path, target: Path, *, limits: Limits, num_workers: int
         raise ConfigError(f"{target} is a folder: name a file to write")
     total = sum(1 for _ in read_lines(source))
     summary, start = Summary(), time.monotonic()
-    with replacing(target) as temporary, _open(temporary, "wt", target.suffix) as stream:
-        with (
-            Executor(limits=limits, num_workers=num_workers) as executor,
-            Progress("executing", total=total, unit="programs") as progress,
-        ):
-            lines = read_lines(source)
-            while batch := list(islice(lines, _BATCH_PER_WORKER * num_workers)):
-                executions = executor.run([line.program for line in batch])
-                for line, execution in zip(batch, executions, strict=True):
-                    _write(stream, line, execution, summary)
-                progress.advance(len(batch))
+    with (
+        replacing(target) as temporary,
+        _open(temporary, "wt", target.suffix) as stream,
+        Progress("executing", total=total, unit="programs") as progress,
+    ):
+        for done in crew.in_order(_Runner(limits), in_chunks(read_lines(source), _CHUNK_PROGRAMS)):
+            for line, execution in done:
+                _write(stream, line, execution, summary)
+            progress.advance(len(done))
     summary.seconds = time.monotonic() - start
     return summary
 
