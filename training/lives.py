@@ -24,9 +24,7 @@ class NoProgress(ConfigError):
     """A job has had its lives and none of them got further."""
 
 
-def start(
-    folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None = None
-) -> None:
+def start(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None = None) -> None:
     """Record that a life begins.
 
     Args:

@@ -6,10 +6,10 @@
     assert cluster.wait(job) == "COMPLETED"
     cluster.stop()
 
-Needs Debian's slurm-wlm, slurm-client and munge; for MPI libpmix-dev. Key, sockets, spool and logs are below
-one folder, every port is a free one, so several clusters live beside each other. `stop`
-ends every process of the cluster by its id: daemons are our children, and whatever Slurm
-started has the folder's SLURM_CONF in its environment.
+Needs Debian's slurm-wlm, slurm-client and munge; for MPI libpmix-dev. Key, sockets, spool
+and logs are below one folder, every port is a free one, so several clusters live beside each
+other. `stop` ends every process of the cluster by its id: daemons are our children, and
+whatever Slurm started has the folder's SLURM_CONF in its environment.
 """
 
 import getpass
