@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from launch.arguments import config_of, parser, run
 from training import lives
-from training.check import KINDS, check, run_folder, write_stages
+from training.check import KINDS, check, parts_folder, run_folder, write_stages
 from training.config import ConfigError
 
 
@@ -35,9 +35,9 @@ def main(words: Sequence[str]) -> int:
             print(stage, stage_verb)
     if parsed.life:
         job, _, attempt = parsed.life.partition(":")
-        # Every verb's config but prepare's keeps its parts in the run folder.
-        parts = config.data.parts_folder if verb == "prepare" else None  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        lives.start(folder, verb=verb, job=job, attempt=int(attempt), parts=parts)
+        lives.start(
+            folder, verb=verb, job=job, attempt=int(attempt), parts=parts_folder(verb, config)
+        )
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.layout import Layout
+from training import lives
 from training.config import (
     ConfigError,
     EvaluateConfig,
@@ -24,7 +25,6 @@ from training.config import (
 )
 from training.data.hub import local_path
 from training.files import write_json
-from training.lives import jobs_folder
 from training.manifest import MANIFEST
 from training.recipe import stages
 
@@ -43,7 +43,14 @@ def run_folder(verb: str, config: Any) -> Path:
 
     Preparing replaces its folder as a whole, so its jobs have one beside it.
     """
-    return jobs_folder(config.data.folder) if verb == "prepare" else config.run.folder
+    return lives.jobs_folder(config.data.folder) if verb == "prepare" else config.run.folder
+
+
+def parts_folder(verb: str, config: Any) -> Path:
+    """Where a life of the verb leaves what the next one goes on from."""
+    if verb == "prepare":
+        return lives.parts_folder(config.data.folder)
+    return run_folder(verb, config)
 
 
 def check(verb: str, config: Any, *, num_ranks: int) -> None:

@@ -32,7 +32,7 @@ def start(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None
         verb: What runs in it: train, sample, evaluate, prepare.
         job: The batch system's id, the same in all lives.
         attempt: 0 for the first life.
-        parts: Where its parts are, if not in `folder`.
+        parts: Where it leaves what the next life goes on from; None: in `folder`.
 
     Raises:
         NoProgress: the job's last lives all began where this one would.
@@ -84,3 +84,8 @@ def saved_step(folder: Path) -> int:
 def jobs_folder(data_folder: Path) -> Path:
     """Where the lives and logs of preparing a data folder are."""
     return data_folder.with_name(f"{data_folder.name}_jobs")
+
+
+def parts_folder(data_folder: Path) -> Path:
+    """Where preparing keeps what it has converted until the data folder is finished."""
+    return data_folder.with_name(f"{data_folder.name}.parts")

@@ -60,6 +60,8 @@ def describe(folder: Path, *, now: float | None = None) -> Iterator[str]:
         yield from _recipe(folder, now)
     elif any((folder / name).is_file() for name in ("run.json", MANIFEST, lives.LIVES)):
         yield from _stage(folder, _verb(folder), now)
+    elif lives.parts_folder(folder).is_dir():
+        yield from _stage(folder, "prepare", now)
     else:
         raise FileNotFoundError(
             f"{folder} holds none of config.json, run.json and {MANIFEST}: it is no run folder, "
@@ -72,13 +74,17 @@ def _recipe(folder: Path, now: float) -> Iterator[str]:
     for name, verb in _STAGES.items():
         job = f" (job {submitted[name]})" if name in submitted else ""
         yield f"{name}{job}"
-        jobs_folder = lives.jobs_folder(folder / name)
-        if (folder / name).is_dir() or (verb == "prepare" and jobs_folder.is_dir()):
+        if _has_begun(folder / name, verb):
             yield from (f"  {line}" for line in _stage(folder / name, verb, now))
         else:
             yield "  not started"
     page = folder / "report.html"
     yield f"report: {page if page.is_file() else 'not there yet'}"
+
+
+def _has_begun(folder: Path, verb: str) -> bool:
+    beside = (lives.jobs_folder(folder), lives.parts_folder(folder)) if verb == "prepare" else ()
+    return any(place.is_dir() for place in (folder, *beside))
 
 
 def _verb(folder: Path) -> str:
@@ -98,6 +104,8 @@ def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
         yield from _training(folder, config, metrics)
     elif verb in ("sample", "evaluate"):
         yield _parts(folder, config, verb)
+    elif made := len(list(lives.parts_folder(folder).glob("part-*.parquet"))):
+        yield f"{made} parts of rows are made"
     facts = _json(folder / MANIFEST).get("facts", {})
     numbers = [f"{name} {value:,}" for name, value in facts.items() if isinstance(value, int)]
     if numbers:
@@ -229,6 +237,7 @@ def _seconds_since_change(folder: Path, now: float) -> float | None:
     """Since anything was written that a running stage writes; None: nothing was."""
     patterns = ("metrics.jsonl", "logs/*/*/rank-*.log", "part-*.parquet", "parts/*/part-*.parquet")
     times = [path.stat().st_mtime for pattern in patterns for path in folder.glob(pattern)]
+    times += [path.stat().st_mtime for path in lives.parts_folder(folder).glob("part-*.parquet")]
     times += [life["started"] for life in lives.read(folder)[-1:]]
     return max(0.0, now - max(times)) if times else None
 

@@ -83,3 +83,15 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
 def test_durations_read_well() -> None:
     seconds = (59, 300, 12_000, 200_000)
     assert [duration(s) for s in seconds] == ["59 s", "5 min", "3 h 20 min", "2 d 7 h"]
+
+
+def test_preparing_is_told_by_its_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    parts = lives.parts_folder(folder)
+    parts.mkdir()
+    (parts / "part-000000.parquet").touch()
+    os.utime(parts / "part-000000.parquet", (NOW - 30, NOW - 30))
+    assert list(describe(folder, now=NOW)) == [
+        "prepare: unfinished, last sign of life 30 s ago",
+        "1 parts of rows are made",
+    ]

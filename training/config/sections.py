@@ -218,11 +218,6 @@ class DataConfig(Section):
     prepare_if_missing: bool = False
     """Let `train` run `prepare` first when the folder is empty: for small data only."""
 
-    @property
-    def parts_folder(self) -> Path:
-        """Where prepare keeps what it has converted until the folder is finished."""
-        return self.folder.with_name(f"{self.folder.name}.parts")
-
 
 class TrainingConfig(Section):
     """The training loop."""

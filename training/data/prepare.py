@@ -35,6 +35,7 @@ from training.data.decontaminate import Overlap
 from training.data.pack import Mode, TokenizedExample, packed
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.lives import parts_folder
 from training.progress import Progress
 from training.signals import Stopped, StopSignal
 
@@ -152,7 +153,7 @@ class _Work:
         tokenizer = _tokenizer(config.data)
         return cls(
             config=config,
-            folder=config.data.parts_folder,
+            folder=parts_folder(config.data.folder),
             tokenizer=tokenizer,
             made_from=files.sha256_json([made_from, tokenizer.fingerprint]),
         )
