@@ -54,14 +54,14 @@ def describe(folder: Path, *, now: float | None = None) -> Iterator[str]:
         FileNotFoundError: the folder is not there, or is no run's.
     """
     now = time.time() if now is None else now
-    if not folder.is_dir():
+    if not folder.is_dir() and lives.parts_folder(folder).is_dir():
+        yield from _stage(folder, "prepare", now)
+    elif not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist: name a run folder, such as runs/demo")
-    if (folder / "config.json").is_file():
+    elif (folder / "config.json").is_file():
         yield from _recipe(folder, now)
     elif any((folder / name).is_file() for name in ("run.json", MANIFEST, lives.LIVES)):
         yield from _stage(folder, _verb(folder), now)
-    elif lives.parts_folder(folder).is_dir():
-        yield from _stage(folder, "prepare", now)
     else:
         raise FileNotFoundError(
             f"{folder} holds none of config.json, run.json and {MANIFEST}: it is no run folder, "
