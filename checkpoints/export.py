@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from checkpoints import universal
 from checkpoints.store import FOLDER as CHECKPOINTS
-from checkpoints.store import CheckpointStore, problems_of
-from parallel.ranks import Ranks
+from checkpoints.store import find_checkpoint
 from training import manifest
 from training.config import ConfigError
 from training.data import programs
@@ -180,10 +179,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
         ExportDiffers: what was written does not give the source's logits.
     """
     folder = Path(os.path.abspath(folder))
-    _check_free(folder)
-    found = find_checkpoint(checkpoint)
-    _check_outside(folder, found)
-    source = Source(found)
+    source = source_for(checkpoint, folder)
     with _written_beside(folder) as temporary:
         _check_room(source, temporary, dtype)
         _write(source, temporary, dtype)
@@ -191,7 +187,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
         largest = _largest_difference(source, temporary, rows, dtype)
         files = sorted(temporary.iterdir())
         exported = Exported(
-            checkpoint=found,
+            checkpoint=source.folder,
             folder=folder,
             architecture=_architecture(source),
             dtype=dtype,
@@ -205,39 +201,19 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
             temporary,
             stage="export",
             config={"dtype": _name(dtype)},
-            inputs={"checkpoint": manifest.fingerprint(found)},
+            inputs={"checkpoint": manifest.fingerprint(source.folder)},
             outputs=files,
-            facts={"checkpoint": str(found), "largest_difference": largest},
+            facts={"checkpoint": str(source.folder), "largest_difference": largest},
         )
     return exported
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path names, compared with its manifest.
-
-    Raises:
-        FileNotFoundError, ConfigError: there is none, or it is not whole; says why.
-    """
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
-    if (path / CHECKPOINTS).is_dir():
-        alone = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
-        newest = CheckpointStore(path / CHECKPOINTS, ranks=alone).newest()
-        if newest is None:
-            raise ConfigError(f"{path / CHECKPOINTS} holds no checkpoint that verifies")
-        return newest
-    path = path.resolve()
-    if path.suffix == ".tmp":
-        raise ConfigError(f"{path} is a checkpoint being written, or one that was cut short")
-    if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
-        raise ConfigError(
-            f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
-            f"folder (which holds {CHECKPOINTS}/)"
-        )
-    if problems := problems_of(path):
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise ConfigError(f"{path} is not a whole checkpoint: {problems[0]}{more}")
-    return path
+def source_for(checkpoint: Path, folder: Path) -> Source:
+    """What `export` would write into `folder`, an absolute path. Raises as `export`."""
+    _check_free(folder)
+    found = find_checkpoint(checkpoint)
+    _check_outside(folder, found)
+    return Source(found)
 
 
 def _check_free(folder: Path) -> None:

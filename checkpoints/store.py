@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from checkpoints import universal
 from parallel.ranks import Ranks
+from training.config import ConfigError
 from training.files import read_json, replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
 
@@ -138,6 +140,34 @@ def problems_of(folder: Path, *, share: tuple[int, int] = (0, 1)) -> list[str]:
         elif sha256_file(path) != facts["sha256"]:
             problems.append(f"{name} has changed since it was written")
     return problems
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path names, compared with its manifest.
+
+    Raises:
+        FileNotFoundError, ConfigError: there is none, or it is not whole; says why.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
+    if (path / FOLDER).is_dir():
+        alone = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+        newest = CheckpointStore(path / FOLDER, ranks=alone).newest()
+        if newest is None:
+            raise ConfigError(f"{path / FOLDER} holds no checkpoint that verifies")
+        return newest
+    path = path.resolve()
+    if path.suffix == ".tmp":
+        raise ConfigError(f"{path} is a checkpoint being written, or one that was cut short")
+    if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
+        raise ConfigError(
+            f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
+            f"folder (which holds {FOLDER}/)"
+        )
+    if problems := problems_of(path):
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ConfigError(f"{path} is not a whole checkpoint: {problems[0]}{more}")
+    return path
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """The command line every verb shares: config files and `section.key=value` overrides.
 
     python launch/train.py configs/generator_1b3.toml optimizer.learning_rate=2e-4
+    python launch/train.py configs/generator_1b3.toml --dry-run --ranks 32
 
 Launchers add options of their own (`--local_rank=3`); they are accepted and ignored,
 ranks are found from the environment (parallel/ranks.py).
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 
 from parallel.array import WHOLE, Share
 from parallel.ranks import discover
-from training.config import ConfigError, load
+from training.config import ConfigError, RecipeConfig, load
 from training.evaluation.execute import IsolationError
 from training.signals import EXIT_STOPPED
 
@@ -36,12 +37,39 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As `ArgumentParser`'s."""
-        return self.parse_intermixed_args(args, namespace)
+        parsed = self.parse_intermixed_args(args, namespace)
+        if getattr(parsed, "ranks", None) is not None and not parsed.dry_run:
+            self.error("--ranks is for --dry-run: ranks are started by a launcher")
+        return parsed
 
 
-def parser(description: str, default_file: str | None) -> argparse.ArgumentParser:
-    """The parser of a verb; it may add options of its own before parsing."""
+def plain_parser(description: str, *, reads_only: bool = False) -> argparse.ArgumentParser:
+    """The parser of a verb that takes no config; `--dry-run` alone is in it.
+
+    Args:
+        description: The verb's.
+        reads_only: Whether the verb never does anything but read and tell.
+    """
     made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    does = "only check, and tell what would be done; nothing is written or started"
+    if reads_only:
+        does = "write nothing; this verb only reads in any case"
+    made.add_argument("--dry-run", action="store_true", help=does)
+    return made
+
+
+def parser(
+    description: str, default_file: str | None, *, reads_only: bool = False
+) -> argparse.ArgumentParser:
+    """The parser of a verb; it may add options of its own before parsing."""
+    made = plain_parser(description, reads_only=reads_only)
+    if not reads_only:
+        made.add_argument(
+            "--ranks",
+            type=int,
+            metavar="N",
+            help="processes that --dry-run plans for (default: as many as were started)",
+        )
     made.add_argument(
         "settings",
         nargs="*",
@@ -60,13 +88,41 @@ def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigTy
     Raises:
         ConfigError: no file, or something in the files or overrides is wrong.
     """
+    return load(kind, *_settings(arguments))
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Config files and overrides of a command line."""
     files = [text for text in arguments.settings if "=" not in text]
     overrides = [text for text in arguments.settings if "=" in text]
     if not files:
         if arguments.default_file is None:
             raise ConfigError("no config file: name at least one FILE.toml")
         files = [arguments.default_file]
-    return load(kind, files, overrides)
+    return files, overrides
+
+
+def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
+    """Tell what a verb would do with its config, on the first of the ranks that were started.
+
+    Raises:
+        ConfigError, FileNotFoundError, FileExistsError: what a real run would meet at once.
+    """
+    # Read, not exported: nothing is opened.
+    ranks = discover(os.environ)
+    if not ranks.is_first:
+        return 0
+    from training.preview import preview
+
+    num_ranks = arguments.ranks
+    if num_ranks is None:  # a recipe starts its own
+        num_ranks = config.num_ranks if isinstance(config, RecipeConfig) else ranks.world_size
+    if num_ranks < 1:
+        raise ConfigError(f"--ranks {num_ranks}: a run has at least 1 rank")
+    files, overrides = _settings(arguments)
+    # Whole before the first word of it: what is wrong is then all that is said.
+    print("\n".join(preview(verb, config, num_ranks=num_ranks, files=files, overrides=overrides)))
+    return 0
 
 
 def add_share(options: argparse.ArgumentParser) -> None:

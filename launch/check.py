@@ -6,19 +6,27 @@
 Takes a second and no torch. Prints the run folder; what is wrong goes to standard error, with
 exit code 2. `--write` writes a recipe's stage configs and prints `STAGE VERB` lines after the
 folder. Job scripts add `--life JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
+With `--dry-run` neither is written.
 """
 
 from collections.abc import Sequence
 
 from launch.arguments import config_of, parser, run
 from training import lives
-from training.check import KINDS, check, parts_folder, run_folder, write_stages
-from training.config import ConfigError
+from training.check import (
+    KINDS,
+    check,
+    checked_stages,
+    parts_folder,
+    run_folder,
+    write_stages,
+)
+from training.config import ConfigError, RecipeConfig
 
 
 def main(words: Sequence[str]) -> int:
     """Check as the command line says; 0: nothing is wrong."""
-    options = parser(__doc__ or "", None)
+    options = parser(__doc__ or "", None, reads_only=True)
     options.add_argument("--ranks", type=int, default=0, help="processes it will run as")
     options.add_argument("--life", metavar="JOB:ATTEMPT", help="record that this life begins")
     options.add_argument("--write", action="store_true", help="write a recipe's stage configs")
@@ -29,11 +37,17 @@ def main(words: Sequence[str]) -> int:
     config = config_of(parsed, KINDS[verb])
     check(verb, config, num_ranks=parsed.ranks)
     folder = run_folder(verb, config)
-    print(folder)
-    if parsed.write and verb == "recipe":
-        for stage, stage_verb in write_stages(config):  # pyright: ignore[reportArgumentType]
-            print(stage, stage_verb)
-    if parsed.life:
+    if isinstance(config, RecipeConfig):
+        planned = checked_stages(config)
+        print(folder)
+        if parsed.write:
+            if not parsed.dry_run:
+                write_stages(config, planned)
+            for stage in planned:
+                print(stage.name, stage.verb)
+    else:
+        print(folder)
+    if parsed.life and not parsed.dry_run:
         job, _, attempt = parsed.life.partition(":")
         lives.start(
             folder, verb=verb, job=job, attempt=int(attempt), parts=parts_folder(verb, config)

@@ -9,13 +9,16 @@ Ends with a table; all numbers, with intervals, are in `evaluation.json` in the 
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, parser, run, stopped
+from launch.arguments import config_of, dry_run, parser, run, stopped
 from training.config import EvaluateConfig
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate as the command line says; 0: finished, 130: stopped by SIGUSR1, resumable."""
-    config = config_of(parser(__doc__ or "", None).parse_args(arguments), EvaluateConfig)
+    parsed = parser(__doc__ or "", None).parse_args(arguments)
+    config = config_of(parsed, EvaluateConfig)
+    if parsed.dry_run:
+        return dry_run("evaluate", config, parsed)
     # Checked first, since the libraries below take seconds to import.
     from rich.console import Console
 

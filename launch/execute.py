@@ -9,21 +9,21 @@ stdout-last; default func:simple_math_problem) and `gold`. OUT has the same obje
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import EXIT_BAD_INPUT, run
-from parallel.workers import assemble
+from launch.arguments import EXIT_BAD_INPUT, plain_parser, run
+from parallel.ranks import discover
+from parallel.workers import assemble, num_cores
 from training.evaluation.execute import IsolationError, Limits
-from training.evaluation.execute_file import execute_file
+from training.evaluation.execute_file import execute_file, num_programs
 
 
 def main(words: Sequence[str]) -> int:
     """Execute IN into OUT; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__ or "")
     parser.add_argument("source", type=Path, metavar="IN.jsonl[.gz]")
     parser.add_argument("target", type=Path, metavar="OUT.jsonl[.gz]")
     parser.add_argument(
@@ -41,6 +41,10 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
     try:
+        if arguments.dry_run:
+            if discover(os.environ).is_first:
+                print(_plan(arguments))
+            return 0
         with assemble(arguments.num_workers) as crew:
             if crew is not None:
                 summary = execute_file(arguments.source, arguments.target, limits=limits, crew=crew)
@@ -49,6 +53,16 @@ def main(words: Sequence[str]) -> int:
         print(f"execute.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> str:
+    count = num_programs(arguments.source, arguments.target)
+    # Ranks of an MPI job after the first, or processes of the only one.
+    at_a_time = discover(os.environ).world_size - 1 or arguments.num_workers or num_cores()
+    return (
+        f"would run {count:,} programs of {arguments.source}, {at_a_time} at a time, and write "
+        f"{arguments.target}"
+    )
 
 
 def _positive(text: str) -> float:

@@ -9,18 +9,15 @@ FOLDER is made; one that holds anything is refused. Afterwards
     transformers.AutoModelForCausalLM.from_pretrained("demo_generator").generate(...)
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import run
+from launch.arguments import plain_parser, run
 
 
 def main(words: Sequence[str]) -> int:
     """Export as the command line says; 0 when the folder gives the source's logits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__ or "")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument(
@@ -31,9 +28,17 @@ def main(words: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(words)
     # The libraries behind this take seconds to import.
-    from checkpoints.export import DTYPES, export
+    from checkpoints.export import DTYPES, export, source_for
 
-    print(export(arguments.checkpoint, arguments.folder, DTYPES[arguments.dtype]))
+    dtype = DTYPES[arguments.dtype]
+    if arguments.dry_run:
+        source = source_for(arguments.checkpoint, arguments.folder.absolute())
+        print(
+            f"would write {arguments.folder}, {source.num_parameters * dtype.itemsize:,} bytes "
+            f"and a tokenizer: the {source.kind} of {source.folder}, compared with it"
+        )
+        return 0
+    print(export(arguments.checkpoint, arguments.folder, dtype))
     return 0
 
 

@@ -20,7 +20,7 @@ DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
 def main(arguments: Sequence[str]) -> int:
     """Print the plan of one rank, and a line for each pipeline stage."""
-    options = parser(__doc__ or "", str(DEFAULT))
+    options = parser(__doc__ or "", str(DEFAULT), reads_only=True)
     options.add_argument(
         "--world-size", type=int, required=True, metavar="RANKS", help="GPUs of the run"
     )
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     for table in tables(plan, config):
         console.print(table)
-    if chosen.json is not None:
+    if chosen.json is not None and not chosen.dry_run:
         chosen.json.write_text(json.dumps(as_json(plan), indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -8,19 +8,18 @@ space and the GPUs, a right clock, and links to all others. docs/cluster.md tell
 about each message. The job scripts call it; exit code 1: a node is not fit.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import run
+from launch.arguments import plain_parser, run
+from training.check import folder_problems
+from training.config import ConfigError
 
 
 def main(words: Sequence[str]) -> int:
     """Examine; 0: all nodes are fit."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = plain_parser(__doc__ or "")
     options.add_argument("--folder", type=Path, default=Path(), help="the run folder")
     options.add_argument("--gpus", type=int, help="GPUs a node must show (default: what it has)")
     options.add_argument("--min-free-gib", type=float, default=1.0, help="below the folder")
@@ -44,6 +43,16 @@ def main(words: Sequence[str]) -> int:
         min_gib_per_second=parsed.min_gib_per_second,
         mib_per_message=parsed.mib_per_message,
     )
+    if parsed.dry_run:
+        if problems := [*folder_problems(parsed.folder)]:
+            raise ConfigError("\n".join(problems))
+        if ranks.is_first:
+            print(
+                f"would write a file into {parsed.folder} and examine {ranks.world_size} "
+                f"node{'s' * (ranks.world_size > 1)}: {num_gpus} GPUs, {parsed.min_free_gib:g} GiB "
+                f"free, {parsed.min_gib_per_second:g} GiB/s between any two"
+            )
+        return 0
     try:
         problems = examine(demands, ranks)
     except RuntimeError as error:

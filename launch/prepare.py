@@ -14,7 +14,7 @@ with what is supervised marked, instead of preparing.
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import add_share, config_of, parser, run, said_stopped
+from launch.arguments import add_share, config_of, dry_run, parser, run, said_stopped
 from training.config import PrepareConfig, TrainConfig
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     add_share(options)
     parsed = options.parse_args(arguments)
     config = config_of(parsed, TrainConfig)
+    if parsed.dry_run and parsed.show is None:
+        return dry_run("prepare", config, parsed)
     # Checked first, since the libraries below take seconds to import; and every worker
     # process imports this file again.
     if parsed.show is not None:

@@ -8,14 +8,17 @@ A second call skips what is finished and goes on with what was cut short.
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, parser, run
+from launch.arguments import config_of, dry_run, parser, run
 from parallel.layout import Layout
 from training.config import RecipeConfig
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run all stages; the exit code is that of the stage that failed."""
-    config = config_of(parser(__doc__ or "", None).parse_args(arguments), RecipeConfig)
+    parsed = parser(__doc__ or "", None).parse_args(arguments)
+    config = config_of(parsed, RecipeConfig)
+    if parsed.dry_run:
+        return dry_run("recipe", config, parsed)
     for trained in (config.generator, config.verifier):
         Layout.of(trained, config.num_ranks)
     # Checked first, since the libraries behind this take seconds to import.

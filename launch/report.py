@@ -5,22 +5,20 @@
 `launch/recipe.py` builds the report itself; this is the last job of slurm/recipe.sh.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import run
+from launch.arguments import plain_parser, run
 from training import jobs
 
 
 def main(words: Sequence[str]) -> int:
     """Report on a folder; 0: the report is there, 1: a stage failed."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = plain_parser(__doc__ or "")
     options.add_argument("folder", type=Path, metavar="RECIPE_FOLDER")
-    folder: Path = options.parse_args(words).folder
+    parsed = options.parse_args(words)
+    folder: Path = parsed.folder
     if failed := jobs.failed_stage(folder):
         stage, job, state = failed
         print(
@@ -32,7 +30,16 @@ def main(words: Sequence[str]) -> int:
         return 1
     # Checked first, since drawing takes seconds to import.
     from training.report import build_report
+    from training.report.collect import collect
 
+    if parsed.dry_run:
+        run_of = collect(folder)
+        names = ", ".join(entry.name for entry in run_of.benchmarks) or "no benchmark"
+        print(
+            f"would write {folder / 'report.html'} and report.json: {len(run_of.manifests)} "
+            f"finished stages, {names}"
+        )
+        return 0
     print(f"report: {build_report(folder)}")
     return 0
 

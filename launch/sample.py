@@ -8,13 +8,16 @@ Every rank takes a share of the questions. A second call goes on with what is mi
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, parser, run, stopped
+from launch.arguments import config_of, dry_run, parser, run, stopped
 from training.config import SampleConfig
 
 
 def main(arguments: Sequence[str]) -> int:
     """Sample as the command line says; 0: finished, 130: stopped by SIGUSR1, resumable."""
-    config = config_of(parser(__doc__ or "", None).parse_args(arguments), SampleConfig)
+    parsed = parser(__doc__ or "", None).parse_args(arguments)
+    config = config_of(parsed, SampleConfig)
+    if parsed.dry_run:
+        return dry_run("sample", config, parsed)
     # Checked first, since the libraries below take seconds to import.
     from parallel.ranks import discover
     from training.evaluation.sample import sample

@@ -7,19 +7,16 @@ Reads files in the run folders only, so it works on a login node, while the run 
 after its end.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import run
+from launch.arguments import plain_parser, run
 from training.status import describe
 
 
 def main(words: Sequence[str]) -> int:
     """Describe every folder; 0: all of them are runs."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = plain_parser(__doc__ or "", reads_only=True)
     options.add_argument("folders", type=Path, nargs="+", metavar="RUN")
     for folder in options.parse_args(words).folders:
         print(f"== {folder}")

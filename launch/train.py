@@ -6,6 +6,7 @@
     mpirun -np 2 python launch/train.py CONFIG
     srun python launch/train.py CONFIG
     python launch/train.py CONFIG
+    python launch/train.py CONFIG --dry-run --ranks 32         settings, layout, memory; no more
 
 A second call goes on from the newest checkpoint. Ctrl-C, SIGTERM or
 SIGUSR1 to any rank saves one and ends.
@@ -14,7 +15,7 @@ SIGUSR1 to any rank saves one and ends.
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import config_of, parser, run, stopped
+from launch.arguments import config_of, dry_run, parser, run, stopped
 from parallel.layout import Layout
 from parallel.ranks import discover
 from training.config import TrainConfig
@@ -24,7 +25,10 @@ DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
 def main(arguments: Sequence[str]) -> int:
     """Train as the command line says; 0: finished, 130: stopped by a signal, resumable."""
-    config = config_of(parser(__doc__ or "", str(DEFAULT)).parse_args(arguments), TrainConfig)
+    parsed = parser(__doc__ or "", str(DEFAULT)).parse_args(arguments)
+    config = config_of(parsed, TrainConfig)
+    if parsed.dry_run:
+        return dry_run("train", config, parsed)
     ranks = discover()
     Layout.of(config, ranks.world_size)
     # Checked first, since the libraries behind this take seconds to import.

@@ -7,7 +7,7 @@ whether its layout fits the ranks.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from pydantic import BaseModel
 from parallel.layout import Layout
 from training import lives
 from training.config import (
+    BenchmarkConfig,
     ConfigError,
+    DataConfig,
     EvaluateConfig,
     RecipeConfig,
     SampleConfig,
     TrainConfig,
     resolved,
 )
+from training.data import benchmarks, sources
 from training.data.hub import local_path
 from training.files import write_json
 from training.manifest import MANIFEST
-from training.recipe import stages
+from training.recipe import Stage, stages
 
 KINDS: dict[str, type[BaseModel]] = {
     "prepare": TrainConfig,
@@ -64,28 +67,25 @@ def check(verb: str, config: Any, *, num_ranks: int) -> None:
     Raises:
         ConfigError: one line for each thing that is wrong.
     """
-    problems = [*_folder_problems(run_folder(verb, config))]
+    problems = [*folder_problems(run_folder(verb, config))]
     if verb == "recipe":
         problems += _layout_problems(config.generator, num_ranks, "generator: ")
         problems += _layout_problems(config.verifier, num_ranks, "verifier: ")
     if verb == "train":
         problems += _layout_problems(config, num_ranks)
     problems += _missing(_inputs(verb, config))
-    if verb == "train" and not config.data.prepare_if_missing:
-        if not (config.data.folder / MANIFEST).is_file():
-            problems.append(
-                f"data.folder = {config.data.folder} holds no prepared data: submit "
-                "slurm/prepare.sh with the same config first"
-            )
+    problems += _missing_questions(verb, config)
+    if verb == "train" and not config.data.prepare_if_missing and not _is_prepared(config):
+        problems.append(
+            f"data.folder = {config.data.folder} holds no prepared data: submit "
+            "slurm/prepare.sh with the same config first"
+        )
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def write_stages(recipe: RecipeConfig) -> list[tuple[str, str]]:
-    """Write every stage's config into the recipe's folder, once all of them are valid.
-
-    Returns:
-        (stage, verb) in order; the config of a stage is `STAGE.json`.
+def checked_stages(recipe: RecipeConfig) -> list[Stage]:
+    """A recipe's stages in order, whose configs are valid.
 
     Raises:
         ConfigError: the config of a stage is wrong.
@@ -96,15 +96,21 @@ def write_stages(recipe: RecipeConfig) -> list[tuple[str, str]]:
             KINDS[stage.verb].model_validate(stage.config)
         except ValueError as error:
             raise ConfigError(f"stage {stage.name}: {error}") from None
+    return planned
+
+
+def write_stages(recipe: RecipeConfig, planned: Iterable[Stage]) -> None:
+    """Write every stage's config into the recipe's folder, as `STAGE.json`."""
     folder = recipe.run.folder
     write_json(folder / "config.json", resolved(recipe))
     for stage in planned:
         write_json(folder / f"{stage.name}.json", stage.config)
-    return [(stage.name, stage.verb) for stage in planned]
 
 
 def _inputs(verb: str, config: Any) -> Iterator[tuple[str, str]]:
     """Settings that name models, with their values; in a recipe all of them are made by it."""
+    if verb == "prepare" and config.data.tokenizer.source != "train":
+        yield "data.tokenizer.source", config.data.tokenizer.source
     if verb == "train":
         yield "model.initial_weights", config.model.initial_weights
         if config.model.head == "verifier" and config.evaluation.every_steps:
@@ -117,13 +123,50 @@ def _inputs(verb: str, config: Any) -> Iterator[tuple[str, str]]:
         yield "evaluation.verifier", config.evaluation.verifier
 
 
+def _is_prepared(config: TrainConfig) -> bool:
+    return (config.data.folder / MANIFEST).is_file()
+
+
 def _missing(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:
     for setting, source in inputs:
         if source:
-            try:
-                local_path(source, setting)
-            except ConfigError as error:
-                yield str(error)
+            yield from _said(lambda source=source, setting=setting: local_path(source, setting))
+
+
+def _missing_questions(verb: str, config: Any) -> Iterator[str]:
+    """Problems and questions that are read from files which are not there.
+
+    A recipe's verifier is left out: its sources are the candidates.
+    """
+    data: list[DataConfig] = []
+    asked: list[BenchmarkConfig] = []
+    trained = [config] if verb == "train" else []
+    if verb == "recipe":
+        data, trained = [config.generator.data], [config.generator, config.verifier]
+    # Where train does not prepare, the prepared data alone are missed.
+    elif verb == "prepare" or (
+        verb == "train" and config.data.prepare_if_missing and not _is_prepared(config)
+    ):
+        data = [config.data]
+    if verb in ("sample", "recipe"):
+        asked.append(config.sampling.questions)
+    if verb in ("evaluate", "recipe"):
+        asked += config.evaluation.benchmarks
+    for run in trained:
+        asked += run.evaluation.benchmarks if run.evaluation.every_steps else ()
+    for section in data:
+        asked += section.decontaminate
+        for source in section.sources:
+            yield from _said(lambda source=source: sources.files_of(source))
+    for benchmark in asked:
+        yield from _said(lambda benchmark=benchmark: benchmarks.files_of(benchmark))
+
+
+def _said(find: Callable[[], object]) -> Iterator[str]:
+    try:
+        find()
+    except ConfigError as error:
+        yield str(error)
 
 
 def _layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> Iterator[str]:
@@ -135,7 +178,7 @@ def _layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> I
             yield f"{prefix}{error}"
 
 
-def _folder_problems(folder: Path) -> Iterator[str]:
+def folder_problems(folder: Path) -> Iterator[str]:
     """Whether the run folder can be made and written."""
     above = folder.absolute()
     while not above.exists():

@@ -43,6 +43,40 @@ class LossNotFinite(ConfigError):
     """The loss became infinite or not a number; the checkpoints before it are whole."""
 
 
+def tokenizer_of(config: TrainConfig) -> Tokenizer:
+    """The prepared data's tokenizer.
+
+    Raises:
+        ConfigError: it has ids that the model has no embedding for.
+    """
+    tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
+            f"{tokenizer.vocab_size} ids: set at least that many"
+        )
+    return tokenizer
+
+
+def refuse(config: TrainConfig, checkpoint: Path) -> None:
+    """Stop where a run may not go on from its newest checkpoint.
+
+    Raises:
+        FileExistsError: `run.resume` is `never`.
+        ConfigError: it is past the last step.
+    """
+    if config.run.resume == "never":
+        raise FileExistsError(
+            f"{config.run.folder} holds {checkpoint.name} and run.resume is 'never': "
+            "set run.resume = 'auto' to go on, or another run.folder to start anew"
+        )
+    if int(checkpoint.name.removeprefix("step_")) > config.training.max_steps:
+        raise ConfigError(
+            f"{checkpoint} is past training.max_steps = {config.training.max_steps}: "
+            "raise it, or set another run.folder"
+        )
+
+
 class Trainer:
     """One life of a training run.
 
@@ -75,12 +109,7 @@ class Trainer:
             head=config.model.head,
             question_weight=config.training.question_loss_weight,
         )
-        self._tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
-        if self._tokenizer.vocab_size > config.model.vocab_size:
-            raise ConfigError(
-                f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
-                f"{self._tokenizer.vocab_size} ids: set at least that many"
-            )
+        self._tokenizer = tokenizer_of(config)
         self._engine = build_engine(config, self._groups, self._device)
         self._state = TrainState(layout=asdict(self._layout))
         if checkpoint:
@@ -251,20 +280,12 @@ class Trainer:
 
     def _newest_checkpoint(self) -> Path | None:
         checkpoint = self._store.newest()
-        if checkpoint and self._config.run.resume == "never":
-            raise FileExistsError(
-                f"{self._folder} holds {checkpoint.name} and run.resume is 'never': "
-                "set run.resume = 'auto' to go on, or another run.folder to start anew"
-            )
+        if checkpoint:
+            refuse(self._config, checkpoint)
         return checkpoint
 
     def _resume(self, checkpoint: Path) -> None:
         state = TrainState.load(checkpoint)
-        if state.step > self._config.training.max_steps:
-            raise ConfigError(
-                f"{checkpoint} is past training.max_steps = {self._config.training.max_steps}: "
-                "raise it, or set another run.folder"
-            )
         universal.read(checkpoint, self._engine, step=state.step)
         self._engine.set_loss_scale(state.loss_scale)
         self._loader.load_state_dict(state.loader)

@@ -11,6 +11,7 @@ a folder with a manifest is a finished stage.
 
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,16 @@ from typing import Any
 from training.files import read_json, sha256_file, sha256_json, write_json
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a stage would do with its folder as it is now."""
+
+    words: str
+    """As a sentence goes on after `the stage`: `goes on from step 200 of 400`."""
+    finished: bool = False
+    """Whether that is nothing."""
 
 
 def fingerprint(path: Path) -> str:

@@ -5,14 +5,17 @@ may train longer, save or evaluate at other steps, and be tracked elsewhere; a s
 decides the numbers may not change under checkpoints that exist.
 """
 
+from pathlib import Path
 from typing import Any
 
 from parallel.ranks import Ranks
 from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data.loader import RowDataset
 from training.data.prepare import prepare
 from training.files import read_json, write_json
-from training.loop import CHECKPOINTS, Trainer
+from training.lives import saved_step
+from training.loop import CHECKPOINTS, Trainer, refuse, tokenizer_of
 from training.models.build import weights_folder
 from training.models.huggingface import resolve
 from training.signals import EXIT_STOPPED
@@ -51,11 +54,7 @@ def train(config: TrainConfig, ranks: Ranks) -> bool:
     """
     ranks.connect(ranks.device(config.training.device))
     _ensure_data(config, ranks)
-    inputs = {"data": manifest.fingerprint(config.data.folder)}
-    if config.model.initial_weights:
-        inputs["initial_weights"] = manifest.fingerprint(
-            resolve(weights_folder(config.model.initial_weights))
-        )
+    inputs = _inputs(config)
     folder = config.run.folder
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
         if ranks.is_first:
@@ -82,6 +81,41 @@ def train(config: TrainConfig, ranks: Ranks) -> bool:
             outputs=[last, folder / "metrics.jsonl"],
         )
     return finished
+
+
+def standing(config: TrainConfig) -> manifest.Standing:
+    """What `train` would do now; nothing is written, and no checkpoint is verified.
+
+    Raises:
+        ConfigError, FileNotFoundError, FileExistsError: as `train`.
+    """
+    folder, last = config.run.folder, config.training.max_steps
+    prepared = (config.data.folder / manifest.MANIFEST).is_file()
+    if prepared:
+        RowDataset(config.data.folder, row_tokens=config.data.row_tokens)
+        tokenizer_of(config)
+    source = config.model.initial_weights
+    # A model of the hub would have to be fetched to be compared.
+    here = not source or Path(weights_folder(source)).is_dir()
+    if prepared and here and (folder / manifest.MANIFEST).is_file():
+        if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
+            return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
+    _check_same_run(config)
+    if step := saved_step(folder):
+        refuse(config, folder / CHECKPOINTS / f"step_{step}")
+        return manifest.Standing(f"goes on from step {step:,} of {last:,}")
+    first = "" if prepared else "prepares its data, then "
+    return manifest.Standing(f"{first}starts, from {source or 'random weights'}")
+
+
+def _inputs(config: TrainConfig) -> dict[str, str]:
+    """Fingerprints of all that a run reads."""
+    inputs = {"data": manifest.fingerprint(config.data.folder)}
+    if config.model.initial_weights:
+        inputs["initial_weights"] = manifest.fingerprint(
+            resolve(weights_folder(config.model.initial_weights))
+        )
+    return inputs
 
 
 def _ensure_data(config: TrainConfig, ranks: Ranks) -> None:

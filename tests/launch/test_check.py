@@ -62,7 +62,7 @@ def test_a_recipe_writes_valid_stages_only(tmp_path: Path) -> None:
     assert main(["recipe", demo, f"run.folder={folder}", *TOY, "--write"]) == 0
     assert load(SampleConfig, [folder / "candidates.json"]).sampling.num_candidates == 4
     recipe = load(RecipeConfig, [demo], [f"run.folder={tmp_path / 'other'}", *TOY])
-    assert [verb for _, verb in check.write_stages(recipe)] == [
+    assert [stage.verb for stage in check.checked_stages(recipe)] == [
         "prepare",
         "train",
         "sample",

@@ -29,7 +29,7 @@ from parallel.array import WHOLE, Share
 from parallel.workers import Crew, in_chunks
 from training import files, manifest
 from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, parts, programs, sources
+from training.data import benchmarks, hub, parts, programs, sources
 from training.data.convert import Chunk, Converter, is_for_verifier
 from training.data.decontaminate import Overlap
 from training.data.pack import Mode, TokenizedExample, packed
@@ -133,6 +133,32 @@ def prepare_share(
     shutil.rmtree(work.folder, ignore_errors=True)
     _print_facts(data.folder, facts, Console())
     return facts
+
+
+def standing(config: PrepareConfig) -> manifest.Standing:
+    """What `prepare` would do now; reads files, fetches and writes none. Raises as `prepare`."""
+    data = config.data
+    _check(data)
+    tokenizer, fetched = data.tokenizer.source, False
+    if tokenizer != "train":
+        fetched = hub.local_path(tokenizer, "data.tokenizer.source") is None
+        if not fetched:
+            Tokenizer.of(tokenizer)
+    if not (data.folder / manifest.MANIFEST).is_file():
+        made = len(list(parts_folder(data.folder).glob("part-*")))
+        found = f", from {made} parts that are there, if they are of the same" if made else ""
+        return manifest.Standing(f"makes {data.folder}{found}")
+    if fetched:
+        return manifest.Standing(
+            f"makes {data.folder} anew, unless it is of the same data and of the hub's {tokenizer}"
+        )
+    if manifest.is_current(data.folder, config=_made_from(config), inputs=_inputs(data)):
+        facts = manifest.read(data.folder)["facts"]
+        counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
+        return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
+    return manifest.Standing(
+        f"makes {data.folder} anew: it was made with other settings or of other files"
+    )
 
 
 @dataclass(kw_only=True)

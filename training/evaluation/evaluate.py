@@ -87,7 +87,21 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
 
 
-def _plan(config: EvaluateConfig) -> _Plan:
+def standing(config: EvaluateConfig) -> manifest.Standing:
+    """What `evaluate` would do now; nothing is written. Raises as `evaluate`.
+
+    Models and questions of the hub would be fetched.
+    """
+    plan = _plan(config, looks_only=True)
+    if plan.finished:
+        return manifest.Standing("has nothing to do: all is measured", True)
+    drawn, total = len(plan.waiting), len(plan.parts)
+    if not config.evaluation.verifier:
+        return manifest.Standing(f"draws {drawn} of {total} parts, scores none: no verifier")
+    return manifest.Standing(f"draws {drawn} of {total} parts, scores {len(_stale(config, plan))}")
+
+
+def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     folder, evaluation = config.run.folder, config.evaluation
     names = [entry.name for entry in evaluation.benchmarks]
     if len(set(names)) < len(names):
@@ -115,15 +129,18 @@ def _plan(config: EvaluateConfig) -> _Plan:
     parts: list[tuple[str, work.Part]] = []
     waiting: list[tuple[str, work.Part]] = []
     if not finished:
-        # A folder with a manifest is a finished stage, and this one is so no longer.
-        (folder / manifest.MANIFEST).unlink(missing_ok=True)
-        files.write_json(folder / work.RUN, resolved(config))
+        if not looks_only:
+            # A folder with a manifest is a finished stage, and this one is so no longer.
+            (folder / manifest.MANIFEST).unlink(missing_ok=True)
+            files.write_json(folder / work.RUN, resolved(config))
         for name in names:
             planned = work.parts(
                 len(questions[name]), questions_per_part=evaluation.questions_per_part
             )
             parts += [(name, part) for part in planned]
-            missing = work.waiting(_parts_folder(folder, name), planned, made_from[name])
+            missing = work.waiting(
+                _parts_folder(folder, name), planned, made_from[name], looks_only=looks_only
+            )
             waiting += [(name, part) for part in missing]
     return _Plan(
         questions=questions,
@@ -202,19 +219,8 @@ def _score(
 ) -> None:
     """Score this rank's share of the parts whose scores are not this verifier's."""
     scored_with = plan.inputs.get("verifier", "")
-    paths = [
-        candidates.part_path(_parts_folder(config.run.folder, name), part.number)
-        for name, part in plan.parts
-    ]
     # Decided once for all: while one rank looks, another has already scored.
-    stale = work.on_first(
-        ranks,
-        lambda: [
-            path
-            for path in paths
-            if (candidates.labels(path) or {}).get(work.SCORED_WITH) != scored_with
-        ],
-    )
+    stale = work.on_first(ranks, lambda: _stale(config, plan))
     mine = work.share(stale, ranks)
     if not mine:
         return
@@ -232,6 +238,20 @@ def _score(
             written = list(candidates.read(path))
             candidates.write(path, benchmark.scored(written, scorer), labels=labels)
             progress.advance()
+
+
+def _stale(config: EvaluateConfig, plan: _Plan) -> list[Path]:
+    """The parts that this config's verifier has not scored, whether they are drawn or not."""
+    scored_with = plan.inputs.get("verifier", "")
+    paths = (
+        candidates.part_path(_parts_folder(config.run.folder, name), part.number)
+        for name, part in plan.parts
+    )
+    return [
+        path
+        for path in paths
+        if (candidates.labels(path) or {}).get(work.SCORED_WITH) != scored_with
+    ]
 
 
 def _commit(

@@ -97,11 +97,7 @@ def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> S
             are checked before the first program runs.
         IsolationError: no isolation can be had here.
     """
-    if not source.is_file():
-        raise ConfigError(f"{source}: no such file")
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder: name a file to write")
-    total = sum(1 for _ in read_lines(source))
+    total = num_programs(source, target)
     summary, start = Summary(), time.monotonic()
     with (
         replacing(target) as temporary,
@@ -114,6 +110,15 @@ def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> S
             progress.advance(len(done))
     summary.seconds = time.monotonic() - start
     return summary
+
+
+def num_programs(source: Path, target: Path) -> int:
+    """How many programs a file holds, once all its lines are checked. Raises as `execute_file`."""
+    if not source.is_file():
+        raise ConfigError(f"{source}: no such file")
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder: name a file to write")
+    return sum(1 for _ in read_lines(source))
 
 
 def read_lines(source: Path) -> Iterator[Line]:

@@ -18,6 +18,7 @@ from training.models import huggingface
 from training.models.build import WEIGHTS, weights_folder
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import Kind
+from training.models.phi import PhiShape
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
@@ -35,7 +36,7 @@ def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, To
         FileNotFoundError: there is nothing there.
     """
     folder = weights_folder(source)
-    _check_kind(source, folder, "language_model")
+    shape_of(source, "language_model")
     model = huggingface.load_language_model(folder, device=device, dtype=inference_dtype(device))
     return model.eval(), _tokenizer(folder)
 
@@ -44,17 +45,19 @@ def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenize
     """A verifier and its tokenizer. Raises as `load_generator`, and for a generator's folder."""
     folder = weights_folder(source)
     # A generator would get a fresh head, and scores that mean nothing.
-    _check_kind(source, folder, "verifier")
+    shape_of(source, "verifier")
     model = huggingface.load_verifier(folder, device=device, dtype=inference_dtype(device))
     return model.eval(), _tokenizer(folder)
 
 
-def _check_kind(source: str, folder: str, wanted: Kind) -> None:
-    with huggingface.WeightFolder(folder) as weights:
-        found = weights.kind
+def shape_of(source: str, wanted: Kind) -> PhiShape:
+    """A saved model's shape; its weights are looked for, not read. Raises as the loaders."""
+    with huggingface.WeightFolder(weights_folder(source)) as weights:
+        found, shape = weights.kind, weights.shape
     if found != wanted:
         words = {"language_model": "a generator", "verifier": "a verifier"}
         raise ConfigError(f"{source} holds {words[found]}, not {words[wanted]}")
+    return shape
 
 
 def fingerprint(source: str) -> str:

@@ -42,6 +42,7 @@ class _Plan:
     """What the checkpoints are called."""
     inputs: dict[str, str]
     made_from: str
+    num_parts: int
     waiting: list[work.Part]
     """Parts that no earlier life has made."""
     finished: bool
@@ -67,8 +68,6 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
         IsolationError: programs cannot be run in isolation on this machine.
         Stopped: SIGUSR1 came; the parts that were begun are saved.
     """
-    if not config.sampling.checkpoints:
-        raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
     plan = work.on_first(ranks, lambda: _plan(config))
@@ -90,8 +89,21 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
         work.on_first(ranks, lambda: _commit(config, plan, tracker))
 
 
-def _plan(config: SampleConfig) -> _Plan:
+def standing(config: SampleConfig) -> manifest.Standing:
+    """What `sample` would do now; nothing is written. Raises as `sample`.
+
+    Checkpoints and questions of the hub would be fetched.
+    """
+    plan = _plan(config, looks_only=True)
+    if plan.finished:
+        return manifest.Standing("has nothing to do: all candidates are there", True)
+    return manifest.Standing(f"makes {len(plan.waiting)} of {plan.num_parts} parts")
+
+
+def _plan(config: SampleConfig, *, looks_only: bool = False) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
+    if not sampling.checkpoints:
+        raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
     questions = questions_of(sampling.questions)
     if not questions:
         raise ConfigError(
@@ -117,27 +129,25 @@ def _plan(config: SampleConfig) -> _Plan:
         }
     )
     work.refuse_candidates(config.run, [folder])
-    if manifest.is_current(folder, config=resolved(config), inputs=inputs):
-        waiting, finished = [], True
-    else:
-        # A folder with a manifest is a finished stage, and this one is so no longer.
-        (folder / manifest.MANIFEST).unlink(missing_ok=True)
-        waiting = work.waiting(
-            folder,
-            work.parts(
-                len(questions),
-                questions_per_part=sampling.questions_per_part,
-                num_generators=len(names),
-            ),
-            made_from,
-        )
-        finished = False
-        files.write_json(folder / work.RUN, resolved(config))
+    parts = work.parts(
+        len(questions),
+        questions_per_part=sampling.questions_per_part,
+        num_generators=len(names),
+    )
+    waiting: list[work.Part] = []
+    finished = manifest.is_current(folder, config=resolved(config), inputs=inputs)
+    if not finished:
+        if not looks_only:
+            # A folder with a manifest is a finished stage, and this one is so no longer.
+            (folder / manifest.MANIFEST).unlink(missing_ok=True)
+            files.write_json(folder / work.RUN, resolved(config))
+        waiting = work.waiting(folder, parts, made_from, looks_only=looks_only)
     return _Plan(
         questions=questions,
         names=names,
         inputs=inputs,
         made_from=made_from,
+        num_parts=len(parts),
         waiting=waiting,
         finished=finished,
     )

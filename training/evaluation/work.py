@@ -126,13 +126,16 @@ def parts(num_questions: int, *, questions_per_part: int, num_generators: int = 
     ]
 
 
-def waiting(folder: Path, planned: Sequence[Part], made_from: str) -> list[Part]:
+def waiting(
+    folder: Path, planned: Sequence[Part], made_from: str, *, looks_only: bool = False
+) -> list[Part]:
     """The parts that are still to be made; parts of another making are removed, said once.
 
     Args:
         folder: Holds the parts.
         planned: All parts of the work.
         made_from: What the label `MADE_FROM` of a finished part must say.
+        looks_only: Leave everything as it is.
     """
     planned_paths = {candidates.part_path(folder, part.number): part for part in planned}
     found = {path: candidates.labels(path) or {} for path in candidates.part_paths(folder)}
@@ -142,7 +145,7 @@ def waiting(folder: Path, planned: Sequence[Part], made_from: str) -> list[Part]
         if path in planned_paths and labels.get(MADE_FROM) == made_from
     }
     stale = found.keys() - whole
-    if stale:
+    if stale and not looks_only:
         # All at once and first: a reader must never meet a mixture.
         print(f"{folder}: {len(stale)} parts of another config or input are made anew", flush=True)
         for path in stale:
