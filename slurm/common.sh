@@ -3,7 +3,8 @@
 #     run_stage VERB [CONFIG] [overrides]
 #
 # In a job: check the config, check the nodes, run launch/VERB.py on every rank, and end with
-# its exit code, or requeue the job when there is more to do. Outside of one: check only.
+# its exit code, or requeue the job when there is more to do. Outside of one: check only, and
+# with --dry-run tell what would be done.
 #
 # A job starts again, from its newest checkpoint, when
 #   - the time limit is near: Slurm sends SIGUSR1 to this script (--signal=B:USR1@300), it goes
@@ -49,6 +50,10 @@ run_stage() {
   local verb=$1
   shift
   load_site
+  if [[ " $* " == *" --dry-run "* ]]; then
+    "${python_login_command[@]}" "launch/$verb.py" --ranks "${TINYGSM_RANKS:-1}" "$@"
+    return
+  fi
   if [[ -z ${SLURM_JOB_ID:-} ]]; then
     "${python_login_command[@]}" launch/check.py --ranks "${TINYGSM_RANKS:-0}" "$verb" "$@" >/dev/null
     say "nothing is wrong with $verb $*; submit it by sbatch or slurm/submit.sh" >&2

@@ -6,7 +6,9 @@
 #
 # Options go to the stages that use GPUs. Every config is checked first, and nothing is submitted
 # when one is wrong. A stage that fails ends the chain: the later ones are cancelled, and the last
-# job, `report`, says which stage it was. The same line again goes on from there.
+# job, `report`, says which stage it was. The same line again goes on from there. With --dry-run
+# nothing is written or submitted: what would be is printed as a bash script, all else in its
+# comments.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,13 +22,38 @@ declare -A scripts=(
 take_options "$@"
 [[ ${arguments[*]:-} == *.toml* || ${arguments[*]:-} == *.json* ]] ||
   arguments=(configs/recipe_paper.toml "${arguments[@]}")
-plan=$("${python_login_command[@]}" launch/check.py --write \
-  --ranks "$(ranks_of slurm/train_1b3.sh)" recipe "${arguments[@]}") || exit $?
+num_ranks=$(ranks_of slurm/train_1b3.sh)
+check=("${python_login_command[@]}" launch/check.py --write --ranks "$num_ranks" recipe
+  "${arguments[@]}")
+plan=$("${check[@]}" ${dry_run:+"$dry_run"}) || exit $?
 folder=$(head -n 1 <<<"$plan")
 name=$(basename "$folder")
+if [[ -n $dry_run ]]; then
+  told=$("${python_login_command[@]}" launch/recipe.py "$dry_run" --ranks "$num_ranks" \
+    "${arguments[@]}")
+  print_head "$told"
+  echo "# The stages' configs, one job for each stage, and which is which."
+  echo "PYTHONPATH=. $(quoted "${check[@]}")"
+fi
 
-jobs=()    # ids, in order
+jobs=()    # ids, in order; in a dry run variables that will hold them
 record=""  # the same as JSON
+
+# Submit the job of a stage, after which `jobs` and `record` know it.
+add_job() {
+  local stage=$1 job
+  shift
+  job=$(submit "$@") || return
+  if [[ -n $dry_run ]]; then
+    echo "$stage=\$($job)"
+    job="\$$stage"
+  else
+    printf '%-16s job %s\n' "$stage" "$job"
+  fi
+  jobs+=("$job")
+  record+="\"$stage\": \"$job\", "
+}
+
 # Half a chain is worse than none.
 trap '((${#jobs[@]} == 0)) || { scancel "${jobs[@]}"; say "cancelled again: ${jobs[*]}"; }' ERR
 while read -r stage verb; do
@@ -36,16 +63,17 @@ while read -r stage verb; do
   ((${#jobs[@]} == 0)) || dependency=afterok:${jobs[-1]},singleton
   chosen=("${options[@]}")
   [[ $verb != prepare ]] || chosen=()
-  job=$(submit "$script" "${chosen[@]}" --job-name="$name-$stage" \
-    --dependency="$dependency" --kill-on-invalid-dep=yes "$script" "$folder/$stage.json")
-  jobs+=("$job")
-  record+="\"$stage\": \"$job\", "
-  printf '%-16s job %s\n' "$stage" "$job"
+  add_job "$stage" "$script" "${chosen[@]}" --job-name="$name-$stage" \
+    --dependency="$dependency" --kill-on-invalid-dep=yes "$script" "$folder/$stage.json"
 done < <(tail -n +2 <<<"$plan")
 # afterany: it has something to say either way.
-job=$(submit slurm/report.sh --job-name="$name-report" \
-  --dependency="afterany:${jobs[-1]}" slurm/report.sh "$folder")
-jobs+=("$job")
-printf '%-16s job %s\n' report "$job"
-echo "{${record}\"report\": \"$job\"}" >"$folder/jobs.json"
+dependency=afterany:${jobs[-1]}
+add_job report slurm/report.sh --job-name="$name-report" --dependency="$dependency" \
+  slurm/report.sh "$folder"
+record="{${record%, }}"
+if [[ -n $dry_run ]]; then
+  echo "echo \"${record//\"/\\\"}\" >$(quoted "$folder/jobs.json")"
+  exit
+fi
+echo "$record" >"$folder/jobs.json"
 echo "watch: ${python_login_command[*]} launch/status.py $folder"

@@ -5,7 +5,8 @@
 #     slurm/submit.sh --nodes=4 slurm/train_1b3.sh optimizer.learning_rate=2e-4
 #
 # What is wrong with the config, the files it names, or its batch on that many ranks is said
-# here, in a second, and nothing is submitted.
+# here, in a second, and nothing is submitted. With --dry-run nothing is submitted either: what
+# would be is printed as a bash script, all else in its comments.
 set -euo pipefail
 
 if [[ -z ${repository:-} ]]; then
@@ -16,23 +17,55 @@ source "$repository/slurm/common.sh"
 load_site
 
 # Take leading options off the arguments: into `options`, the others into `arguments`.
+# --dry-run counts wherever it stands: nobody who wrote it wants a job.
 take_options() {
-  options=()
-  while (($#)) && [[ $1 == -* ]]; do
-    # `-N 4` and `--nodes 4` would leave the 4 to be taken for the script.
-    [[ $1 == --* ]] || fail 2 "$1: write options of sbatch as --name=value"
-    options+=("$1")
-    shift
+  options=() arguments=() dry_run=""
+  local word
+  for word in "$@"; do
+    if [[ $word == --dry-run ]]; then
+      dry_run=$word
+    elif ((${#arguments[@]} == 0)) && [[ $word == -* ]]; then
+      # `-N 4` and `--nodes 4` would leave the 4 to be taken for the script.
+      [[ $word == --* ]] || fail 2 "$word: write options of sbatch as --name=value"
+      options+=("$word")
+    else
+      arguments+=("$word")
+    fi
   done
-  arguments=("$@")
 }
 
-# Submit a script with options that come after the site's; prints the job's id.
+# Submit a script with options that come after the site's; prints the job's id. In a dry run:
+# print the line that does.
 submit() {
   local script=$1 extra=("${site_options[@]}")
   shift
   grep -q '^#SBATCH --gpus-per-node' "$script" || extra=("${site_cpu_options[@]}")
-  sbatch --parsable --chdir="$repository" "${extra[@]}" "$@"
+  local line=(sbatch --parsable --chdir="$repository" "${extra[@]}" "$@")
+  if [[ -z $dry_run ]]; then "${line[@]}"; else quoted "${line[@]}"; fi
+}
+
+# A command as one would type it. Job ids of a recipe's dry run are variables, in `dependency`.
+quoted() {
+  local word line=""
+  for word in "$@"; do
+    if [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ || $word == "--dependency=${dependency:-}" ]]; then
+      line+=" $word"
+    else
+      line+=" ${word@Q}"
+    fi
+  done
+  echo "${line:1}"
+}
+
+# The head of a dry run's script: what was told as comments, then what sbatch needs.
+print_head() {
+  local name
+  echo "#!/usr/bin/env bash"
+  sed 's/^/# /' <<<"$1"
+  quoted cd "$repository"
+  for name in TINYGSM_REPOSITORY ${TINYGSM_SITE:+TINYGSM_SITE} "${!SBATCH_@}"; do
+    quoted export "$name=${!name}"
+  done
 }
 
 # How many ranks a script has with the options in `options`.
@@ -56,6 +89,12 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   [[ -f $script && $script == *.sh ]] ||
     fail 2 "name a job script, such as slurm/train_1b3.sh; got ${script:-nothing}"
   # Outside of a job a job script only checks.
-  TINYGSM_RANKS=$(ranks_of "$script") env -u SLURM_JOB_ID bash "$script" "${arguments[@]:1}"
+  check=(env -u SLURM_JOB_ID TINYGSM_RANKS="$(ranks_of "$script")" bash "$script")
+  if [[ -n $dry_run ]]; then
+    told=$("${check[@]}" "$dry_run" "${arguments[@]:1}")
+    print_head "$told"
+  else
+    "${check[@]}" "${arguments[@]:1}"
+  fi
   submit "$script" "${options[@]}" "${arguments[@]}"
 fi

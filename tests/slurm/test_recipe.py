@@ -1,12 +1,15 @@
 """slurm/recipe.sh and slurm/submit.sh: what is wrong is not queued, what fails ends the chain."""
 
+import json
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests import small
 from tests.launch.test_recipe import STAGES, TOY
 from tests.ranks import ROOT
 from tests.slurm.cluster import Cluster
@@ -76,6 +79,98 @@ def test_a_wrong_training_run_is_not_submitted(
     assert done.returncode == 2
     assert message in done.stderr, done.stderr
     assert site.cluster.run("squeue", "-h") == ""
+
+
+def _submitted(site: Site, jobs: Sequence[str]) -> list[dict[str, str]]:
+    """What Slurm knows of jobs, without what differs from one submission to the next."""
+    shown = ("JobName", "Command", "WorkDir", "Comment", "NumNodes", "NumTasks", "ReqTRES")
+    shown += ("TimeLimit", "Requeue", "StdOut", "Priority", "CPUs/Task", "Dependency")
+    numbers = {job: f"job{number}" for number, job in enumerate(jobs)}
+    found: list[dict[str, str]] = []
+    for job in jobs:
+        known = site.cluster.job(job)
+        for name in ("StdOut", "Dependency"):
+            for number, stands_for in numbers.items():
+                known[name] = re.sub(rf"\b{number}\b", stands_for, known.get(name, ""))
+        found.append({name: known.get(name, "") for name in shown})
+    return found
+
+
+def test_a_dry_run_of_a_recipe_is_the_script_of_the_real_one(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    site = Site(cluster, tmp_path_factory.mktemp("held"))
+    with (site.folder / "site.sh").open("a") as stream:
+        # Nothing is to run: what is submitted is compared.
+        stream.write("site_options+=(--hold)\nsite_cpu_options+=(--hold)\n")
+    # What a shell would take apart.
+    options, folder = ["--nodes=1", "--time=10", "--comment=it's $HOME"], site.folder / "a toy"
+    words = [f"run.folder={folder}"]
+    before = set(site.folder.rglob("*"))
+    dry = _recipe(site, *words, "--dry-run", options=options)
+    assert dry.returncode == 0, dry.stderr
+    assert set(site.folder.rglob("*")) == before and cluster.run("squeue", "-h") == ""
+    comments = [line for line in dry.stdout.splitlines() if line.startswith("#")]
+    assert sum("memory: " in line for line in comments) == 4
+    assert "#   generator.training.max_steps = 6  # default: 1000" in comments
+    assert f"# [1/7] data_generator makes {folder}/data_generator" in comments
+
+    real = _recipe(site, *words, options=options)
+    assert real.returncode == 0, real.stderr
+    record = json.loads((folder / "jobs.json").read_text())
+    wanted = _submitted(site, list(record.values()))
+    cluster.run("scancel", *record.values())
+    shutil.rmtree(folder)
+    # In a shell that knows nothing of us, elsewhere.
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail"],
+        input=dry.stdout,
+        cwd=site.folder,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "jobs.json").read_text())
+    assert list(again) == list(record) == [*STAGES, "report"]
+    assert _submitted(site, list(again.values())) == wanted
+    cluster.run("scancel", *again.values())
+    assert (folder / "evaluation.json").is_file()
+    assert wanted[1]["Dependency"] == "afterok:job0(unfulfilled),singleton(unfulfilled)"
+    assert wanted[1]["Comment"] == "it's"  # scontrol's output is cut at the space
+
+
+def test_a_dry_run_of_a_job_is_the_line_of_the_real_one(site: Site) -> None:
+    folder = site.folder / "dry"
+    config = site.config_file(small.config(folder, data={"prepare_if_missing": True}), "dry")
+    words = ["--time=5", "--hold", "slurm/train_1b3.sh", str(config), "optimizer.eps=1e-7"]
+    # Wherever it stands: one more word of the job's would be a job.
+    for command in ([words[0], "--dry-run", *words[1:]], [*words, "--dry-run"]):
+        dry = _call(site, "slurm/submit.sh", *command)
+        assert dry.returncode == 0, dry.stderr
+        assert site.cluster.run("squeue", "-h") == "" and not folder.exists()
+        assert "# train prepares its data, then starts, from random weights" in dry.stdout
+        assert "#   2 ranks: tensor 1 x pipeline 1 x data 2" in dry.stdout
+        *_, line = dry.stdout.splitlines()
+        assert line.startswith("sbatch --parsable ") and line.endswith(" ".join(words))
+    job = site.cluster.run("bash", "-c", dry.stdout)
+    real = _call(site, "slurm/submit.sh", *words).stdout.strip()
+    wanted, found = _submitted(site, [real]), _submitted(site, [job])
+    site.cluster.run("scancel", job, real)
+    assert found == wanted
+
+
+def test_a_dry_run_of_what_is_wrong_prints_no_line(site: Site) -> None:
+    wrong = _recipe(site, "--dry-run", "generator.training.global_batch_rows=3")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    # Told by the stage itself, beyond what is checked for every job.
+    wrong = _recipe(site, "--dry-run", 'generator.data.sources.0.difficulty.story_kinds=["x"]')
+    assert (wrong.returncode, wrong.stdout) == (2, "") and "story" in wrong.stderr
+    wrong = _call(site, "slurm/submit.sh", "slurm/train_1b3.sh", "--dry-run", "data.folder=/no")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "holds no prepared data" in wrong.stderr
 
 
 def test_half_a_chain_is_cancelled_again(site: Site) -> None:
