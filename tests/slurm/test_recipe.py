@@ -85,6 +85,7 @@ def _submitted(site: Site, jobs: Sequence[str]) -> list[dict[str, str]]:
     """What Slurm knows of jobs, without what differs from one submission to the next."""
     shown = ("JobName", "Command", "WorkDir", "Comment", "NumNodes", "NumTasks", "ReqTRES")
     shown += ("TimeLimit", "Requeue", "StdOut", "Priority", "CPUs/Task", "Dependency")
+    shown += ("KillOInInvalidDependent",)
     numbers = {job: f"job{number}" for number, job in enumerate(jobs)}
     found: list[dict[str, str]] = []
     for job in jobs:
@@ -139,6 +140,7 @@ def test_a_dry_run_of_a_recipe_is_the_script_of_the_real_one(
     cluster.run("scancel", *again.values())
     assert (folder / "evaluation.json").is_file()
     assert wanted[1]["Dependency"] == "afterok:job0(unfulfilled),singleton(unfulfilled)"
+    assert wanted[1]["KillOInInvalidDependent"] == "Yes"
     assert wanted[1]["Comment"] == "it's"  # scontrol's output is cut at the space
 
 
