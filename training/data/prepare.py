@@ -15,15 +15,12 @@ question (about 90 bytes: 1 GB for TinyGSM's 11 million).
 import os
 import secrets
 import shutil
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from parallel.array import WHOLE, Share
 from parallel.workers import Crew, in_chunks
@@ -32,7 +29,8 @@ from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareCon
 from training.data import benchmarks, hub, parts, programs, sources
 from training.data.convert import Chunk, Converter, is_for_verifier
 from training.data.decontaminate import Overlap
-from training.data.pack import Mode, TokenizedExample, packed
+from training.data.pack import packed
+from training.data.tally import Tally, print_facts
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.lives import parts_folder
@@ -42,27 +40,6 @@ from training.signals import Stopped, StopSignal
 _CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000
 """Examples that a tokenizer is trained on, spread evenly over the sources."""
-_DUPLICATE = "duplicate question"
-_DUPLICATE_PROGRAM = "duplicate program of a question"
-
-
-@dataclass(kw_only=True)
-class _Counts:
-    """What is told at the end and kept in the manifest."""
-
-    num_sources: int
-    rows_read: list[int] = field(init=False)
-    examples_kept: list[int] = field(init=False)
-    dropped: list[Counter[str]] = field(init=False)
-    tokens: int = 0
-    supervised_tokens: int = 0
-    rows: int = 0
-    modes: Counter[Mode] = field(default_factory=Counter[Mode])
-
-    def __post_init__(self) -> None:
-        self.rows_read = [0] * self.num_sources
-        self.examples_kept = [0] * self.num_sources
-        self.dropped = [Counter[str]() for _ in range(self.num_sources)]
 
 
 def prepare(config: PrepareConfig, crew: Crew | None = None) -> dict[str, Any]:
@@ -131,7 +108,7 @@ def prepare_share(
             return manifest.read(data.folder)["facts"]  # another share was faster
         raise
     shutil.rmtree(work.folder, ignore_errors=True)
-    _print_facts(data.folder, facts, Console())
+    print_facts(data.folder, facts)
     return facts
 
 
@@ -276,15 +253,15 @@ def _pack(
 
     data = work.config.data
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
-    counts = _Counts(num_sources=len(data.sources))
+    tally = Tally(data)
     writer = ShardWriter(folder)
-    examples = _distinct(map(parts.read, converted), data, counts)
+    examples = tally.distinct(map(parts.read, converted))
     for row in packed(examples, row_tokens=data.row_tokens):
         writer.add(row)
-        counts.rows += 1
-    if not counts.rows:
-        raise ConfigError(f"no example is left of data.sources:\n{_dropped_lines(counts)}")
-    facts = _facts(data, counts)
+        tally.rows += 1
+    if not tally.rows:
+        raise ConfigError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
+    facts = tally.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
 
@@ -318,55 +295,6 @@ def _chunks(work: _Work) -> Iterator[Chunk]:
             yield Chunk(source=source, rows=rows, part=work.path(next(numbers)))
 
 
-def _distinct(
-    converted: Iterator[parts.Converted], data: DataConfig, counts: _Counts
-) -> Iterator[TokenizedExample]:
-    """The kept examples without duplicates; counts everything on the way."""
-    duplicate = _DUPLICATE_PROGRAM if is_for_verifier(data) else _DUPLICATE
-    seen: set[bytes] = set()
-    for part in converted:
-        counts.rows_read[part.source] += part.num_rows
-        counts.dropped[part.source] += part.dropped
-        for key, example in part.kept:
-            if key in seen:
-                counts.dropped[part.source][duplicate] += 1
-                continue
-            seen.add(key)
-            counts.examples_kept[part.source] += 1
-            counts.modes[example.program_mode] += 1
-            counts.tokens += len(example)
-            in_prompt = example.num_prompt_tokens
-            counts.supervised_tokens += (
-                len(example) - 1 if example.prompt_mode else len(example) - in_prompt
-            )
-            yield example
-
-
-def _facts(data: DataConfig, counts: _Counts) -> dict[str, Any]:
-    examples = sum(counts.examples_kept)
-    verifier = is_for_verifier(data)
-    return {
-        "head": "verifier" if verifier else "language_model",
-        "row_tokens": data.row_tokens,
-        "rows": counts.rows,
-        "examples": examples,
-        **({"right_examples": counts.modes[Mode.RIGHT]} if verifier else {}),
-        "tokens": counts.tokens,
-        "supervised_tokens": counts.supervised_tokens,
-        "tokens_per_example": counts.tokens / max(examples, 1),
-        "padding_fraction": 1 - counts.tokens / max(counts.rows * data.row_tokens, 1),
-        "sources": [
-            {
-                "kind": source.kind,
-                "rows_read": counts.rows_read[number],
-                "examples_kept": counts.examples_kept[number],
-                "dropped": dict(counts.dropped[number].most_common()),
-            }
-            for number, source in enumerate(data.sources)
-        ],
-    }
-
-
 def _put_in_place(made: Path, folder: Path) -> None:
     """Rename `made` to `folder`; what stood there goes away after that, not before."""
     old = made.with_name(f"old-{made.name}")
@@ -374,31 +302,3 @@ def _put_in_place(made: Path, folder: Path) -> None:
         os.replace(folder, old)
     os.replace(made, folder)
     files.sync(folder.parent)
-
-
-def _dropped_lines(counts: _Counts) -> str:
-    lines = [f"  {sum(counts.rows_read):,} rows were read"]
-    for dropped in counts.dropped:
-        lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
-    return "\n".join(lines)
-
-
-def _print_facts(folder: Path, facts: dict[str, Any], console: Console) -> None:
-    console.print(f"prepared {folder}", soft_wrap=True)
-    table = Table()
-    table.add_column("what")
-    table.add_column("number", justify="right")
-    for source in facts["sources"]:
-        table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
-        for reason, number in source["dropped"].items():
-            table.add_row(f"  dropped: {reason}", f"{number:,}")
-        table.add_row("  kept", f"{source['examples_kept']:,}")
-    table.add_section()
-    if "right_examples" in facts:
-        table.add_row("right programs", f"{facts['right_examples']:,} of {facts['examples']:,}")
-    table.add_row("tokens", f"{facts['tokens']:,}")
-    table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
-    table.add_row("tokens an example", f"{facts['tokens_per_example']:.1f}")
-    table.add_row(f"rows of {facts['row_tokens']:,} tokens", f"{facts['rows']:,}")
-    table.add_row("padding", f"{facts['padding_fraction']:.2%}")
-    console.print(table)

@@ -1,0 +1,111 @@
+"""What is counted while data is prepared, kept in its manifest and told at the end."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from training.config import DataConfig
+from training.data.convert import is_for_verifier
+from training.data.pack import Mode, TokenizedExample
+from training.data.parts import Converted
+
+_DUPLICATE = "duplicate question"
+_DUPLICATE_PROGRAM = "duplicate program of a question"
+
+
+class Tally:
+    """Counts of rows, examples and tokens, by source and by reason to drop."""
+
+    def __init__(self, data: DataConfig) -> None:
+        """Of the sources in `data`."""
+        self._data = data
+        self._for_verifier = is_for_verifier(data)
+        self._rows_read = [0] * len(data.sources)
+        self._examples_kept = [0] * len(data.sources)
+        self._dropped = [Counter[str]() for _ in data.sources]
+        self._modes = Counter[Mode]()
+        self._tokens = self._supervised_tokens = 0
+        self.rows = 0
+        """Packed rows; the packer counts them."""
+
+    def distinct(self, converted: Iterable[Converted]) -> Iterator[TokenizedExample]:
+        """The kept examples without duplicates; counts everything on the way."""
+        duplicate = _DUPLICATE_PROGRAM if self._for_verifier else _DUPLICATE
+        seen: set[bytes] = set()
+        for part in converted:
+            self._rows_read[part.source] += part.num_rows
+            self._dropped[part.source] += part.dropped
+            for key, example in part.kept:
+                if key in seen:
+                    self._dropped[part.source][duplicate] += 1
+                    continue
+                seen.add(key)
+                self._examples_kept[part.source] += 1
+                self._count(example)
+                yield example
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        examples, capacity = sum(self._examples_kept), self.rows * self._data.row_tokens
+        right = {"right_examples": self._modes[Mode.RIGHT]} if self._for_verifier else {}
+        return {
+            "head": "verifier" if self._for_verifier else "language_model",
+            "row_tokens": self._data.row_tokens,
+            "rows": self.rows,
+            "examples": examples,
+            **right,
+            "tokens": self._tokens,
+            "supervised_tokens": self._supervised_tokens,
+            "tokens_per_example": self._tokens / max(examples, 1),
+            "padding_fraction": 1 - self._tokens / max(capacity, 1),
+            "sources": [
+                {
+                    "kind": source.kind,
+                    "rows_read": self._rows_read[number],
+                    "examples_kept": self._examples_kept[number],
+                    "dropped": dict(self._dropped[number].most_common()),
+                }
+                for number, source in enumerate(self._data.sources)
+            ],
+        }
+
+    def dropped_lines(self) -> str:
+        """Why nothing may be left, a line for each reason."""
+        lines = [f"  {sum(self._rows_read):,} rows were read"]
+        for dropped in self._dropped:
+            lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
+        return "\n".join(lines)
+
+    def _count(self, example: TokenizedExample) -> None:
+        self._modes[example.program_mode] += 1
+        self._tokens += len(example)
+        # The first token is never predicted.
+        unsupervised = 1 if example.prompt_mode else example.num_prompt_tokens
+        self._supervised_tokens += len(example) - unsupervised
+
+
+def print_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Tell people what a prepared folder holds."""
+    console = Console()
+    console.print(f"prepared {folder}", soft_wrap=True)
+    table = Table()
+    table.add_column("what")
+    table.add_column("number", justify="right")
+    for source in facts["sources"]:
+        table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
+        for reason, number in source["dropped"].items():
+            table.add_row(f"  dropped: {reason}", f"{number:,}")
+        table.add_row("  kept", f"{source['examples_kept']:,}")
+    table.add_section()
+    if "right_examples" in facts:
+        table.add_row("right programs", f"{facts['right_examples']:,} of {facts['examples']:,}")
+    table.add_row("tokens", f"{facts['tokens']:,}")
+    table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
+    table.add_row("tokens an example", f"{facts['tokens_per_example']:.1f}")
+    table.add_row(f"rows of {facts['row_tokens']:,} tokens", f"{facts['rows']:,}")
+    table.add_row("padding", f"{facts['padding_fraction']:.2%}")
+    console.print(table)
