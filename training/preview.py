@@ -77,7 +77,7 @@ def preview(
 
 
 def settings(section: BaseModel, usual: BaseModel | None = None, prefix: str = "") -> Iterator[str]:
-    """Every setting as an override would set it; its default behind it where that is another.
+    """Every setting in use as an override would set it; its default behind it where that is another.
 
     Args:
         section: A config, or a section of one.
@@ -85,6 +85,8 @@ def settings(section: BaseModel, usual: BaseModel | None = None, prefix: str = "
         prefix: The section's own key with a dot.
     """
     for name, field in type(section).model_fields.items():
+        if name == "difficulty" and getattr(section, "kind", "problems") != "problems":
+            continue  # the built-in problems' alone
         default = field.get_default() if usual is None else getattr(usual, name)
         yield from _setting(prefix + name, getattr(section, name), default)
 
