@@ -77,7 +77,7 @@ def preview(
 
 
 def settings(section: BaseModel, usual: BaseModel | None = None, prefix: str = "") -> Iterator[str]:
-    """Every setting in use as an override would set it; its default behind it where that is another.
+    """Every setting in use as an override would set it, and its default where that is another.
 
     Args:
         section: A config, or a section of one.
