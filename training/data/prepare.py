@@ -92,6 +92,9 @@ def prepare_share(
             print(f"{share} is made; {missing} of {work.num_parts} parts are not yet", flush=True)
             return None
         converted = map(work.path, range(work.num_parts))
+    else:
+        for stale in work.folder.glob("packed-*"):
+            shutil.rmtree(stale)  # of a life that was killed while it packed
     # Names of their own: the last two shares may end at the same moment.
     folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
@@ -100,11 +103,10 @@ def prepare_share(
             folder, stage="prepare", config=made_from, inputs=inputs, outputs=outputs, facts=facts
         )
         _put_in_place(folder, data.folder)
-    except ConfigError:
-        shutil.rmtree(work.folder)  # all parts are there, and nothing comes of them
-        raise
-    except OSError:
-        if manifest.is_current(data.folder, config=made_from, inputs=inputs):
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        is_there = manifest.is_current(data.folder, config=made_from, inputs=inputs)
+        if isinstance(error, OSError) and is_there:
             return manifest.read(data.folder)["facts"]  # another share was faster
         raise
     shutil.rmtree(work.folder, ignore_errors=True)
@@ -260,6 +262,7 @@ def _pack(
         writer.add(row)
         tally.rows += 1
     if not tally.rows:
+        shutil.rmtree(work.folder)  # all parts are there, and nothing comes of them
         raise ConfigError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
     facts = tally.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token

@@ -275,6 +275,22 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
     assert not (tmp_path / "data.parts").exists()
 
 
+def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
+    names = [f"Ann has {number} apples and buys 4. How many?" for number in range(1500)]
+    source = jsonl(tmp_path, *map(row, names))
+    path = tmp_path / "rows.jsonl"
+    whole = path.read_text()
+    # So that its first rows, which the tokenizer learns from, are sound.
+    path.write_text(whole + "{" + "\n")
+    tokenizer = {"source": str(tmp_path / "tokenizer")}
+    Tokenizer.train(names, vocab_size=400).save(tmp_path / "tokenizer")
+    with pytest.raises(ConfigError, match=r"rows\.jsonl"):
+        prepare(config(tmp_path / "data", source, tokenizer=tokenizer))
+    assert [path.name for path in (tmp_path / "data.parts").glob("p*")] == ["part-000000.parquet"]
+    path.write_text(whole)
+    assert prepare(config(tmp_path / "data", source, tokenizer=tokenizer))["examples"] == 1500
+
+
 def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
     assert prepare_share(config(tmp_path / "data", PROBLEMS), Share(1, 2)) is None
     assert list((tmp_path / "data.parts").glob("part-*"))
