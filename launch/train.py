@@ -3,7 +3,7 @@
     deepspeed launch/train.py                                  the small default generator
     deepspeed launch/train.py configs/generator_1b3.toml optimizer.learning_rate=2e-4
     torchrun --nproc-per-node=8 launch/train.py CONFIG
-    mpirun -np 2 python launch/train.py CONFIG
+    mpirun -np 2 --bind-to none python launch/train.py CONFIG
     srun python launch/train.py CONFIG
     python launch/train.py CONFIG
     python launch/train.py CONFIG --dry-run --ranks 32         settings, layout, memory; no more

@@ -31,7 +31,7 @@ from torch.distributed import (
 )
 
 from parallel.links import measure
-from parallel.ranks import Ranks
+from parallel.ranks import Ranks, port_is_taken
 
 ROOT = Path(__file__).parent.parent
 _ROOMS = ("launch", "training", "parallel", "checkpoints", "slurm")
@@ -126,6 +126,8 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
             wait_for_workers=False,
         )
     except (RuntimeError, OSError) as error:
+        if taken := port_is_taken(error):
+            return [str(taken)]
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         return [
             f"{report.node} does not reach the first node at {where}: name resolution, a "

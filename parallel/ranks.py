@@ -14,7 +14,10 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.config import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +58,11 @@ class Ranks:
         return torch.device("cuda", self.local_rank)
 
     def connect(self, device: "torch.device", *, timeout_minutes: float = 30.0) -> None:
-        """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs."""
+        """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs.
+
+        Raises:
+            ConfigError: another process has the port where the ranks meet.
+        """
         import torch.distributed as dist
 
         if not dist.is_initialized():
@@ -64,7 +71,12 @@ class Ranks:
             import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+            try:
+                dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+            except dist.DistNetworkError as error:
+                if taken := port_is_taken(error):
+                    raise taken from None
+                raise
 
     def disconnect(self) -> None:
         """Close the process group. Without it gloo's threads can abort the exit."""
@@ -111,6 +123,7 @@ def discover(environment: Mapping[str, str] | None = None) -> Ranks:
     """Find this process's rank from its launcher's variables.
 
     Raises:
+        ConfigError: the launcher is an unknown one, or does not tell where ranks can meet.
         RuntimeError: the launcher's variables contradict each other.
     """
     env = os.environ if environment is None else environment
@@ -124,6 +137,12 @@ def discover(environment: Mapping[str, str] | None = None) -> Ranks:
             )
             break
     else:
+        if int(env.get("PMI_SIZE", 1)) > 1:
+            # Else each of them would train alone, all in one folder.
+            raise ConfigError(
+                f"started {env['PMI_SIZE']} times by an mpirun that is not Open MPI's: use Open "
+                "MPI's, srun, torchrun or deepspeed"
+            )
         ranks = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
     if not 0 <= ranks.rank < ranks.world_size:
         raise RuntimeError(f"{ranks.launcher} gives rank {ranks.rank} of {ranks.world_size} ranks")
@@ -137,11 +156,15 @@ _LAUNCHERS = {
     "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 }
+_SPECIAL_STEPS = 0xFFFF_FFF0
+"""Slurm's numbers from here on are the batch script and a shell that salloc opened."""
+_DEEPSPEEDS_PORT = "29500"
 
 
 def _is_srun_step(env: Mapping[str, str]) -> bool:
     """Whether srun started us: a batch script has the same variables, but is one process."""
-    return env.get("SLURM_STEP_ID", "").isdigit()
+    step = env.get("SLURM_STEP_ID", "")
+    return step.isdigit() and int(step) < _SPECIAL_STEPS
 
 
 def _export(ranks: Ranks) -> None:
@@ -155,19 +178,86 @@ def _export(ranks: Ranks) -> None:
             free.bind(("127.0.0.1", 0))
             os.environ["MASTER_PORT"] = str(free.getsockname()[1])
         return
-    os.environ.setdefault("MASTER_ADDR", _first_node(os.environ))
-    os.environ.setdefault("MASTER_PORT", str(_port(os.environ)))
+    if ranks.launcher == "torchrun":
+        if number := _deepspeed_launcher(os.environ):
+            os.environ["MASTER_PORT"] = str(_port(number, 0))
+        return
+    # What a person has set wins; slurm/site.sh leaves MASTER_ADDR empty.
+    if not os.environ.get("MASTER_ADDR"):
+        os.environ["MASTER_ADDR"] = _first_node(os.environ, ranks.launcher)
+    if not os.environ.get("MASTER_PORT"):
+        os.environ["MASTER_PORT"] = str(_port(*_run_and_part(os.environ, ranks.launcher)))
 
 
-def _first_node(env: Mapping[str, str]) -> str:
-    """The first host of the Slurm job: `gpu[03-05,9]` is `gpu03`; else this machine."""
-    nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "")
-    found = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)
-    return found.group(1) + (found.group(2) or "") if found else "127.0.0.1"
+def _first_node(env: Mapping[str, str], launcher: str) -> str:
+    """The node of rank 0, by a name that the other nodes know.
+
+    The first of a Slurm job, which is `gpu03` of `gpu[03-05,9]`; without Slurm mpirun's own
+    host, which Open MPI 5 tells all ranks.
+
+    Raises:
+        ConfigError: mpirun has several nodes and names none of them.
+    """
+    if launcher == "srun":
+        alone = env.get("SLURM_STEP_NUM_NODES") == "1"
+        nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "")
+    else:
+        alone = env.get("OMPI_COMM_WORLD_LOCAL_SIZE") == env["OMPI_COMM_WORLD_SIZE"]
+        host = re.match(r"prte\w*-(.+)-\d+@", env.get("PMIX_NAMESPACE", ""))
+        # Not the step's nodes: they may lack mpirun's own.
+        nodes = env.get("SLURM_JOB_NODELIST") or (host.group(1) if host else "")
+    if alone:
+        return "127.0.0.1"  # host names may not resolve
+    if not (first := re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)):
+        raise ConfigError(
+            f"{launcher} starts ranks on several nodes and does not tell which is the first: "
+            "set MASTER_ADDR to it (mpirun -x MASTER_ADDR=NODE ...)"
+        )
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first.group())
 
 
-def _port(env: Mapping[str, str]) -> int:
-    """A port all ranks work out alike, different for different jobs on a node."""
-    job = env.get("SLURM_JOB_ID") or env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid")
-    digits = re.sub(r"\D", "", job or "") or "0"
-    return 20_000 + int(digits) % 20_000
+def _run_and_part(env: Mapping[str, str], launcher: str) -> tuple[int, int]:
+    """What all ranks of a run know, and no other run on the node has."""
+    if launcher == "srun":
+        return int(env.get("SLURM_JOB_ID", 0)), int(env["SLURM_STEP_ID"])
+    # Open MPI 5: `prterun-HOST-PROCESS@1`; 4: one number, 65536 times a hash of both, plus 1.
+    name = env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or "0"
+    numbers = [int(digits) for digits in re.findall(r"\d+", name)]
+    run, part = numbers[-2:] if len(numbers) > 1 else divmod(numbers[-1], 1 << 16)
+    return run, part
+
+
+def _port(run: int, part: int) -> int:
+    """A port for one part (a Slurm job's step) of a run, of 20000 to 29999.
+
+    Below 32768: from there on the system gives ports to outgoing connections. Runs beside each
+    other have numbers beside each other, and the parts of each are far apart.
+    """
+    return 20_000 + (run + 6_181 * part) % 10_000
+
+
+def _deepspeed_launcher(env: Mapping[str, str]) -> int | None:
+    """The process that started all ranks, where deepspeed left its default port; else None.
+
+    Two `deepspeed` on one machine would meet there.
+    """
+    if env.get("CROSS_SIZE") != "1" or env.get("MASTER_PORT") != _DEEPSPEEDS_PORT:
+        return None
+    parent = os.getppid()
+    try:
+        command = Path(f"/proc/{parent}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return parent if b"deepspeed.launcher.launch" in command else None
+
+
+def port_is_taken(error: Exception) -> ConfigError | None:
+    """What to do, where rank 0 could not open its port because somebody has it; else None."""
+    if "EADDRINUSE" not in str(error):
+        return None
+    return ConfigError(
+        f"port {os.environ['MASTER_PORT']} of {socket.gethostname()}, where the ranks of this run "
+        "would meet, is taken by another process, most likely another run: choose one of 20000 to "
+        "29999 (deepspeed --master_port, torchrun --master-port, mpirun -x MASTER_PORT=...; under "
+        "Slurm `export MASTER_PORT=...` before sbatch or srun)"
+    )

@@ -107,11 +107,7 @@ on_time_limit() {
 }
 
 export_rank_settings() {
-  local first
-  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-  export MASTER_ADDR=${MASTER_ADDR:-$first}
-  # One job, one port: two jobs that share a node never meet.
-  export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
+  export MASTER_ADDR  # empty: the first node; the port is from job and step (parallel/ranks.py)
   # srun does not inherit --cpus-per-task from sbatch.
   export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
