@@ -20,20 +20,22 @@ def documented(*words: str) -> str:
     return found.partition("  #")[0].strip() if "  #" in found.strip() else found.strip()
 
 
+BIN = str(Path(sys.executable).parent)
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    # Tests may run as root, and on a single core.
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
 def shell_environment() -> dict[str, str]:
     """As a person's shell: nothing of ranks in it; this Python first."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     clean = {name: value for name, value in os.environ.items() if name not in ours}
-    return {
-        **clean,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}",
-        # Tests may run as root, and on a single core.
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    }
+    return {**clean, **SETTINGS, "PATH": f"{BIN}{os.pathsep}{clean['PATH']}"}
 
 
 def train_config(base: TrainConfig, folder: Path) -> Path:
