@@ -81,7 +81,7 @@ run_stage() {
   if [[ -z $stop ]]; then
     run_on_ranks "$verb" "$@" || code=$?
   else
-    code=$EXIT_STOPPED
+    code=138  # as of ranks that SIGUSR1 has ended
   fi
   end "$code" "$verb"
 }
@@ -163,6 +163,8 @@ step() {
   first_failure=$(sed -n 's/^srun: error: \(.*: tasks\? .*\)$/\1/p' "$said" | head -n 1)
   if ((code > 0)) && [[ $first_failure =~ "exit code "([0-9]+)$ ]]; then
     code=${BASH_REMATCH[1]}
+  elif ((code > 0)) && [[ $first_failure == *": Killed"* ]]; then
+    code=137
   fi
   return "$code"
 }
@@ -193,10 +195,12 @@ job_state() {
   scontrol --oneliner show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'
 }
 
-# The end of the log of the first rank that left a traceback, or of rank 0.
+# The end of the log of the first rank that left a traceback, or of the one that failed first.
 show_error() {
-  local log
-  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) || log=$logs/rank-000.log
+  local log rank=0
+  if [[ $first_failure =~ tasks?\ ([0-9]+) ]]; then rank=${BASH_REMATCH[1]}; fi
+  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) ||
+    log=$logs/rank-$(printf %03d "$rank").log
   if [[ -f $log ]]; then
     say "the end of $log:"
     tail -n 12 "$log"

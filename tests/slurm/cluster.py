@@ -128,7 +128,7 @@ class Cluster:
         daemon = self._daemons.pop(name)
         daemon.kill()
         daemon.wait()
-        _kill(self._processes(f"SLURMD_NODENAME={name}"))
+        _kill(self.processes(f"SLURMD_NODENAME={name}"))
 
     def stop(self) -> None:
         """Cancel all jobs, end all processes, remove the folder."""
@@ -147,7 +147,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        _kill(self._processes(f"SLURM_CONF={self.folder}/slurm.conf"))
+        _kill(self.processes())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(
@@ -187,6 +187,18 @@ class Cluster:
             seconds=seconds,
         )
         return self.job(job)["JobState"]
+
+    def processes(self, *marks: str) -> Iterator[int]:
+        """Processes of this cluster that were started with `marks` in their environment."""
+        wanted = {mark.encode() for mark in (*marks, f"SLURM_CONF={self.folder}/slurm.conf")}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    found = (entry / "environ").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if wanted <= set(found):
+                    yield int(entry.name)
 
     def _write_files(self) -> None:
         folder = self.folder
@@ -230,18 +242,6 @@ class Cluster:
 
     def _node_states(self) -> list[str]:
         return self.run("sinfo", "-h", "-N", "-o", "%t", check=False).split()
-
-    def _processes(self, mark: str) -> Iterator[int]:
-        """Processes of this cluster that have `mark` in their environment."""
-        wanted = {mark.encode(), f"SLURM_CONF={self.folder}/slurm.conf".encode()}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                try:
-                    found = (entry / "environ").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if wanted <= set(found):
-                    yield int(entry.name)
 
 
 def until(

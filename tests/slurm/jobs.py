@@ -96,4 +96,5 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def saved(run: Path) -> list[int]:
-    return sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step_*"))
+    names = (path.name.removeprefix("step_") for path in (run / "checkpoints").glob("step_*"))
+    return sorted(int(name) for name in names if name.isdigit())  # not those under way

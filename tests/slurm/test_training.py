@@ -1,6 +1,9 @@
 """Training jobs on a real Slurm: they train, stop, start again, and end when they should."""
 
 import json
+import os
+import re
+import signal
 
 import pytest
 
@@ -9,6 +12,7 @@ from tests.ranks import run_ranks
 from tests.slurm.cluster import Cluster, until
 from tests.slurm.jobs import Site, losses, saved, steps
 from training.config import TrainConfig
+from training.lives import read
 
 TRAIN = "slurm/train_1b3.sh"
 
@@ -23,6 +27,17 @@ def data(site: Site) -> TrainConfig:
     return small.prepared(
         site.folder, training={"checkpoint_every_steps": 1000}, tracking={"mode": "auto"}
     )
+
+
+_LONG = {"max_steps": 200, "checkpoint_every_steps": 1000}
+
+
+@pytest.fixture(scope="module")
+def unbroken(site: Site, data: TrainConfig) -> list[float]:
+    """The losses of 200 steps of two ranks without Slurm."""
+    path = site.config_file(data, "unbroken", training=_LONG)
+    run_ranks(2, ["launch/train.py", str(path)])
+    return losses(site.folder / "unbroken")
 
 
 def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -> None:
@@ -42,10 +57,10 @@ def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -
     assert len(list((site.folder / "plain" / "logs").rglob("rank-*.log"))) == 2
 
 
-def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(site: Site, data: TrainConfig) -> None:
-    training = {"max_steps": 200, "checkpoint_every_steps": 1000}
-    unbroken = site.config_file(data, "unbroken", training=training)
-    broken = site.config_file(data, "broken", training=training)
+def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(
+    site: Site, data: TrainConfig, unbroken: list[float]
+) -> None:
+    broken = site.config_file(data, "broken", training=_LONG)
     job = site.sbatch(TRAIN, str(broken))
     # What waits for the job goes on waiting while the job is requeued.
     waiting = site.sbatch(f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--wrap=true")
@@ -63,8 +78,7 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(site: Site, data: TrainC
     run_id = (run / "wandb_run_id").read_text().strip()
     pieces = [path.name for path in (run / "wandb").glob("offline-run-*")]
     assert len(pieces) == 2 and all(run_id in name for name in pieces)
-    run_ranks(2, ["launch/train.py", str(unbroken)])
-    assert losses(run) == losses(site.folder / "unbroken")
+    assert losses(run) == unbroken
     assert steps(run) == list(range(1, 201))
 
 
@@ -91,6 +105,71 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
     assert site.wait(job) == "CANCELLED"
     until(lambda: f"Slurm has ended attempt {restarts}" in site.log(job), site.log(job), seconds=20)
     assert site.cluster.job(job)["Restarts"] == restarts, site.log(job)
+
+
+def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
+    site: Site, data: TrainConfig, unbroken: list[float]
+) -> None:
+    training = {**_LONG, "checkpoint_every_steps": 20}
+    path = site.config_file(data, "by_hand", training=training, tracking={"mode": "disabled"})
+    job = site.sbatch(TRAIN, str(path))
+    run = site.folder / "by_hand"
+    until(lambda: bool(saved(run)), lambda: f"nothing saved\n{site.log(job)}", seconds=300)
+    site.cluster.run("scontrol", "requeue", job)
+    assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("by_hand")
+    assert site.cluster.job(job)["Restarts"] == "1"
+    assert "Slurm has ended attempt 0" in site.log(job)
+    first, second = read(run)
+    assert (first["progress"], second["progress"]) == ("step 0", f"step {_began(site, 'by_hand')}")
+    assert losses(run) == unbroken
+    assert steps(run) == list(range(1, 201))
+
+
+def _began(site: Site, run: str) -> str:
+    """The step that the second life went on from, as the ranks said."""
+    (step,) = set(re.findall(r"going on from \S+/step_(\d+)", site.ranks_said(run)))
+    return step
+
+
+def test_three_lives_in_vain_are_the_last(site: Site, data: TrainConfig) -> None:
+    path = site.config_file(data, "in_vain", tracking={"mode": "disabled"})
+    job = site.sbatch(TRAIN, str(path))
+    for attempt in range(3):
+        until(
+            lambda attempt=attempt: f"attempt {attempt} of job {job}" in site.log(job),
+            lambda: f"not started\n{site.log(job)}",
+            seconds=120,
+        )
+        # As where the time limit comes before anything is saved.
+        site.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    assert site.wait(job) == "FAILED", site.log(job)
+    assert site.cluster.job(job)["Restarts"] == "3"
+    assert site.log(job).count("stopped before there was anything to save") == 3, site.log(job)
+    assert "attempt 3 of job" in site.log(job)
+    assert f"job {job} has had 3 lives and the last 3 ended where they began" in site.log(job)
+    assert len(read(site.folder / "in_vain")) == 3
+    assert saved(site.folder / "in_vain") == []
+
+
+def test_a_rank_that_dies_is_named_and_leaves_nothing_behind(site: Site, data: TrainConfig) -> None:
+    path = site.config_file(data, "died", training={"max_steps": 60_000})
+    job = site.sbatch(TRAIN, str(path))
+    site.wait_for_steps("died", 3, job)
+    cluster, mark = site.cluster, f"SLURM_JOB_ID={job}"
+    # The oldest is the rank, the others are its children.
+    rank = min(cluster.processes(mark, "SLURM_PROCID=1", "SLURM_STEP_ID=0"))
+    node = cluster.run("scontrol", "show", "hostnames", cluster.job(job)["NodeList"]).split()[1]
+    os.kill(rank, signal.SIGKILL)
+    assert site.wait(job, seconds=60) == "FAILED", site.log(job)
+    named = f"train failed with exit code 137 (first: {node}: task 1: Killed)"
+    assert named in site.log(job), site.log(job)
+    assert "attempt-0/rank-001.log:" in site.log(job)
+    assert cluster.job(job)["Restarts"] == "0"
+    until(
+        lambda: not list(cluster.processes(mark)),
+        lambda: f"left behind: {list(cluster.processes(mark))}",
+        seconds=30,
+    )
 
 
 def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
