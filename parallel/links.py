@@ -1,6 +1,6 @@
 """The links between the nodes of a job: do they add up right, and how fast is every pair?
 
-    problems = measure(store, ranks, names, device, mib_per_message=64, min_gib_per_second=0.0)
+    problems = measure(store, ranks, name, device, mib_per_message=64, min_gib_per_second=0.0)
 
 One process a node: NCCL between GPUs, gloo between CPUs. What is measured goes through one
 GPU's network card, so it is compared between pairs rather than with a data sheet.
@@ -28,7 +28,7 @@ Pair = tuple[int, int]
 def measure(
     store: Store,
     ranks: Ranks,
-    names: Sequence[str],
+    name: str,
     device: torch.device,
     *,
     mib_per_message: int,
@@ -39,7 +39,7 @@ def measure(
     Args:
         store: Where the nodes meet.
         ranks: One process a node.
-        names: The nodes' names, by rank.
+        name: This node's.
         device: What sends and receives.
         mib_per_message: What is sent.
         min_gib_per_second: Of the slowest pair; 0: any.
@@ -63,18 +63,19 @@ def measure(
         expected = float(ranks.world_size) ** 2  # added up twice
         right = bool((message == expected).all())
         speeds = _pair_speeds(message, ranks, mib_per_message / 1024)
-        found = ranks.gather((right, speeds))
+        found = ranks.gather((name, right, speeds))
     finally:
         dist.destroy_process_group()
+    names = [node for node, _, _ in found]
     slowest: dict[Pair, float] = {}
-    for pair, speed in (item for _, speeds in found for item in speeds.items()):
+    for pair, speed in (item for _, _, speeds in found for item in speeds.items()):
         slowest[pair] = min(speed, slowest.get(pair, speed))
     if ranks.is_first:
         share = 2 * (ranks.world_size - 1) / ranks.world_size
         _show(names, share * mib_per_message / 1024 / seconds, slowest)
     wrong = [
-        f"{names[rank]} got a wrong sum of an all-reduce over all nodes: a link or a GPU corrupts"
-        for rank, (right, _) in enumerate(found)
+        f"{node} got a wrong sum of an all-reduce over all nodes: a link or a GPU corrupts"
+        for node, right, _ in found
         if not right
     ]
     return wrong + slow_pairs(names, slowest, min_gib_per_second)

@@ -34,7 +34,7 @@ from parallel.links import measure
 from parallel.ranks import Ranks, port_is_taken
 
 ROOT = Path(__file__).parent.parent
-_ROOMS = ("launch", "training", "parallel", "checkpoints", "slurm")
+_ROOMS = ("launch", "training", "parallel", "checkpoints", "slurm", "configs")
 _SECONDS_TO_ARRIVE = 180.0
 """Python and torch from a cold shared file system take a minute or two."""
 _SECONDS_OF_SKEW = 2.0
@@ -82,6 +82,11 @@ def look(demands: Demands) -> NodeReport:
         problems.append(
             f"does not see the run folder {demands.folder}: it must be on a file system that "
             "all nodes share"
+        )
+    elif not os.access(demands.folder, os.W_OK):
+        problems.append(
+            f"cannot write to the run folder {demands.folder}: it must be mounted for writing, "
+            "and be this user's, on all nodes"
         )
     elif free_gib < demands.min_free_gib:
         problems.append(
@@ -138,7 +143,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
         problems = measure(
             store,
             ranks,
-            _node_names(ranks.world_size),
+            node_name(),
             torch.device("cuda", 0) if demands.num_gpus else torch.device("cpu"),
             mib_per_message=demands.mib_per_message,
             min_gib_per_second=demands.min_gib_per_second,
@@ -296,11 +301,11 @@ def _sick_gpus(num_gpus: int) -> Iterator[str]:
 
 
 def code_digest() -> str:
-    """A digest of the project's own files, whether or not they are committed."""
+    """A digest of the project's own files and configs, whether or not they are committed."""
     digest = hashlib.sha256()
     for room in _ROOMS:
         for path in sorted((ROOT / room).rglob("*")):
-            if path.suffix in (".py", ".sh"):
+            if path.suffix in (".py", ".sh", ".toml"):
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -312,7 +317,7 @@ def _packages() -> dict[str, str]:
 
 
 def _node_names(num_nodes: int) -> list[str]:
-    """The nodes in the order of their ranks, also of those that never reported."""
+    """The nodes in the order of their ranks: for those that have not reported their own."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
     try:
         done = subprocess.run(

@@ -1,12 +1,13 @@
 """What preflight makes of the nodes' reports, and two real processes that measure a link."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parallel.links import rounds, slow_pairs
-from parallel.preflight import compare
+from parallel.preflight import compare, node_name
 from tests.ranks import run_ranks
 
 PACKAGES = {"torch": "2.13.0", "python": "3.11.2"}
@@ -69,6 +70,7 @@ def _preflight(num_nodes: int, folder: Path, *more: str) -> list[tuple[int, str,
 def test_two_nodes_measure_their_link(tmp_path: Path) -> None:
     first, second = _preflight(2, tmp_path)
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert f"  {node_name()} - {node_name()}: " in first[1]
     assert "all-reduce over 2 nodes" in first[1] and "2 nodes are fit" in first[1]
     assert not second[1] and not list(tmp_path.iterdir())
 
@@ -85,3 +87,9 @@ def test_what_is_missing_is_said_by_the_first_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named_without_a_cluster(tmp_path: Path) -> None:
     ((code, _, errors),) = _preflight(1, tmp_path / "nowhere")
     assert code == 1 and f"does not see the run folder {tmp_path}/nowhere" in errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is what nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_told() -> None:
+    ((code, _, errors),) = _preflight(1, Path("/proc/self"))
+    assert code == 1 and "cannot write to the run folder /proc/self" in errors
