@@ -181,6 +181,9 @@ def _export(ranks: Ranks) -> None:
     if ranks.launcher == "torchrun":
         if number := _deepspeed_launcher(os.environ):
             os.environ["MASTER_PORT"] = str(_port(number, 0))
+        # Both set these; a person who sets RANK by hand may not.
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", _DEEPSPEEDS_PORT)
         return
     # What a person has set wins; slurm/site.sh leaves MASTER_ADDR empty.
     if not os.environ.get("MASTER_ADDR"):

@@ -1,5 +1,6 @@
 """Every launcher's variables become the same five."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -34,6 +35,16 @@ def test_a_batch_script_and_a_shell_of_salloc_are_one_process() -> None:
     batch = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
     assert _found(batch) == (0, 1, 0, "python")
     assert _found({**batch, "SLURM_STEP_ID": "4294967290"}) == (0, 1, 0, "python")
+
+
+def test_ranks_that_a_person_numbers_meet_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # what `discover` adds is gone after
+    discover()
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("127.0.0.1", "29500")
 
 
 def test_contradictions_are_errors() -> None:
