@@ -74,7 +74,8 @@ run_stage() {
   say "run folder: $folder; the ranks' output: $logs/rank-*.log"
   export_rank_settings
 
-  if [[ $verb != prepare && $TINYGSM_PREFLIGHT != 0 ]]; then
+  # One CPU node that prepares has nothing to agree on with others.
+  if [[ $TINYGSM_PREFLIGHT != 0 ]] && { [[ $verb != prepare ]] || ((SLURM_NNODES > 1)); }; then
     run_on_nodes preflight || code=$?
     ((code == 0)) || end "$code" preflight
   fi

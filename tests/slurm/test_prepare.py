@@ -60,8 +60,10 @@ def test_ranks_on_several_nodes_write_the_same_bytes(
     if "PMIx" in (said := _srun_says(site)):
         pytest.skip(f"apt-get install libpmix-dev: {said}")
     path, folder = _written(site, source, "spread")
-    job = site.sbatch("--nodes=3", "--cpus-per-task=2", PREPARE, path)
+    check = {"TINYGSM_PREFLIGHT": "1"}
+    job = site.sbatch("--nodes=3", "--cpus-per-task=2", PREPARE, path, extra=check)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("spread_jobs")
+    assert "preflight: 3 nodes are fit" in site.log(job)
     assert "5 MPI ranks work for the first" in site.ranks_said("spread_jobs")
     assert content(folder) == alone
 
