@@ -33,6 +33,8 @@ _START_SECONDS = 120.0
 """Loading sympy from a cold network disk takes its time."""
 _MARGIN_SECONDS = 10.0
 """How long beyond a program's own limits an answer may take before the jail counts as dead."""
+_END_SECONDS = 1.0
+"""Between a process's channel closing and its exit code being there."""
 
 _PROBE = """
 import ctypes, os
@@ -130,13 +132,20 @@ class Jail:
 
         Raises:
             IsolationError: it could not be started, or does not hold.
+            JailDied: somebody ended it while it was starting, twice.
         """
-        try:
-            if self._channel is None:
-                self._start()
-        except BaseException:
-            self.close()
-            raise
+        # Ctrl-C at a terminal goes to all processes, to this one as well.
+        for _ in range(2):
+            try:
+                if self._channel is None:
+                    self._start()
+                return
+            except (channel.ChannelClosed, TimeoutError):
+                self.close()
+            except BaseException:
+                self.close()
+                raise
+        raise JailDied(f"the {self._role} process was ended twice while it was starting")
 
     def close(self) -> None:
         """End the process and all that it runs. Safe to call twice."""
@@ -201,13 +210,21 @@ class Jail:
         lines = self._complaints.read().decode("utf-8", "replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
+    def _was_ended(self) -> bool:
+        """Whether a signal has ended the process; its channel closes a moment before that."""
+        assert self._process is not None
+        try:
+            return self._process.wait(_END_SECONDS) < 0
+        except subprocess.TimeoutExpired:
+            return False
+
     def _check_that_it_holds(self) -> None:
         assert self._channel is not None
         try:
             greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
         except (channel.ChannelClosed, TimeoutError) as error:
-            if self._process is not None and (self._process.poll() or 0) < 0:
-                raise  # somebody ended it: that says nothing about isolation
+            if self._was_ended():
+                raise  # by somebody: that says nothing about isolation
             raise IsolationError(
                 f"no isolation can be had here: the {self._role} process did not start "
                 f"({self._last_complaint()})"
