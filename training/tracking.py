@@ -89,6 +89,7 @@ class Tracker:
         run = WandbRun(
             folder,
             settings={"git_commit": code["git"].removesuffix("+changes")},
+            resume_step=resume_step,
             id=run_id,
             project=config.project,
             entity=config.entity or None,

@@ -41,10 +41,19 @@ class WandbRun:
     """One W&B run that never raises, opened again when wandb's own process dies.
 
     Slurm sends its SIGTERM to every process of a job, and wandb's does not survive it.
+
+    Args:
+        folder: The run folder.
+        settings: wandb's settings beside ours.
+        resume_step: The step that this life goes on from.
+        arguments: Of `wandb.init`.
     """
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, Any], **arguments: Any) -> None:
+    def __init__(
+        self, folder: Path, *, settings: Mapping[str, Any], resume_step: int = 0, **arguments: Any
+    ) -> None:
         self._folder, self._settings, self._arguments = folder, settings, arguments
+        self._resume_step = resume_step
         self._mode: Literal["online", "offline"] = "offline"
         self._run: wandb.Run | None = None
         self._next_step = 0
@@ -114,7 +123,8 @@ class WandbRun:
         )
         run.define_metric(TOKENS)
         run.define_metric("*", step_metric=TOKENS)
-        self._run, self._mode, self._next_step = run, mode, run.step
+        # Not run.step: it is 0 until wandb's process has taken notice of the resumed run.
+        self._run, self._mode, self._next_step = run, mode, run.starting_step
         if mode == "online":
             # What an earlier life logged and W&B never got: an outage, a kill.
             for line in read_lines(self._folder):
@@ -124,7 +134,7 @@ class WandbRun:
 
     def log(self, line: Line) -> None:
         """Send numbers of one step."""
-        self.call(lambda run: self._log(run, line))
+        self.call(lambda run: self._log(run, self._late(line)))
 
     def table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], line: Line
@@ -136,9 +146,18 @@ class WandbRun:
 
             data: list[Any] = [list(row) for row in rows]
             table = wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)
-            self._log(run, {**line, name: table})
+            self._log(run, {**self._late(line), name: table})
 
         self.call(send)
+
+    def _late(self, line: Line) -> Line:
+        """What this life adds to the step it goes on from: W&B has closed that one.
+
+        It is the evaluation that an earlier life did not finish.
+        """
+        if line[STEP] != self._resume_step:
+            return line
+        return {**line, STEP: max(line[STEP], self._next_step)}
 
     def _log(self, run: "wandb.Run", line: Line) -> None:
         """W&B refuses steps below the ones it has; a resumed run lives through them again."""

@@ -236,6 +236,21 @@ def test_online_lives_are_one_run_and_refusals_lose_nothing(
     assert_key_is_nowhere(tmp_path / "run")
 
 
+def test_what_a_life_adds_to_the_step_it_goes_on_from_arrives(
+    start: Start, server: WandbServer
+) -> None:
+    with start() as tracker:
+        log_steps(tracker, 1, 2)
+    # The evaluation at step 2 was cut short; W&B refuses more for a step that it has closed.
+    with start(resume_step=2) as again:
+        again.table("samples", ["question"], [["How many?"]], step=2, tokens=200)
+        again.log({"eval/demo/pass_at_1": 0.25}, step=2, tokens=200)
+        log_steps(again, 3)
+    history = server.runs[again.run_id].history
+    assert [line["train/loss"] for line in history] == [1.0, 0.5, 1.0 / 3.0]
+    assert history[-1]["eval/demo/pass_at_1"] == 0.25 and "samples" in history[-1]
+
+
 def test_a_killed_trainer_leaves_no_process_and_its_numbers_arrive_later(
     start: Start, server: WandbServer, tmp_path: Path
 ) -> None:
