@@ -3,7 +3,8 @@
     deepspeed launch/evaluate.py CONFIG evaluation.generator=FOLDER evaluation.verifier=FOLDER
     python launch/evaluate.py CONFIG evaluation.verifier=
 
-Every rank takes a share of the questions. A second call goes on with what is missing.
+Every rank takes a share of the questions. A second call goes on with what is missing. Ctrl-C,
+SIGTERM or SIGUSR1 to any rank ends all between two batches; whole parts are kept.
 Ends with a table; all numbers, with intervals, are in `evaluation.json` in the run folder.
 """
 
@@ -14,7 +15,7 @@ from training.config import EvaluateConfig
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluate as the command line says; 0: finished, 130: stopped by SIGUSR1, resumable."""
+    """Evaluate as the command line says; 0: finished, 130: stopped by a signal, resumable."""
     parsed = parser(__doc__ or "", None).parse_args(arguments)
     config = config_of(parsed, EvaluateConfig)
     if parsed.dry_run:

@@ -3,7 +3,8 @@
     deepspeed launch/sample.py CONFIG sampling.num_candidates=48
     python launch/sample.py CONFIG
 
-Every rank takes a share of the questions. A second call goes on with what is missing.
+Every rank takes a share of the questions. A second call goes on with what is missing. Ctrl-C,
+SIGTERM or SIGUSR1 to any rank ends all between two batches; whole parts are kept.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from training.config import SampleConfig
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Sample as the command line says; 0: finished, 130: stopped by SIGUSR1, resumable."""
+    """Sample as the command line says; 0: finished, 130: stopped by a signal, resumable."""
     parsed = parser(__doc__ or "", None).parse_args(arguments)
     config = config_of(parsed, SampleConfig)
     if parsed.dry_run:

@@ -33,11 +33,15 @@ def main(arguments: Sequence[str]) -> int:
     Layout.of(config, ranks.world_size)
     # Checked first, since the libraries behind this take seconds to import.
     from training.run import train
+    from training.signals import Stopped
 
     try:
-        return 0 if train(config, ranks) else stopped(ranks)
+        train(config, ranks)
+    except Stopped:
+        return stopped(ranks)
     finally:
         ranks.disconnect()
+    return 0
 
 
 if __name__ == "__main__":

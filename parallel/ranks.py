@@ -11,7 +11,8 @@ that takes.
 import os
 import re
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,9 @@ from training.config import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+"""Between two looks at an exchange that is waited for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,9 +103,25 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def agree(self, value: bool) -> bool:
-        """Whether any rank says yes: the same answer everywhere."""
-        return any(self.gather(value))
+    def agree(self, value: bool, *, while_waiting: Callable[[], None]) -> bool:
+        """Whether any rank says yes: the same answer everywhere.
+
+        Unlike the other exchanges it lets signals be handled, and calls `while_waiting` now and
+        then: the slowest rank may need long.
+        """
+        if self.world_size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        said = torch.tensor(int(value))
+        exchange = dist.all_reduce(said, op=dist.ReduceOp.MAX, async_op=True)
+        assert exchange is not None
+        while not exchange.is_completed():
+            while_waiting()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        exchange.wait()
+        return bool(said.item())
 
     def tell(self, word: str) -> None:
         """Leave a word for all ranks, waiting for nobody; `heard` finds it."""

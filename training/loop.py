@@ -1,6 +1,7 @@
 """The training loop, of generators and verifiers alike.
 
-    Trainer(config, ranks).run()
+    with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
+        trainer.run()
 
 A step: take this step's micro-batches, agree with all ranks on how many tokens are
 supervised (and whether somebody wants to stop), add up gradients of `sum of losses /
@@ -11,9 +12,11 @@ the next life needs to go on to the bit is in the checkpoint (training/train_sta
 import math
 from dataclasses import asdict
 from pathlib import Path
+from types import TracebackType
 
 import torch
 import torch.distributed as dist
+from typing_extensions import Self
 
 from checkpoints import universal
 from checkpoints.store import FOLDER as CHECKPOINTS
@@ -30,11 +33,12 @@ from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
+from training.metrics_file import has_evaluation
 from training.models import huggingface
 from training.models.build import WEIGHTS, shape_of
 from training.progress import Progress
 from training.schedule import learning_rate
-from training.signals import StopSignal
+from training.signals import Stopped, StopSignal
 from training.tracking import Tracker
 from training.train_state import TrainState
 
@@ -83,14 +87,15 @@ class Trainer:
     Args:
         config: The whole run.
         ranks: The processes of the run, connected.
+        stop: Asked at every step and between the batches of an evaluation.
 
     Raises:
         ConfigError: a setting does not fit the data, the ranks or the checkpoint.
         FileNotFoundError: data or weights that the config names are not there.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
-        self._config, self._ranks = config, ranks
+    def __init__(self, config: TrainConfig, ranks: Ranks, stop: StopSignal) -> None:
+        self._config, self._ranks, self._stop = config, ranks, stop
         self._device = ranks.device(config.training.device)
         self._layout = Layout.of(config, ranks.world_size)
         self._groups = Groups.connect(self._layout, ranks)
@@ -112,6 +117,7 @@ class Trainer:
         self._tokenizer = tokenizer_of(config)
         self._engine = build_engine(config, self._groups, self._device)
         self._state = TrainState(layout=asdict(self._layout))
+        self._saved_step = 0
         if checkpoint:
             self._resume(checkpoint)
         self._goodput = metrics.Goodput.from_state(self._state.goodput)
@@ -130,45 +136,72 @@ class Trainer:
             enabled=ranks.is_first,
         )
         self._state.wandb_run_id = self._tracker.run_id
-        self._evaluation = InTrainingEvaluation(config, ranks, self._tokenizer, self._device)
+        self._evaluation = InTrainingEvaluation(
+            config,
+            ranks,
+            self._tokenizer,
+            self._device,
+            stop=stop,
+        )
 
-    def run(self) -> bool:
+    def run(self) -> None:
         """Train to the last step.
 
-        Returns:
-            Whether the run is finished; False: a signal stopped it, after a checkpoint.
-
         Raises:
+            Stopped: a signal came to a rank; there is a checkpoint of the newest step.
             LossNotFinite: nothing was saved of the step that met it.
         """
-        config, total = self._config, self._config.training.max_steps
-        stopped = False
+        total = self._config.training.max_steps
         bar = Progress("training", total=total, unit="steps", shown=self._ranks.is_first)
-        with StopSignal() as stop, bar:
+        with bar:
             bar.skip(self._state.step)
-            timer = metrics.StepTimer()
-            while self._state.step < total and not stopped:
-                stopped, line = self._step(timer, stop.wanted)
-                bar.advance(1, note=line)
-                due = self._state.step % config.training.checkpoint_every_steps == 0
-                if due or stopped or self._state.step == total:
-                    self._save()
-                every = config.evaluation.every_steps
-                if every and self._state.step % every == 0 and not stopped:
+            try:
+                if self._evaluation_is_missing():
                     self._evaluate()
-                timer.restart()
-        finished = self._state.step >= total
-        if not finished:
-            self._tracker.mark_preempting()
-        return finished
+                timer = metrics.StepTimer()
+                while self._state.step < total:
+                    stopped, line = self._step(timer)
+                    bar.advance(1, note=line)
+                    last = self._state.step == total
+                    if stopped and not last:
+                        raise Stopped
+                    if last or self._is_due(self._config.training.checkpoint_every_steps):
+                        self._save()
+                    if self._is_due(self._config.evaluation.every_steps):
+                        self._evaluate()
+                    timer.restart()
+            except Stopped:
+                if self._saved_step != self._state.step:
+                    self._save()
+                raise
 
-    def close(self, exit_code: int = 0) -> None:
-        """End tracking and let go of the engine."""
-        self._tracker.finish(exit_code)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End tracking, which tells how the run ended, and let go of the engine."""
+        self._tracker.__exit__(kind, error, trace)
         self._engine.close()
         self._groups.disconnect()
 
-    def _step(self, timer: metrics.StepTimer, stop_wanted: bool) -> tuple[bool, str]:
+    def _is_due(self, every_steps: int) -> bool:
+        return bool(every_steps) and self._state.step % every_steps == 0
+
+    def _evaluation_is_missing(self) -> bool:
+        """Whether an earlier life was stopped or killed while it evaluated at this step."""
+        step = self._state.step
+        if not step or not self._is_due(self._config.evaluation.every_steps):
+            return False
+        return not self._ranks.gather(self._ranks.is_first and has_evaluation(self._folder, step))[
+            0
+        ]
+
+    def _step(self, timer: metrics.StepTimer) -> tuple[bool, str]:
         """One update; whether any rank wants to stop after it, and a line for people."""
         with timer.waiting():
             batches = self._loader.next_step()
@@ -176,7 +209,7 @@ class Trainer:
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank speaks for these batches
-        weight, tokens, keys, stop = self._summed([*counts, int(stop_wanted)])
+        weight, tokens, keys, stop = self._summed([*counts, int(self._stop.wanted)])
         if not weight:
             raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
@@ -259,12 +292,12 @@ class Trainer:
             else:
                 for _ in weights:
                     pass
+        self._saved_step = self._state.step
 
     def _evaluate(self) -> None:
         step, tokens = self._state.step, self._state.tokens
         results = self._evaluation(self._engine, name=f"step_{step}")
         for result in results:
-            self._tracker.log(result.metrics(), step=step, tokens=tokens)
             self._tracker.table(
                 f"eval/{result.name}/samples",
                 TABLE_COLUMNS,
@@ -272,11 +305,12 @@ class Trainer:
                 step=step,
                 tokens=tokens,
             )
-            if self._ranks.is_first:
-                values = ", ".join(
-                    f"{name} {value:.3f}" for name, value in result.metrics().items()
-                )
-                print(f"step {step}: {values}", flush=True)
+        # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
+        values = {name: value for result in results for name, value in result.metrics().items()}
+        self._tracker.log(values, step=step, tokens=tokens)
+        if self._ranks.is_first:
+            said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            print(f"step {step}: {said}", flush=True)
 
     def _newest_checkpoint(self) -> Path | None:
         checkpoint = self._store.newest()
@@ -289,6 +323,7 @@ class Trainer:
         universal.read(checkpoint, self._engine, step=state.step)
         self._engine.set_loss_scale(state.loss_scale)
         self._loader.load_state_dict(state.loader)
+        self._saved_step = state.step
         before, state.layout = Layout(**state.layout), asdict(self._layout)
         self._state = state
         if self._ranks.is_first:

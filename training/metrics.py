@@ -37,11 +37,13 @@ TIME_DATA_WAIT = "time/data_wait"
 TIME_STEP = "time/step"
 MEMORY_PEAK_GIB = "memory/peak_gib"
 GOODPUT = "goodput/productive_fraction"
+EVALUATION = "eval/"
+"""What the names of evaluations' numbers begin with."""
 
 
 def evaluation_metric(benchmark: str, measure: str) -> str:
     """Name of a benchmark's measure: `eval/gsm8k/pass_at_1`."""
-    return f"eval/{benchmark}/{measure}"
+    return f"{EVALUATION}{benchmark}/{measure}"
 
 
 def matmul_parameters(model: ModelConfig) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from training.files import replacing
-from training.metrics import STEP
+from training.metrics import EVALUATION, STEP
 
 NAME = "metrics.jsonl"
 
@@ -70,6 +70,14 @@ def read_steps(folder: Path) -> list[Line]:
     for line in read_lines(folder):
         steps.setdefault(line[STEP], {}).update(line)
     return [steps[step] for step in sorted(steps)]
+
+
+def has_evaluation(folder: Path, step: int) -> bool:
+    """Whether an evaluation at this step was logged: its numbers are one line, or not there."""
+    return any(
+        line[STEP] == step and any(name.startswith(EVALUATION) for name in line)
+        for line in read_lines(folder)
+    )
 
 
 def _plain(value: float | int) -> float | int | str:

@@ -18,7 +18,7 @@ from training.lives import saved_step
 from training.loop import CHECKPOINTS, Trainer, refuse, tokenizer_of
 from training.models.build import weights_folder
 from training.models.huggingface import resolve
-from training.signals import EXIT_STOPPED
+from training.signals import StopSignal
 
 RUN = "run.json"
 _MAY_CHANGE = (
@@ -43,13 +43,11 @@ _MAY_CHANGE = (
 )
 
 
-def train(config: TrainConfig, ranks: Ranks) -> bool:
+def train(config: TrainConfig, ranks: Ranks) -> None:
     """Train to the last step, going on from the newest checkpoint that verifies.
 
-    Returns:
-        Whether the run is finished; False: a signal stopped it after a checkpoint.
-
     Raises:
+        Stopped: a signal came to one of the ranks; there is a checkpoint.
         ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
     """
     ranks.connect(ranks.device(config.training.device))
@@ -59,19 +57,14 @@ def train(config: TrainConfig, ranks: Ranks) -> bool:
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
         if ranks.is_first:
             print(f"{folder} is finished with this config and data: nothing to do", flush=True)
-        return True
+        return
     _check_same_run(config)
     ranks.barrier()
     if ranks.is_first:
         write_json(folder / RUN, resolved(config))
-    trainer = Trainer(config, ranks)
-    try:
-        finished = trainer.run()
-    except BaseException:
-        trainer.close(exit_code=1)
-        raise
-    trainer.close(exit_code=0 if finished else EXIT_STOPPED)
-    if finished and ranks.is_first:
+    with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
+        trainer.run()
+    if ranks.is_first:
         last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
         manifest.commit(
             folder,
@@ -80,7 +73,6 @@ def train(config: TrainConfig, ranks: Ranks) -> bool:
             inputs=inputs,
             outputs=[last, folder / "metrics.jsonl"],
         )
-    return finished
 
 
 def standing(config: TrainConfig) -> manifest.Standing:

@@ -7,11 +7,11 @@
         tracker.log({"train/loss": 2.5}, step=1, tokens=4096)
 
 Numbers go to `metrics.jsonl`, tables to `tables/NAME/step_N.jsonl`, summaries to
-`summary.json`; W&B gets a copy. Nothing that W&B does stops or fails a run: without a
-login, a network or a server it works offline (`wandb sync` uploads later), and an outage
-is waited for in W&B's own process (training/wandb_run.py, unless W&B is disabled). The API
-key is read by wandb from the environment or a netrc file; it is in no setting, message or
-file of ours.
+`summary.json`; W&B gets a copy. Nothing that W&B does stops or
+fails a run: without a login, a network or a server it works offline (`wandb sync` uploads
+later), and an outage is waited for in W&B's own process (training/wandb_run.py, unless W&B
+is disabled). The API key is read by wandb from the environment or a netrc file; it is in no
+setting, message or file of ours.
 """
 
 import json
@@ -19,6 +19,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 from typing_extensions import Self
@@ -28,6 +29,7 @@ from training.files import read_json, replacing, write_json
 from training.manifest import code_version
 from training.metrics import STEP, TOKENS
 from training.metrics_file import MetricsFile
+from training.signals import EXIT_STOPPED, Stopped
 from training.wandb_run import WandbRun, say
 
 Mode = Literal["auto", "online", "offline", "disabled"]
@@ -176,8 +178,17 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.finish(0 if kind is None else 1)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish as the block ended: `Stopped` is a run that goes on later."""
+        if isinstance(error, Stopped):
+            self.mark_preempting()
+            return self.finish(EXIT_STOPPED)
+        self.finish(0 if error is None else 1)
 
 
 def _quieter(mode: Mode, environment: Mapping[str, str]) -> Mode:

@@ -19,6 +19,7 @@ from training.config import TrainConfig, load
 from training.files import write_json
 from training.loop import Trainer
 from training.models.build import empty_model
+from training.signals import StopSignal
 
 
 @dataclass(kw_only=True)
@@ -68,13 +69,12 @@ def main(ranks: Ranks, config: TrainConfig) -> None:
 
     Engine._fill = noting_fill
     try:
-        trainer = Trainer(config, ranks)
-        trainer.run()
-        with Alive(waits=True) as alive:
-            for _ in whole_weights(trainer._engine):
-                pass
-        noted.gathering = alive.peak_bytes
-        trainer.close()
+        with Trainer(config, ranks, StopSignal(ranks)) as trainer:
+            trainer.run()
+            with Alive(waits=True) as alive:
+                for _ in whole_weights(trainer._engine):
+                    pass
+            noted.gathering = alive.peak_bytes
     finally:
         Engine._fill, engines.materialise = fill, materialise
     write_json(config.run.folder / f"alive_{ranks.rank}.json", asdict(noted))

@@ -167,3 +167,36 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     assert "interrupted" in err and "Traceback" not in err
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert (folder / "generator" / "checkpoints" / f"step_{steps[-1]}" / "manifest.json").exists()
+
+
+def test_ctrl_c_while_sampling_ends_and_the_next_call_goes_on(finished: Path) -> None:
+    folder = finished / "candidates"
+    more = ["sampling.questions.num_questions=64", "sampling.questions_per_part=16"]
+    more += ["sampling.micro_batch_candidates=2", "sampling.max_new_tokens=60"]
+    process = subprocess.Popen(
+        _command(finished, *more),
+        env=_environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def parts() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
+
+    before = parts()
+    deadline = time.monotonic() + 400
+    while not parts().keys() or parts().items() & before.items():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "interrupted" in err and "Traceback" not in err
+    kept = parts()
+    assert 0 < len(kept) < 8 and not (folder / "manifest.json").exists()
+    done = _run(finished, *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(parts()) == 8 and kept.items() <= parts().items()
+    assert json.loads((folder / "manifest.json").read_text())["facts"]["candidates"] == 256

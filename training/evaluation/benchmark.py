@@ -14,6 +14,7 @@ Nothing is read or written here; evaluate.py does that for saved models.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +67,13 @@ class Answers:
         return [*self.sampled, self.greedy]
 
 
-def scorer_of(verifier: Verifier, tokenizer: Tokenizer, settings: EvaluationConfig) -> Scorer:
+def scorer_of(
+    verifier: Verifier,
+    tokenizer: Tokenizer,
+    settings: EvaluationConfig,
+    *,
+    safe_point: Callable[[], None] | None = None,
+) -> Scorer:
     """A scorer around a whole verifier on one device, and the tokenizer it was trained with.
 
     What is scored is what a verifier learns from: question, program and end token, the end
@@ -87,7 +94,7 @@ def scorer_of(verifier: Verifier, tokenizer: Tokenizer, settings: EvaluationConf
             tokenizer.prompt_ids(candidate.question) + tokenizer.program_ids(candidate.program)
             for candidate in candidates
         ]
-        return score(verifier, sequences, max_batch_tokens=most_tokens)
+        return score(verifier, sequences, max_batch_tokens=most_tokens, safe_point=safe_point)
 
     return scorer
 
@@ -234,6 +241,7 @@ def evaluate(
     scorer: Scorer | None = None,
     answers: Sequence[Answers] | None = None,
     num_table_rows: int = 32,
+    agreed: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> BenchmarkResult:
     """Evaluate on all ranks together.
 
@@ -246,17 +254,19 @@ def evaluate(
         scorer: Around this rank's replica of the verifier; None: no verify@k.
         answers: This rank's answers of an earlier result, to be scored instead of drawn.
         num_table_rows: Rows for the table of samples.
+        agreed: What a rank's share is made in: `StopSignal.agreed` lets all ranks leave alike.
 
     Raises:
         ValueError: there are no questions.
     """
     if not questions:
         raise ValueError(f"benchmark {name} has no questions")
-    if answers is None:
-        assert sampler is not None, "without answers there must be a sampler"
-        answers = answer(sampler, work.share(questions, ranks), settings)
-    written = [candidate for entry in answers for candidate in entry.candidates]
-    answers = grouped([entry.question for entry in answers], scored(written, scorer))
+    with agreed():
+        if answers is None:
+            assert sampler is not None, "without answers there must be a sampler"
+            answers = answer(sampler, work.share(questions, ranks), settings)
+        written = [candidate for entry in answers for candidate in entry.candidates]
+        answers = grouped([entry.question for entry in answers], scored(written, scorer))
     mine = measured(
         name,
         answers,

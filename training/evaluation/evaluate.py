@@ -31,6 +31,7 @@ from training.evaluation.execute import Executor
 from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
 from training.progress import Progress
+from training.signals import StopSignal
 from training.tracking import Tracker
 
 EVALUATION = "evaluation.json"
@@ -61,7 +62,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         FileNotFoundError: a model or a benchmark is not there.
         FileExistsError: `run.resume` is `never` and the folder holds candidates.
         IsolationError: programs cannot be run in isolation on this machine.
-        Stopped: SIGUSR1 came; the parts that were begun are saved.
+        Stopped: a signal came to one of the ranks; the parts that were whole are saved.
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
@@ -70,20 +71,24 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     if plan.finished:
         work.say_finished(config.run, ranks)
         return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
-    with Tracker.start(
-        config.tracking,
-        folder=config.run.folder,
-        name=config.run.name,
-        group=config.tracking.group or config.run.name,
-        job_type="evaluate",
-        resolved=resolved(config),
-        enabled=ranks.is_first,
-    ) as tracker:
-        with work.PartStop(ranks) as stop:
+    with (
+        StopSignal(ranks) as stop,
+        Tracker.start(
+            config.tracking,
+            folder=config.run.folder,
+            name=config.run.name,
+            group=config.tracking.group or config.run.name,
+            job_type="evaluate",
+            resolved=resolved(config),
+            enabled=ranks.is_first,
+        ) as tracker,
+    ):
+        with stop.agreed():
             _draw(config, plan, ranks, device, stop)
-            stop.agree()
-            _score(config, plan, ranks, device, stop)
-            stop.agree()
+        # Decided once for all: while one rank looks, another may already score.
+        stale = work.on_first(ranks, lambda: _stale(config, plan))
+        with stop.agreed():
+            _score(config, plan, work.share(stale, ranks), ranks, device, stop)
         return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
 
 
@@ -175,7 +180,7 @@ def _label(ranks: Ranks) -> str:
 
 
 def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: StopSignal
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.share(plan.waiting, ranks)
@@ -197,10 +202,9 @@ def _draw(
             settings=evaluation,
             seed=config.run.seed,
             name=load.names([evaluation.generator])[0],
+            safe_point=stop.check,
         )
         for name, part in mine:
-            if stop.wanted:
-                break
             answers = benchmark.answer(
                 sampler,
                 plan.questions[name][part.start : part.stop],
@@ -214,27 +218,30 @@ def _draw(
             )
 
 
+def _scored_with(plan: _Plan) -> str:
+    return plan.inputs.get("verifier", "")
+
+
 def _score(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+    config: EvaluateConfig,
+    plan: _Plan,
+    mine: Sequence[Path],
+    ranks: Ranks,
+    device: torch.device,
+    stop: StopSignal,
 ) -> None:
-    """Score this rank's share of the parts whose scores are not this verifier's."""
-    scored_with = plan.inputs.get("verifier", "")
-    # Decided once for all: while one rank looks, another has already scored.
-    stale = work.on_first(ranks, lambda: _stale(config, plan))
-    mine = work.share(stale, ranks)
+    """Score this rank's parts and write each again as soon as it is whole."""
     if not mine:
         return
     scorer = None
     if config.evaluation.verifier:
         model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
-        scorer = benchmark.scorer_of(model, tokenizer, config.evaluation)
+        scorer = benchmark.scorer_of(model, tokenizer, config.evaluation, safe_point=stop.check)
     with Progress(
         f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
     ) as progress:
         for path in mine:
-            if stop.wanted:
-                break
-            labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: scored_with}
+            labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}
             written = list(candidates.read(path))
             candidates.write(path, benchmark.scored(written, scorer), labels=labels)
             progress.advance()
@@ -242,7 +249,6 @@ def _score(
 
 def _stale(config: EvaluateConfig, plan: _Plan) -> list[Path]:
     """The parts that this config's verifier has not scored, whether they are drawn or not."""
-    scored_with = plan.inputs.get("verifier", "")
     paths = (
         candidates.part_path(_parts_folder(config.run.folder, name), part.number)
         for name, part in plan.parts
@@ -250,7 +256,7 @@ def _stale(config: EvaluateConfig, plan: _Plan) -> list[Path]:
     return [
         path
         for path in paths
-        if (candidates.labels(path) or {}).get(work.SCORED_WITH) != scored_with
+        if (candidates.labels(path) or {}).get(work.SCORED_WITH) != _scored_with(plan)
     ]
 
 

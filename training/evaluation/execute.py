@@ -18,7 +18,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -136,14 +136,27 @@ class Executor:
         """Which walls stand here around tier 2: seccomp, rlimits, namespaces, landlock."""
         return self._lanes[0].layers
 
-    def run(self, programs: Sequence[Program]) -> list[Execution]:
+    def run(
+        self, programs: Sequence[Program], *, safe_point: Callable[[], None] | None = None
+    ) -> list[Execution]:
         """Run programs; results in the same order. Never raises for what a program does.
+
+        Args:
+            programs: What to run.
+            safe_point: Called before every program, in its lane's thread; what it raises
+                ends the run.
 
         Raises:
             IsolationError: a jailed process had to be started again and could not be.
         """
+
+        def run_one(lane: _Lane, program: Program) -> Execution:
+            if safe_point is not None:
+                safe_point()
+            return lane.run(program)
+
         if len(self._lanes) == 1 or len(programs) == 1:
-            return [self._lanes[0].run(program) for program in programs]
+            return [run_one(self._lanes[0], program) for program in programs]
         results: list[Execution | None] = [None] * len(programs)
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in range(len(programs)):
@@ -156,7 +169,7 @@ class Executor:
                     index = waiting.get_nowait()
                 except queue.Empty:
                     return
-                results[index] = lane.run(programs[index])
+                results[index] = run_one(lane, programs[index])
 
         with ThreadPoolExecutor(len(self._lanes), "executor") as threads:
             try:

@@ -30,6 +30,7 @@ from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
+from training.signals import StopSignal
 
 
 class InTrainingEvaluation:
@@ -40,6 +41,7 @@ class InTrainingEvaluation:
         ranks: The processes of the run.
         tokenizer: The one that is trained with.
         device: Where this rank computes.
+        stop: Asked between two batches of questions.
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs.
@@ -48,10 +50,17 @@ class InTrainingEvaluation:
     """
 
     def __init__(
-        self, config: TrainConfig, ranks: Ranks, tokenizer: Tokenizer, device: torch.device
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        *,
+        stop: StopSignal,
     ) -> None:
         self._config, self._ranks = config, ranks
         self._tokenizer, self._device = tokenizer, device
+        self._stop = stop
         settings = config.evaluation
         self._questions: dict[BenchmarkConfig, list[Question]] = {}
         self._answers: dict[str, list[Answers]] = {}
@@ -75,6 +84,9 @@ class InTrainingEvaluation:
         Args:
             engine: Holds the weights that are trained.
             name: What candidates of a trained generator are said to come from: `step_400`.
+
+        Raises:
+            Stopped: on all ranks; nothing is left of the evaluation.
         """
         dtype = load.inference_dtype(self._device)
         replica = empty_model(self._config.model, self._device).to(dtype).eval()
@@ -97,7 +109,7 @@ class InTrainingEvaluation:
         scorer = None
         if settings.verifier:
             verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
-            scorer = scorer_of(verifier, tokenizer, settings)
+            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._stop.check)
         return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
 
     def _of_verifier(self, verifier: Verifier, executor: Executor) -> list[BenchmarkResult]:
@@ -107,7 +119,7 @@ class InTrainingEvaluation:
             generator, tokenizer = load.load_generator(settings.generator, self._device)
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)
-        scorer = scorer_of(verifier, self._tokenizer, settings)
+        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._stop.check)
         results = [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
         self._answers = {result.name: result.answers for result in results}
         return results
@@ -122,6 +134,7 @@ class InTrainingEvaluation:
             settings=self._config.evaluation,
             seed=self._config.run.seed,
             name=name,
+            safe_point=self._stop.check,
         )
 
     def _evaluated(
@@ -136,4 +149,5 @@ class InTrainingEvaluation:
             scorer=scorer,
             answers=self._answers.get(entry.name),
             num_table_rows=self._config.tracking.num_table_rows,
+            agreed=self._stop.agreed,
         )

@@ -25,6 +25,7 @@ from training.evaluation import candidates, load, work
 from training.evaluation.execute import Executor, Limits
 from training.evaluation.sampler import Sampler, draws
 from training.progress import Progress
+from training.signals import StopSignal
 from training.tracking import Tracker
 
 RANK_SECONDS = "rank_seconds"
@@ -66,7 +67,7 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
         FileNotFoundError: a checkpoint or the questions are not there.
         FileExistsError: `run.resume` is `never` and the folder holds candidates.
         IsolationError: programs cannot be run in isolation on this machine.
-        Stopped: SIGUSR1 came; the parts that were begun are saved.
+        Stopped: a signal came to one of the ranks; the parts that were whole are saved.
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
@@ -74,18 +75,20 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
-    with Tracker.start(
-        config.tracking,
-        folder=config.run.folder,
-        name=config.run.name,
-        group=config.tracking.group or config.run.name,
-        job_type="sample",
-        resolved=resolved(config),
-        enabled=ranks.is_first,
-    ) as tracker:
-        with work.PartStop(ranks) as stop:
+    with (
+        StopSignal(ranks) as stop,
+        Tracker.start(
+            config.tracking,
+            folder=config.run.folder,
+            name=config.run.name,
+            group=config.tracking.group or config.run.name,
+            job_type="sample",
+            resolved=resolved(config),
+            enabled=ranks.is_first,
+        ) as tracker,
+    ):
+        with stop.agreed():
             _make_parts(config, plan, ranks, device, stop)
-            stop.agree()
         work.on_first(ranks, lambda: _commit(config, plan, tracker))
 
 
@@ -154,7 +157,7 @@ def _plan(config: SampleConfig, *, looks_only: bool = False) -> _Plan:
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: work.PartStop
+    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: StopSignal
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -169,12 +172,13 @@ def _make_parts(
         Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
     ):
         for part in mine:
-            if stop.wanted:
-                break
             start = time.monotonic()
             if loaded is None or loaded[0] != part.generator:
                 loaded = None  # before the next is loaded: two may not fit
-                loaded = part.generator, _sampler(config, plan, part.generator, executor, device)
+                loaded = (
+                    part.generator,
+                    _sampler(config, plan, part.generator, executor, device, stop),
+                )
             made = loaded[1].candidates(
                 plan.questions[part.start : part.stop],
                 draws(sampling.temperatures, each, first_index=part.generator * each),
@@ -192,7 +196,12 @@ def _make_parts(
 
 
 def _sampler(
-    config: SampleConfig, plan: _Plan, number: int, executor: Executor, device: torch.device
+    config: SampleConfig,
+    plan: _Plan,
+    number: int,
+    executor: Executor,
+    device: torch.device,
+    stop: StopSignal,
 ) -> Sampler:
     model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
     return Sampler(
@@ -203,6 +212,7 @@ def _sampler(
         seed=config.run.seed,
         name=plan.names[number],
         number=number,
+        safe_point=stop.check,
     )
 
 

@@ -56,6 +56,8 @@ class Sampler:
         seed: The run's.
         name: What `Candidate.generator` says: `step_400`.
         number: The generator's index among those sampled, for the random numbers.
+        safe_point: Called between any two batches of writing and between programs; what it
+            raises ends the drawing.
 
     Raises:
         ConfigError: the tokenizer has ids that the model has no embedding for.
@@ -71,6 +73,7 @@ class Sampler:
         seed: int,
         name: str,
         number: int = 0,
+        safe_point: Callable[[], None] | None = None,
     ) -> None:
         if tokenizer.vocab_size > model.shape.vocab_size:
             raise ConfigError(
@@ -79,6 +82,7 @@ class Sampler:
             )
         self._model, self._tokenizer, self._executor = model, tokenizer, executor
         self._settings, self._seed, self._name, self._number = settings, seed, name, number
+        self._safe_point = safe_point
 
     def candidates(
         self,
@@ -141,6 +145,7 @@ class Sampler:
             # Embeddings are padded; a row without a token must never be written.
             num_token_ids=self._tokenizer.vocab_size,
             on_finished=lambda number, sampled: on_written(),
+            safe_point=self._safe_point,
         )
 
     def _program(self, sampled: Sampled) -> str:
@@ -154,7 +159,9 @@ class Sampler:
         ]
         once = list(dict.fromkeys(sources))
         kind = f"func:{programs.FUNCTION}"
-        results = self._executor.run([Program(code=source, kind=kind) for source in once])
+        results = self._executor.run(
+            [Program(code=source, kind=kind) for source in once], safe_point=self._safe_point
+        )
         by_source = dict(zip(once, results, strict=True))
         return [by_source[source] for source in sources]
 

@@ -6,7 +6,7 @@ The sequences are those the verifier was trained on: prompt, program, and the en
 where the generator wrote one. Which candidate wins is `select`'s business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,7 +29,11 @@ def _batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 @torch.inference_mode()
 def score(
-    verifier: Verifier, sequences: Sequence[Sequence[int]], *, max_batch_tokens: int = 16_384
+    verifier: Verifier,
+    sequences: Sequence[Sequence[int]],
+    *,
+    max_batch_tokens: int = 16_384,
+    safe_point: Callable[[], None] | None = None,
 ) -> list[float]:
     """The verifier's score of each token sequence, in their order; higher is better.
 
@@ -40,6 +44,7 @@ def score(
         verifier: a whole model on one device.
         sequences: token ids, each at least one.
         max_batch_tokens: most tokens in one forward; a longer sequence goes alone.
+        safe_point: called before every forward; what it raises ends the scoring.
 
     Raises:
         ValueError: a sequence has no tokens.
@@ -53,6 +58,8 @@ def score(
     verifier.eval()
     try:
         for numbers in _batches([len(sequence) for sequence in distinct], max_batch_tokens):
+            if safe_point is not None:
+                safe_point()
             batch = [distinct[number] for number in numbers]
             lengths = torch.tensor([len(sequence) for sequence in batch])
             tokens = torch.tensor([token for sequence in batch for token in sequence])

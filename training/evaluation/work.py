@@ -5,21 +5,16 @@ the config alone, never on who makes it, so a stage that died goes on with other
 """
 
 import hashlib
-import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar, cast
-
-from typing_extensions import Self
 
 from parallel.ranks import Ranks
 from training.config import RunConfig
 from training.data.records import Question
 from training.evaluation import candidates
 from training.files import sha256_json
-from training.signals import Stopped, StopSignal
 
 RUN = "run.json"
 """File in a stage's folder: the resolved config it runs or ran with."""
@@ -28,8 +23,6 @@ MADE_FROM = "made_from"
 """Label of a part: the fingerprint of all that decides which candidates it holds."""
 SCORED_WITH = "scored_with"
 """Label of a part: the fingerprint of the verifier its scores are of; empty: none."""
-
-_STOP = "stop after this part"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,51 +38,6 @@ class Part:
     start: int
     stop: int
     """The questions asked: from `start` to before `stop`."""
-
-
-class PartStop:
-    """SIGUSR1 to any rank as a wish to stop, heard by all of them between two parts.
-
-        with PartStop(ranks) as stop:
-            for part in mine:
-                if stop.wanted: break
-                ...
-        stop.agree()
-
-    Ctrl-C and SIGTERM end the process at once, as ever: a part may take minutes, and costs no
-    more than itself.
-    """
-
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks, self._signal = ranks, StopSignal((signal.SIGUSR1,))
-
-    @property
-    def wanted(self) -> bool:
-        """Whether to leave before the next part."""
-        if self._signal.wanted:
-            self._ranks.tell(_STOP)
-        return self._signal.wanted or self._ranks.heard(_STOP)
-
-    def agree(self) -> None:
-        """Wait for all ranks.
-
-        Raises:
-            Stopped: on every rank, when any of them has left parts undone.
-        """
-        if self._ranks.agree(self.wanted):
-            raise Stopped
-
-    def __enter__(self) -> Self:
-        self._signal.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._signal.__exit__(kind, error, trace)
 
 
 def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:

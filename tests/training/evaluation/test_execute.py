@@ -21,6 +21,7 @@ from training.evaluation.execute import (
     same_number,
 )
 from training.evaluation.sandbox import jail, lockdown, seccomp
+from training.signals import Stopped
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -232,6 +233,46 @@ def test_same_results_in_the_same_order_on_any_number_of_lanes() -> None:
     assert results[0][20] == ("timeout", None)
     with pytest.raises(ValueError, match="num_workers is 0"):
         Executor(limits=Limits(), num_workers=0)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_a_jail_starts_costs_another_start(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    check, ended = jail.Jail._check_that_it_holds, list[int]()
+
+    def end_it_first(started: jail.Jail) -> None:
+        if len(ended) < times:
+            assert started.pid is not None
+            ended.append(started.pid)
+            os.kill(started.pid, signal.SIGTERM)
+        check(started)
+
+    monkeypatch.setattr(jail.Jail, "_check_that_it_holds", end_it_first)
+    if times == 1:
+        with Executor(limits=Limits()) as made:
+            assert made.run([Program(code=function("return 7"))])[0].value == 7.0
+    else:
+        with pytest.raises(jail.JailDied), Executor(limits=Limits()):
+            pass
+    assert len(ended) == times
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_safe_point_lies_before_every_program(num_workers: int) -> None:
+    calls: list[int] = []
+
+    def leave_at_the_fourth() -> None:
+        calls.append(len(calls))
+        if len(calls) >= 4:
+            raise Stopped
+
+    programs = [Program(code=function(f"return {i}")) for i in range(50)]
+    with Executor(limits=Limits(), num_workers=num_workers) as made:
+        with pytest.raises(Stopped):
+            made.run(programs, safe_point=leave_at_the_fourth)
+        assert 4 <= len(calls) <= 3 + num_workers
+        assert made.run(programs[:1])[0].value == 0.0, "it may be used again"
 
 
 def test_a_dead_worker_is_replaced_and_its_share_redone() -> None:

@@ -14,6 +14,7 @@ from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel
 from training.models.phi import PhiShape, initialise
+from training.signals import Stopped
 
 SHAPE = PhiShape(
     hidden_size=32, num_layers=2, num_heads=2, ffn_size=64, vocab_size=53, max_tokens=96
@@ -201,3 +202,16 @@ def test_a_diverged_model_is_an_error_not_a_sample() -> None:
         broken.head.bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="not finite"):
         generate(broken, sampling(), end_token=7, max_new_tokens=2)
+
+
+def test_a_safe_point_lies_before_every_token(model: LanguageModel) -> None:
+    calls: list[int] = []
+
+    def leave_at_the_third() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        generate(model, greedy(), end_token=NEVER, max_new_tokens=8, safe_point=leave_at_the_third)
+    assert len(calls) == 3

@@ -1,4 +1,4 @@
-"""SIGUSR1 to one rank of sampling or evaluating: all ranks keep what they have and leave."""
+"""A signal to one rank of sampling or evaluating: all ranks keep whole parts and leave."""
 
 import os
 import signal
@@ -10,54 +10,89 @@ import pytest
 
 from tests.ranks import kill_ranks, run_ranks, start_ranks
 from tests.training.evaluation import models, stages
+from tests.wandb_server import WandbServer
 from training import manifest
 from training.evaluation import candidates
 
-NUM_QUESTIONS = 150
+NUM_PARTS, PER_PART = 4, 20
 
 
-def _tree(verb: str, tmp_path: Path) -> dict[str, Any]:
-    """Many parts of one question each: more than is drawn before the signal."""
-    inputs, folder = tmp_path / "inputs", tmp_path / "run"
-    stages.write_inputs(inputs)
-    models.write_gsm8k(tmp_path / "many", NUM_QUESTIONS)
-    many: dict[str, Any] = {"name": "many", "kind": "gsm8k", "path": str(tmp_path / "many")}
+def _tree(verb: str, inputs: Path, folder: Path) -> dict[str, Any]:
+    """Two parts for each of two ranks; a part takes many batches, some seconds in all."""
+    many: dict[str, Any] = {"name": "many", "kind": "gsm8k", "path": str(inputs / "many")}
+    slow = {
+        "questions_per_part": PER_PART,
+        "num_candidates": 12,
+        "max_new_tokens": 60,
+        "micro_batch_candidates": 4,
+    }
     if verb == "sample":
-        tree = stages.sample_tree(
-            inputs, folder, questions={**many, "split": "train"}, questions_per_part=1
-        )
-        tree["sampling"]["checkpoints"] = [str(inputs / "step_1")]
-        return tree
-    return stages.evaluate_tree(inputs, folder, benchmarks=[many], questions_per_part=1)
+        checkpoints = [str(inputs / "step_1")]
+        asked = {**many, "split": "train"}
+        tree = stages.sample_tree(inputs, folder, questions=asked, checkpoints=checkpoints, **slow)
+    else:
+        tree = stages.evaluate_tree(inputs, folder, benchmarks=[many], **slow)
+    return tree | {"tracking": {"mode": "auto"}}
 
 
-@pytest.mark.parametrize("verb", ["sample", "evaluate"])
-def test_usr1_to_one_rank_stops_all_between_two_parts(verb: str, tmp_path: Path) -> None:
-    command = [f"launch/{verb}.py", stages.written(tmp_path, _tree(verb, tmp_path))]
+def _programs(folder: Path) -> list[tuple[str, int, str, str]]:
+    paths = sorted(folder.rglob("part-*.parquet"))
+    return [
+        (c.question_id, c.index, c.program, c.verdict)
+        for path in paths
+        for c in candidates.read(path)
+    ]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    stages.write_inputs(folder)
+    models.write_gsm8k(folder / "many", NUM_PARTS * PER_PART)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("verb", "number"),
+    [("sample", signal.SIGUSR1), ("sample", signal.SIGTERM), ("evaluate", signal.SIGTERM)],
+)
+def test_a_signal_to_one_rank_stops_all_between_two_batches(
+    inputs: Path, tmp_path: Path, verb: str, number: signal.Signals
+) -> None:
     folder = tmp_path / "run"
+    command = [f"launch/{verb}.py", stages.written(tmp_path, _tree(verb, inputs, folder))]
     parts = folder if verb == "sample" else folder / "parts" / "many"
-    mark = {"TINYGSM_STOPPED_FILE": str(tmp_path / "stopped")}
-    processes = start_ranks(2, command, mark)
-    try:
-        deadline = time.monotonic() + 200
-        while len(candidates.part_paths(parts)) < 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        # To the whole group, as Slurm sends it: the jailed processes get it too.
-        os.killpg(processes[1].pid, signal.SIGUSR1)
-        outputs = [process.communicate(timeout=100) for process in processes]
-    finally:
-        kill_ranks(processes)
-    assert [process.returncode for process in processes] == [130, 130], outputs
+    with WandbServer() as server:
+        environment = {**server.environment(), "TINYGSM_STOPPED_FILE": str(tmp_path / "stopped")}
+        processes = start_ranks(2, command, environment)
+        try:
+            deadline = time.monotonic() + 200
+            while not candidates.part_paths(parts):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            # To the whole group, as Slurm sends it: the jailed processes get it too.
+            os.killpg(processes[1].pid, number)
+            outputs = [process.communicate(timeout=100) for process in processes]
+        finally:
+            kill_ranks(processes)
+        assert [process.returncode for process in processes] == [130, 130], outputs
+        (run,) = server.runs.values()
+        assert run.preempting and run.exit_code == 130
+        assert not run.alerts
     assert all("Traceback" not in errors for _, errors in outputs), outputs
-    assert "SIGUSR1" in outputs[1][1] and "SIGUSR1" not in outputs[0][1]
+    assert number.name in outputs[1][1] and number.name not in outputs[0][1]
     assert (tmp_path / "stopped").is_file()
     kept = {path: path.stat().st_mtime_ns for path in candidates.part_paths(parts)}
-    assert 4 <= len(kept) < NUM_QUESTIONS
+    # Each rank was in its first part or at the beginning of its second.
+    assert 1 <= len(kept) <= 2
     assert not (folder / manifest.MANIFEST).exists()
 
     run_ranks(2, command)
-    assert len(candidates.part_paths(parts)) == NUM_QUESTIONS
+    assert (folder / manifest.MANIFEST).is_file()
     if verb == "sample":  # evaluating writes its parts again with scores
         assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert (folder / manifest.MANIFEST).is_file()
+    unbroken = inputs / f"{verb}_unbroken"
+    config = stages.written(tmp_path, _tree(verb, inputs, unbroken))
+    run_ranks(2, [f"launch/{verb}.py", config])  # once: then it has nothing to do
+    assert _programs(folder) == _programs(unbroken)
+    assert len(_programs(folder)) == NUM_PARTS * PER_PART * (12 if verb == "sample" else 13)

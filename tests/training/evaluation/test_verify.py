@@ -8,6 +8,7 @@ from training.evaluation.verify import score
 from training.models.attention import causal_attention
 from training.models.heads import Verifier
 from training.models.phi import PhiShape, initialise
+from training.signals import Stopped
 
 SHAPE = PhiShape(
     hidden_size=32, num_layers=2, num_heads=2, ffn_size=64, vocab_size=53, max_tokens=96
@@ -50,3 +51,16 @@ def test_nothing_to_score(verifier: Verifier) -> None:
     assert score(verifier, []) == []
     with pytest.raises(ValueError, match="no tokens"):
         score(verifier, [[1], []])
+
+
+def test_a_safe_point_lies_before_every_forward(verifier: Verifier) -> None:
+    calls: list[int] = []
+
+    def leave_at_the_third() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        score(verifier, sequences(), max_batch_tokens=1, safe_point=leave_at_the_third)
+    assert len(calls) == 3
