@@ -33,6 +33,7 @@ from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
+from training.hang import HangWatch
 from training.metrics_file import has_evaluation
 from training.models import huggingface
 from training.models.build import WEIGHTS, shape_of
@@ -136,12 +137,14 @@ class Trainer:
             enabled=ranks.is_first,
         )
         self._state.wandb_run_id = self._tracker.run_id
+        self._watch = HangWatch(minutes=config.training.hang_minutes, alert=self._tracker.alert)
         self._evaluation = InTrainingEvaluation(
             config,
             ranks,
             self._tokenizer,
             self._device,
             stop=stop,
+            on_progress=self._watch.progress,
         )
 
     def run(self) -> None:
@@ -153,7 +156,7 @@ class Trainer:
         """
         total = self._config.training.max_steps
         bar = Progress("training", total=total, unit="steps", shown=self._ranks.is_first)
-        with bar:
+        with self._watch, bar:
             bar.skip(self._state.step)
             try:
                 if self._evaluation_is_missing():
@@ -162,6 +165,7 @@ class Trainer:
                 while self._state.step < total:
                     stopped, line = self._step(timer)
                     bar.advance(1, note=line)
+                    self._watch.progress()
                     last = self._state.step == total
                     if stopped and not last:
                         raise Stopped
@@ -272,6 +276,7 @@ class Trainer:
         self._tracker.sync()
         with self._store.writing(self._state.step) as folder:
             universal.write(folder, self._engine)
+            self._watch.progress()
             weights = (
                 (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
             )
@@ -293,6 +298,7 @@ class Trainer:
                 for _ in weights:
                     pass
         self._saved_step = self._state.step
+        self._watch.progress()
 
     def _evaluate(self) -> None:
         step, tokens = self._state.step, self._state.tokens
@@ -311,6 +317,7 @@ class Trainer:
         if self._ranks.is_first:
             said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             print(f"step {step}: {said}", flush=True)
+        self._watch.progress()
 
     def _newest_checkpoint(self) -> Path | None:
         checkpoint = self._store.newest()

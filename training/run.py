@@ -34,6 +34,7 @@ _MAY_CHANGE = (
     "training.keep_checkpoints",
     "training.log_every_steps",
     "training.device",
+    "training.hang_minutes",
     "model.activation_checkpointing",
     "model.initial_weights",
     "parallel",

@@ -112,6 +112,7 @@ def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
         yield ", ".join(numbers)
     if metrics.evaluation:
         yield _evaluation(metrics.evaluation)
+    yield from _last_alert(folder, now)
     yield from _history(lives.jobs_folder(folder) if verb == "prepare" else folder)
     yield from _tracking(folder)
 
@@ -177,6 +178,16 @@ def _evaluation(line: Mapping[str, Any]) -> str:
     return f"evaluation at step {int(line['step']):,}: {what}"
 
 
+def _last_alert(folder: Path, now: float) -> Iterator[str]:
+    """The newest line of alerts.jsonl."""
+    for text in reversed(_text(folder / "alerts.jsonl").splitlines()):
+        alert = _object(text)
+        if "time" in alert:
+            text = " ".join(alert["text"].split())
+            yield f"alert {duration(now - alert['time'])} ago: {alert['title']}: {text}"
+            return
+
+
 def _history(folder: Path) -> Iterator[str]:
     """Jobs, restarts, and where the ranks' output is."""
     begun = lives.read(folder)
@@ -226,11 +237,16 @@ def _metrics(folder: Path) -> _Metrics:
 
 
 def _line(text: str) -> dict[str, Any]:
+    line = _object(text)
+    return line if "step" in line else {}
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
         line = json.loads(text)
     except ValueError:  # torn by a kill, or being written
         return {}
-    return cast("dict[str, Any]", line) if isinstance(line, dict) and "step" in line else {}
+    return cast("dict[str, Any]", line) if isinstance(line, dict) else {}
 
 
 def _seconds_since_change(folder: Path, now: float) -> float | None:

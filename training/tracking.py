@@ -7,7 +7,7 @@
         tracker.log({"train/loss": 2.5}, step=1, tokens=4096)
 
 Numbers go to `metrics.jsonl`, tables to `tables/NAME/step_N.jsonl`, summaries to
-`summary.json`; W&B gets a copy. Nothing that W&B does stops or
+`summary.json`, alerts to `alerts.jsonl`; W&B gets a copy. Nothing that W&B does stops or
 fails a run: without a login, a network or a server it works offline (`wandb sync` uploads
 later), and an outage is waited for in W&B's own process (training/wandb_run.py, unless W&B
 is disabled). The API key is read by wandb from the environment or a netrc file; it is in no
@@ -17,7 +17,9 @@ setting, message or file of ours.
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -30,7 +32,7 @@ from training.manifest import code_version
 from training.metrics import STEP, TOKENS
 from training.metrics_file import MetricsFile
 from training.signals import EXIT_STOPPED, Stopped
-from training.wandb_run import WandbRun, say
+from training.wandb_run import WandbRun
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 
@@ -38,6 +40,8 @@ RUN_ID = "wandb_run_id"
 LINK = "wandb_link"
 """File with where to look: the run's page, or the folder of its newest offline piece."""
 SUMMARY = "summary.json"
+ALERTS = "alerts.jsonl"
+"""File with what people were alerted to: `time` (Unix seconds), `title`, `text`."""
 TABLES = "tables"
 
 
@@ -150,12 +154,15 @@ class Tracker:
             self._run.keep(lambda run: run.summary.update(dict(values)))
 
     def alert(self, title: str, text: str) -> None:
-        """Tell people, by mail or chat as they set W&B up, and on standard error."""
+        """Tell people, by mail or chat as they set W&B up, and in `alerts.jsonl`."""
         if self._metrics is None:
             return
-        say(f"{title}: {text}")
+        line = json.dumps({"time": round(time.time(), 1), "title": title, "text": text})
+        # A full disk may be what it is about.
+        with suppress(OSError), (self._folder / ALERTS).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
         if self._run is not None:
-            self._run.call(lambda run: run.alert(title[:63], text, level="ERROR"))
+            self._run.keep(lambda run: run.alert(title[:63], text, level="ERROR"))
 
     def mark_preempting(self) -> None:
         """Tell W&B that the run stops to go on later; then `finish` with a non-zero code."""
@@ -184,10 +191,12 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish as the block ended: `Stopped` is a run that goes on later."""
+        """Finish as the block ended: `Stopped` is a run that goes on later, errors are told."""
         if isinstance(error, Stopped):
             self.mark_preempting()
             return self.finish(EXIT_STOPPED)
+        if isinstance(error, Exception):
+            self.alert(f"the run failed: {type(error).__name__}", str(error))
         self.finish(0 if error is None else 1)
 
 

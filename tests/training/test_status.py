@@ -54,6 +54,16 @@ def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.Monke
     assert said[6].startswith("W&B: run abc123 is offline; upload: wandb sync")
 
 
+def test_the_last_alert_is_told(run: Path) -> None:
+    alerts = [
+        {"time": NOW - ago, "title": "the run hangs", "text": f"of\n{ago}"} for ago in (600, 300)
+    ]
+    text = "".join(json.dumps(alert) + "\n" for alert in alerts)
+    (run / "alerts.jsonl").write_text(text + '{"time": 1')
+    said = [line for line in describe(run, now=NOW) if line.startswith("alert")]
+    assert said == ["alert 5 min ago: the run hangs: of 300"]
+
+
 def test_silence_the_page_and_the_end_are_told(run: Path) -> None:
     assert "no sign of life for 2 h 0 min" in next(describe(run, now=NOW + 7200))
     (run / "wandb_link").write_text("https://wandb.ai/us/tinygsm/runs/abc123\n")

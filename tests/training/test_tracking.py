@@ -20,6 +20,7 @@ from tests.wandb_server import KEY, WandbServer
 from training import tracking, wandb_run
 from training.config import TrackingConfig
 from training.metrics_file import read_lines
+from training.signals import Stopped
 from training.tracking import Tracker
 
 Json = dict[str, Any]
@@ -249,6 +250,31 @@ def test_what_a_life_adds_to_the_step_it_goes_on_from_arrives(
     history = server.runs[again.run_id].history
     assert [line["train/loss"] for line in history] == [1.0, 0.5, 1.0 / 3.0]
     assert history[-1]["eval/demo/pass_at_1"] == 0.25 and "samples" in history[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "alerts", "exit_code"),
+    [(RuntimeError("no"), ["the run failed: RuntimeError"], 1), (Stopped(), [], 130)],
+)
+def test_how_a_run_ends_is_told(
+    start: Start,
+    server: WandbServer,
+    tmp_path: Path,
+    error: Exception,
+    alerts: list[str],
+    exit_code: int,
+) -> None:
+    with pytest.raises(type(error)), start() as tracker:
+        log_steps(tracker, 1)
+        raise error
+    run = server.runs[tracker.run_id]
+    assert (run.alerts, run.exit_code) == (alerts, exit_code)
+    assert run.preempting == isinstance(error, Stopped)
+    path = tmp_path / "run" / "alerts.jsonl"
+    told = [json.loads(line) for line in path.read_text().splitlines()] if alerts else []
+    assert [(entry["title"], entry["text"]) for entry in told] == [
+        (title, "no") for title in alerts
+    ]
 
 
 def test_a_killed_trainer_leaves_no_process_and_its_numbers_arrive_later(

@@ -8,6 +8,8 @@ The weights never go through the disk: each rank fills a replica from the engine
 block at a time (parallel/gather.py).
 """
 
+from collections.abc import Callable
+
 import torch
 
 from parallel.engine import Engine
@@ -42,6 +44,7 @@ class InTrainingEvaluation:
         tokenizer: The one that is trained with.
         device: Where this rank computes.
         stop: Asked between two batches of questions.
+        on_progress: Called there too.
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs.
@@ -57,10 +60,11 @@ class InTrainingEvaluation:
         device: torch.device,
         *,
         stop: StopSignal,
+        on_progress: Callable[[], None],
     ) -> None:
         self._config, self._ranks = config, ranks
         self._tokenizer, self._device = tokenizer, device
-        self._stop = stop
+        self._stop, self._on_progress = stop, on_progress
         settings = config.evaluation
         self._questions: dict[BenchmarkConfig, list[Question]] = {}
         self._answers: dict[str, list[Answers]] = {}
@@ -109,7 +113,7 @@ class InTrainingEvaluation:
         scorer = None
         if settings.verifier:
             verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
-            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._stop.check)
+            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._safe_point)
         return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
 
     def _of_verifier(self, verifier: Verifier, executor: Executor) -> list[BenchmarkResult]:
@@ -119,7 +123,7 @@ class InTrainingEvaluation:
             generator, tokenizer = load.load_generator(settings.generator, self._device)
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)
-        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._stop.check)
+        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._safe_point)
         results = [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
         self._answers = {result.name: result.answers for result in results}
         return results
@@ -134,8 +138,12 @@ class InTrainingEvaluation:
             settings=self._config.evaluation,
             seed=self._config.run.seed,
             name=name,
-            safe_point=self._stop.check,
+            safe_point=self._safe_point,
         )
+
+    def _safe_point(self) -> None:
+        self._on_progress()
+        self._stop.check()
 
     def _evaluated(
         self, entry: BenchmarkConfig, sampler: Sampler | None, scorer: Scorer | None
