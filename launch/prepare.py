@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
         show(config.data, parsed.show, seed=config.run.seed)
         return 0
+    from parallel.ranks import ALONE
     from parallel.workers import assemble
     from training.signals import Stopped, StopSignal
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
         wanted = PrepareConfig(data=config.data, execution=config.execution)
         try:
-            with StopSignal() as stop:
+            with StopSignal(ALONE) as stop:  # the first rank answers for all
                 prepare_share(wanted, parsed.share, crew, stop=stop)
         except Stopped:
             return said_stopped()

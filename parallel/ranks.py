@@ -139,6 +139,10 @@ class Ranks:
         return distributed_c10d._get_default_store().check([word])
 
 
+ALONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+"""A process that started by itself, or answers to no other."""
+
+
 def discover(environment: Mapping[str, str] | None = None) -> Ranks:
     """Find this process's rank from its launcher's variables.
 
@@ -163,7 +167,7 @@ def discover(environment: Mapping[str, str] | None = None) -> Ranks:
                 f"started {env['PMI_SIZE']} times by an mpirun that is not Open MPI's: use Open "
                 "MPI's, srun, torchrun or deepspeed"
             )
-        ranks = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+        ranks = ALONE
     if not 0 <= ranks.rank < ranks.world_size:
         raise RuntimeError(f"{ranks.launcher} gives rank {ranks.rank} of {ranks.world_size} ranks")
     if environment is None:

@@ -8,14 +8,12 @@ from torch import nn
 
 from checkpoints import universal
 from checkpoints.store import FOLDER, CheckpointStore
-from parallel.ranks import Ranks
+from parallel.ranks import ALONE
 from tests.training.evaluation import models
 from training.models import huggingface
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import initialise
-
-ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
 
 
 def random_model(kind: type[LanguageModel] | type[Verifier], seed: int = 0) -> nn.Module:
@@ -33,7 +31,7 @@ def write_checkpoint(
     from the start.
     """
     assert isinstance(model, LanguageModel | Verifier)
-    with CheckpointStore(run / FOLDER, ranks=ONE).writing(step) as folder:
+    with CheckpointStore(run / FOLDER, ranks=ALONE).writing(step) as folder:
         parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
         for name, value in parameters.items():
             for state in ("fp32", "exp_avg", "exp_avg_sq"):

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from checkpoints.store import CheckpointStore, problems_of
-from parallel.ranks import Ranks
+from parallel.ranks import ALONE
 from tests.ranks import run_ranks
-
-ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
 
 
 def _write(store: CheckpointStore, step: int, text: str = "weights") -> None:
@@ -24,7 +22,7 @@ def _write(store: CheckpointStore, step: int, text: str = "weights") -> None:
 
 
 def test_the_newest_is_found_and_latest_follows(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, ranks=ONE)
+    store = CheckpointStore(tmp_path, ranks=ALONE)
     assert store.newest() is None
     _write(store, 10)
     _write(store, 200)
@@ -35,7 +33,7 @@ def test_the_newest_is_found_and_latest_follows(tmp_path: Path) -> None:
 
 
 def test_old_ones_are_pruned_after_the_commit(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, ranks=ONE, keep=2)
+    store = CheckpointStore(tmp_path, ranks=ALONE, keep=2)
     for step in (1, 2, 3, 4):
         _write(store, step)
     assert store.steps() == [3, 4]
@@ -45,7 +43,7 @@ def test_old_ones_are_pruned_after_the_commit(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_passed_over(
     tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = CheckpointStore(tmp_path, ranks=ONE)
+    store = CheckpointStore(tmp_path, ranks=ALONE)
     _write(store, 1)
     _write(store, 2)
     shard = tmp_path / "step_2" / "inner" / "shard.bin"
@@ -66,7 +64,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_an_error_while_writing_leaves_what_was(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path, ranks=ONE)
+    store = CheckpointStore(tmp_path, ranks=ALONE)
     _write(store, 1)
     with pytest.raises(OSError, match="No space left"):
         with store.writing(2) as folder:
@@ -103,7 +101,7 @@ def _write_and_die(folder: Path, moment: int) -> int:
             (Path, "write_text"),
         ]:
             setattr(owner, name, _counted(calls, moment, getattr(owner, name)))
-        _write(CheckpointStore(folder, ranks=ONE), 2)
+        _write(CheckpointStore(folder, ranks=ALONE), 2)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -112,7 +110,7 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_verifies(tmp_path: Path) 
     outcomes: set[str] = set()
     for moment in range(1, 60):
         folder = tmp_path / str(moment)
-        store = CheckpointStore(folder, ranks=ONE)
+        store = CheckpointStore(folder, ranks=ALONE)
         _write(store, 1)
         code = _write_and_die(folder, moment)
         newest = store.newest()

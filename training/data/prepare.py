@@ -35,7 +35,7 @@ from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.lives import parts_folder
 from training.progress import Progress
-from training.signals import Stopped, StopSignal
+from training.signals import StopSignal
 
 _CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000
@@ -231,8 +231,8 @@ def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -
 
         def todo() -> Iterator[Chunk]:
             for number, chunk in enumerate(_chunks(work)):
-                if stop and stop.wanted:
-                    raise Stopped
+                if stop:
+                    stop.check()
                 work.num_parts = number + 1
                 if not share.has(number) or work.is_made(number):
                     progress.skip(len(chunk.rows))

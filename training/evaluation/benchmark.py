@@ -264,7 +264,7 @@ def evaluate(
     with agreed():
         if answers is None:
             assert sampler is not None, "without answers there must be a sampler"
-            answers = answer(sampler, work.share(questions, ranks), settings)
+            answers = answer(sampler, work.of_rank(questions, ranks), settings)
         written = [candidate for entry in answers for candidate in entry.candidates]
         answers = grouped([entry.question for entry in answers], scored(written, scorer))
     mine = measured(
@@ -291,7 +291,7 @@ def operations_of(question: Question) -> int | None:
 
 
 def _interleaved(shares: Sequence[Outcomes]) -> Outcomes:
-    """Undo `work.share`: question i is row i // world_size of rank i % world_size."""
+    """Undo `work.of_rank`: question i is row i // world_size of rank i % world_size."""
     num_questions = sum(share.num_questions for share in shares)
     places = np.arange(num_questions)
     # Row of each question in the shares laid end to end.

@@ -54,7 +54,12 @@ def part_path(folder: Path, number: int) -> Path:
 def part_paths(folder: Path) -> list[Path]:
     """The parts of a folder by number; they are whole, since only whole ones have the name."""
     found = [path for path in folder.glob("part-*") if _PART.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("part-")))
+    return sorted(found, key=part_number)
+
+
+def part_number(path: Path) -> int:
+    """The number of a part's file."""
+    return int(path.stem.removeprefix("part-"))
 
 
 def write(path: Path, candidates: Sequence[Candidate], *, labels: Mapping[str, str]) -> None:

@@ -88,7 +88,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         # Decided once for all: while one rank looks, another may already score.
         stale = work.on_first(ranks, lambda: _stale(config, plan))
         with stop.agreed():
-            _score(config, plan, work.share(stale, ranks), ranks, device, stop)
+            _score(config, plan, work.of_rank(stale, ranks), ranks, device, stop)
         return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
 
 
@@ -183,7 +183,7 @@ def _draw(
     config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: StopSignal
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
-    mine = work.share(plan.waiting, ranks)
+    mine = work.of_rank(plan.waiting, ranks)
     if not mine:
         return
     evaluation, execution = config.evaluation, config.execution

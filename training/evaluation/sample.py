@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
 from training import files, manifest
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
@@ -43,9 +44,9 @@ class _Plan:
     """What the checkpoints are called."""
     inputs: dict[str, str]
     made_from: str
-    num_parts: int
+    parts: list[work.Part]
     waiting: list[work.Part]
-    """Parts that no earlier life has made."""
+    """Those of our share that no earlier life has made."""
     finished: bool
     """Whether the manifest says that all is there."""
 
@@ -59,8 +60,8 @@ def limits(execution: ExecutionConfig) -> Limits:
     )
 
 
-def sample(config: SampleConfig, ranks: Ranks) -> None:
-    """Make the candidates that are missing and commit the stage.
+def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
+    """Make the candidates of our share that are missing; who finds all there commits the stage.
 
     Raises:
         ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
@@ -71,25 +72,21 @@ def sample(config: SampleConfig, ranks: Ranks) -> None:
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config))
+    plan = work.on_first(ranks, lambda: _plan(config, share=share))
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
     with (
         StopSignal(ranks) as stop,
-        Tracker.start(
-            config.tracking,
-            folder=config.run.folder,
-            name=config.run.name,
-            group=config.tracking.group or config.run.name,
-            job_type="sample",
-            resolved=resolved(config),
-            enabled=ranks.is_first,
-        ) as tracker,
+        # Of several jobs only the one that commits is tracked: they have one W&B run.
+        _tracker(config, enabled=ranks.is_first and share.is_whole) as tracker,
     ):
         with stop.agreed():
             _make_parts(config, plan, ranks, device, stop)
-        work.on_first(ranks, lambda: _commit(config, plan, tracker))
+        if share.is_whole:
+            work.on_first(ranks, lambda: _commit(config, plan, tracker))
+        else:
+            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
 
 
 def standing(config: SampleConfig) -> manifest.Standing:
@@ -100,10 +97,10 @@ def standing(config: SampleConfig) -> manifest.Standing:
     plan = _plan(config, looks_only=True)
     if plan.finished:
         return manifest.Standing("has nothing to do: all candidates are there", True)
-    return manifest.Standing(f"makes {len(plan.waiting)} of {plan.num_parts} parts")
+    return manifest.Standing(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
 
 
-def _plan(config: SampleConfig, *, looks_only: bool = False) -> _Plan:
+def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
@@ -144,13 +141,13 @@ def _plan(config: SampleConfig, *, looks_only: bool = False) -> _Plan:
             # A folder with a manifest is a finished stage, and this one is so no longer.
             (folder / manifest.MANIFEST).unlink(missing_ok=True)
             files.write_json(folder / work.RUN, resolved(config))
-        waiting = work.waiting(folder, parts, made_from, looks_only=looks_only)
+        waiting = work.waiting(folder, parts, made_from, share=share, looks_only=looks_only)
     return _Plan(
         questions=questions,
         names=names,
         inputs=inputs,
         made_from=made_from,
-        num_parts=len(parts),
+        parts=parts,
         waiting=waiting,
         finished=finished,
     )
@@ -162,7 +159,7 @@ def _make_parts(
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
     each = sampling.num_candidates // len(plan.names)
-    mine = work.share(plan.waiting, ranks)
+    mine = work.of_rank(plan.waiting, ranks)
     total = sum(part.stop - part.start for part in mine) * each
     label = "sampling" if ranks.world_size == 1 else f"sampling (1 of {ranks.world_size} ranks)"
     execution = config.execution
@@ -214,6 +211,28 @@ def _sampler(
         number=number,
         safe_point=stop.check,
     )
+
+
+def _tracker(config: SampleConfig, *, enabled: bool) -> Tracker:
+    return Tracker.start(
+        config.tracking,
+        folder=config.run.folder,
+        name=config.run.name,
+        group=config.tracking.group or config.run.name,
+        job_type="sample",
+        resolved=resolved(config),
+        enabled=enabled,
+    )
+
+
+def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> None:
+    missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
+    if missing:
+        print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
+        return
+    work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
+    with _tracker(config, enabled=True) as tracker:
+        _commit(config, plan, tracker)
 
 
 def _commit(config: SampleConfig, plan: _Plan, tracker: Tracker) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
+from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
 from training.config import RunConfig
 from training.data.records import Question
@@ -75,7 +76,12 @@ def parts(num_questions: int, *, questions_per_part: int, num_generators: int = 
 
 
 def waiting(
-    folder: Path, planned: Sequence[Part], made_from: str, *, looks_only: bool = False
+    folder: Path,
+    planned: Sequence[Part],
+    made_from: str,
+    *,
+    share: Share = WHOLE,
+    looks_only: bool = False,
 ) -> list[Part]:
     """The parts that are still to be made; parts of another making are removed, said once.
 
@@ -83,10 +89,19 @@ def waiting(
         folder: Holds the parts.
         planned: All parts of the work.
         made_from: What the label `MADE_FROM` of a finished part must say.
+        share: Those of the parts that count; the others are other jobs' to make and remove.
         looks_only: Leave everything as it is.
     """
-    planned_paths = {candidates.part_path(folder, part.number): part for part in planned}
-    found = {path: candidates.labels(path) or {} for path in candidates.part_paths(folder)}
+    planned_paths = {
+        candidates.part_path(folder, part.number): part
+        for part in planned
+        if share.has(part.number)
+    }
+    found = {
+        path: candidates.labels(path) or {}
+        for path in candidates.part_paths(folder)
+        if share.has(candidates.part_number(path))
+    }
     whole = {
         path
         for path, labels in found.items()
@@ -101,7 +116,7 @@ def waiting(
     return [part for path, part in planned_paths.items() if path not in whole]
 
 
-def share(items: Sequence[Item], ranks: Ranks) -> Sequence[Item]:
+def of_rank(items: Sequence[Item], ranks: Ranks) -> Sequence[Item]:
     """This rank's items: every world_size-th, so that shares are even at any point."""
     return items[ranks.rank :: ranks.world_size]
 

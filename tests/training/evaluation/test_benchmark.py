@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parallel.ranks import Ranks
+from parallel.ranks import ALONE, Ranks
 from tests.training.evaluation import models
 from tests.training.evaluation.samples import candidate
 from training.config import EvaluationConfig
@@ -19,7 +19,6 @@ from training.evaluation.benchmark import (
 )
 from training.evaluation.sampler import Draw
 
-ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
 SETTINGS = EvaluationConfig(num_candidates=4, temperatures=(0.5, 0.7))
 
 
@@ -55,7 +54,7 @@ def scorer(candidates: Sequence[Candidate]) -> list[float]:
     return [float(len(c.question_id + c.program) % 7) + (c.value or 0) for c in candidates]
 
 
-def run(ranks: Ranks = ONE, **given: Any) -> BenchmarkResult:
+def run(ranks: Ranks = ALONE, **given: Any) -> BenchmarkResult:
     sampler: Any = FakeSampler()
     options: dict[str, Any] = {"settings": SETTINGS, "ranks": ranks, "scorer": scorer, **given}
     return evaluate(sampler, "toy", models.questions(11), **options)
@@ -133,7 +132,7 @@ def test_kept_answers_are_only_scored_again():
         "toy",
         models.questions(11),
         settings=SETTINGS,
-        ranks=ONE,
+        ranks=ALONE,
         scorer=lambda written: [-score for score in scorer(written)],
         answers=first.answers,
     )
@@ -161,7 +160,7 @@ def test_table_rows_show_the_chosen_program():
 def test_an_empty_benchmark_is_refused():
     sampler: Any = FakeSampler()
     with pytest.raises(ValueError, match="toy has no questions"):
-        evaluate(sampler, "toy", [], settings=SETTINGS, ranks=ONE)
+        evaluate(sampler, "toy", [], settings=SETTINGS, ranks=ALONE)
 
 
 def test_a_question_of_failures_alone_counts_as_not_answered():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from parallel.array import Share
 from parallel.ranks import Ranks
 from tests.ranks import kill_ranks, run_ranks, start_ranks
 from tests.training.evaluation import models, stages
@@ -96,6 +97,29 @@ def test_two_ranks_draw_the_same_candidates(inputs: Path, sampled: Path, tmp_pat
     assert manifest.read(folder)["facts"]["distinct"] == len(
         {(c.question_id, c.program) for c in drawn(sampled)}
     )
+
+
+def test_jobs_that_share_the_work_draw_the_same_candidates(
+    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "candidates"
+    shutil.copytree(sampled, folder)
+    (folder / manifest.MANIFEST).unlink()
+    # As another config left them: one of another share, one too many.
+    candidates.write(candidates.part_path(folder, 1), drawn(sampled)[:2], labels={"made_from": "x"})
+    candidates.write(candidates.part_path(folder, 9), drawn(sampled)[:2], labels={"made_from": "x"})
+    for number in (0, 3):
+        candidates.part_path(folder, number).unlink()
+    config = SampleConfig.model_validate(stages.sample_tree(inputs, folder))
+    sample(config, ranks, Share(1, 3))
+    assert "share 1 of 3 is made; 1 of 8 parts are not yet" in capsys.readouterr().out
+    assert not (folder / manifest.MANIFEST).exists()
+    before = times(folder)
+    sample(config, ranks, Share(2, 3))
+    after = times(folder)
+    assert [name for name, at in after.items() if before.get(name) != at] == ["part-00001.parquet"]
+    assert len(after) == 8 and drawn(folder) == drawn(sampled)
+    assert manifest.read(folder)["facts"]["candidates"] == 28
 
 
 def test_a_finished_stage_is_left_alone(

@@ -32,7 +32,7 @@ def test_parts_cover_every_question_of_every_generator_once():
 
 @pytest.mark.parametrize("world_size", [1, 3, 20])
 def test_shares_are_even_and_complete(world_size: int):
-    shares = [work.share(list(range(10)), rank(i, world_size)) for i in range(world_size)]
+    shares = [work.of_rank(list(range(10)), rank(i, world_size)) for i in range(world_size)]
     assert sorted(item for share in shares for item in share) == list(range(10))
     sizes = {len(share) for share in shares}
     assert max(sizes) - min(sizes) <= 1
