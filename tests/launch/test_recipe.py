@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,7 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_sampling_ends_and_the_next_call_goes_on(finished: Path) -> None:
     folder = finished / "candidates"
+    shutil.rmtree(finished / "verifier")  # it would not go on with other candidates
     more = ["sampling.questions.num_questions=64", "sampling.questions_per_part=16"]
     more += ["sampling.micro_batch_candidates=2", "sampling.max_new_tokens=60"]
     process = subprocess.Popen(
