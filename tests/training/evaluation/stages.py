@@ -26,12 +26,12 @@ def one_rank() -> Generator[Ranks, None, None]:
         os.environ.update(before)
 
 
-def write_inputs(folder: Path) -> None:
+def write_inputs(folder: Path, num_questions: int = NUM_QUESTIONS) -> None:
     """Two checkpoints, a verifier and questions."""
     models.write_generator(folder / "step_1", seed=1)
     models.write_generator(folder / "step_2", seed=2)
     models.write_verifier(folder / "verifier")
-    models.write_gsm8k(folder / "gsm8k", NUM_QUESTIONS)
+    models.write_gsm8k(folder / "gsm8k", num_questions)
 
 
 def sample_tree(inputs: Path, folder: Path, **sampling: Any) -> dict[str, Any]:
