@@ -20,6 +20,7 @@ declare -A scripts=(
 )
 
 take_options "$@"
+refuse_array "a recipe's stages together"
 [[ ${arguments[*]:-} == *.toml* || ${arguments[*]:-} == *.json* ]] ||
   arguments=(configs/recipe_paper.toml "${arguments[@]}")
 num_ranks=$(ranks_of slurm/train_1b3.sh)

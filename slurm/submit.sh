@@ -68,6 +68,11 @@ print_head() {
   done
 }
 
+# The jobs of an array make parts of one stage; a run is not made of parts, nor is a recipe.
+refuse_array() {
+  [[ " ${options[*]} " != *" --array="* ]] || fail 2 "--array is for prepare.sh and sample.sh, not $1"
+}
+
 # How many ranks a script has with the options in `options`.
 ranks_of() {
   local script=$1
@@ -88,6 +93,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   script=${arguments[0]:-}
   [[ -f $script && $script == *.sh ]] ||
     fail 2 "name a job script, such as slurm/train_1b3.sh; got ${script:-nothing}"
+  [[ $script == *prepare.sh || $script == *sample.sh ]] || refuse_array "$script"
   # Outside of a job a job script only checks.
   check=(env -u SLURM_JOB_ID TINYGSM_RANKS="$(ranks_of "$script")" bash "$script")
   if [[ -n $dry_run ]]; then

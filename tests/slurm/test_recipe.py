@@ -175,6 +175,16 @@ def test_a_dry_run_of_what_is_wrong_prints_no_line(site: Site) -> None:
     assert "holds no prepared data" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    "call", ["submit.sh --array=0-3 slurm/train_1b3.sh", "recipe.sh --array=0-3"]
+)
+def test_an_array_of_what_has_no_parts_is_not_submitted(site: Site, call: str) -> None:
+    done = _call(site, *f"slurm/{call}".split())
+    assert done.returncode == 2
+    assert "--array is for prepare.sh and sample.sh" in done.stderr, done.stderr
+    assert site.cluster.run("squeue", "-h") == ""
+
+
 def test_half_a_chain_is_cancelled_again(site: Site) -> None:
     # The first stage takes no options, so it is the second that sbatch refuses.
     done = _recipe(site, options=["--nodes=1", "--time=soon"])
