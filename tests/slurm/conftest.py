@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, missing
+from tests.slurm.jobs import Site
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,9 @@ def cluster() -> Iterator[Cluster]:
         yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A folder of its own for each file of tests."""
+    return Site(cluster, tmp_path_factory.mktemp("site"))

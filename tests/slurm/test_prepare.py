@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.slurm.cluster import Cluster, until
+from tests.slurm.cluster import until
 from tests.slurm.jobs import Site
 from tests.training.data.test_prepare import config, content, jsonl, row
 from training.config import resolved
@@ -15,11 +15,6 @@ from training.data.prepare import prepare
 
 PREPARE = "slurm/prepare.sh"
 ROWS = 5000
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(cluster, tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

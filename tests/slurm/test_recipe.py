@@ -16,11 +16,6 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import Site
 
 
-@pytest.fixture(scope="module")
-def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(cluster, tmp_path_factory.mktemp("site"))
-
-
 def _call(site: Site, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,

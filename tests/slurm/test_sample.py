@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.slurm.cluster import Cluster, until
+from tests.slurm.cluster import until
 from tests.slurm.jobs import Site
 from tests.training.evaluation import stages
 from training import manifest
@@ -15,11 +15,6 @@ from training.evaluation import candidates
 from training.evaluation.sample import sample
 
 SAMPLE = "slurm/sample.sh"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(cluster, tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,12 @@ import pytest
 
 from tests import small
 from tests.ranks import run_ranks
-from tests.slurm.cluster import Cluster, until
+from tests.slurm.cluster import until
 from tests.slurm.jobs import Site, losses, saved, steps
 from training.config import TrainConfig
 from training.lives import read
 
 TRAIN = "slurm/train_1b3.sh"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(cluster, tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
