@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def rows(folder: Path, number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return rows(tmp_path_factory.mktemp("rows"), 4000)
+    return rows(tmp_path_factory.mktemp("rows"), 2500)
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +101,28 @@ def test_what_a_dead_worker_had_is_done_again(
     assert content(tmp_path / "data") == alone
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGUSR1])
-def test_after_a_dead_rank_or_a_signal_the_next_call_makes_the_rest(
-    stop: signal.Signals, source: dict[str, Any], alone: dict[str, bytes], tmp_path: Path
-) -> None:
-    path = written(tmp_path, config(tmp_path / "data", source, run_programs=True))
-    process = start(2, "launch/prepare.py", path)
-    _wait_for(lambda: list(tmp_path.glob("data.parts/part-*")), process)
-    # A rank that dies ends an MPI job; a signal to mpirun goes on to all ranks.
-    os.kill(_rank(process, 1) if stop == signal.SIGKILL else process.pid, stop)
-    code, said = finish(process)
-    assert code != 0 and not (tmp_path / "data").exists(), said
-    assert ("signal 9" if stop == signal.SIGKILL else "SIGUSR1: stopping at the next") in said, said
+def test_after_a_signal_or_a_dead_rank_the_next_call_makes_the_rest(tmp_path: Path) -> None:
+    # More parts than are under way at a time.
+    path = written(tmp_path, config(tmp_path / "data", rows(tmp_path, 12_000)))
+
+    def broken_off(stop: signal.Signals, whom: Callable[[subprocess.Popen[str]], int]) -> str:
+        made = set(tmp_path.glob("data.parts/part-*"))
+        process = start(2, "launch/prepare.py", path)
+        _wait_for(lambda: set(tmp_path.glob("data.parts/part-*")) - made, process)
+        os.kill(whom(process), stop)
+        code, said = finish(process)
+        assert code != 0 and not (tmp_path / "data").exists(), said
+        return said
+
+    # A signal to mpirun goes on to all ranks; a rank that dies ends an MPI job.
+    said = broken_off(signal.SIGUSR1, lambda process: process.pid)
+    assert "SIGUSR1: stopping at the next safe point" in said
+    assert "signal 9" in broken_off(signal.SIGKILL, lambda process: _rank(process, 1))
+    assert len(list(tmp_path.glob("data.parts/part-*"))) > 1
+    prepare(config(tmp_path / "alone", rows(tmp_path, 12_000)))
     code, said = run(2, "launch/prepare.py", path)
     assert code == 0, said
-    assert content(tmp_path / "data") == alone
+    assert content(tmp_path / "data") == content(tmp_path / "alone")
 
 
 def test_any_number_of_ranks_executes_to_the_same_lines(tmp_path: Path) -> None:
