@@ -186,7 +186,7 @@ end() {
   if [[ $stop == USR1 ]] && ((code > 128)); then
     requeue "stopped before there was anything to save"
   fi
-  show_error
+  show_error "$code" "$verb"
   fail "$code" "$verb failed with exit code $code (first: ${first_failure:-no rank}); output: \
 $logs. The job ends here, and with it what waits for it. Mend what it says and submit again: it \
 goes on from what is saved"
@@ -196,12 +196,16 @@ job_state() {
   scontrol --oneliner show job "$SLURM_JOB_ID" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'
 }
 
-# The end of the log of the first rank that left a traceback, or of the one that failed first.
+# The end of the log that tells why: of bad input (code 2) one rank speaks for all, else that of the
+# rank that failed first, since what the others say of it, that it is gone, is no reason.
 show_error() {
-  local log rank=0
-  if [[ $first_failure =~ tasks?\ ([0-9]+) ]]; then rank=${BASH_REMATCH[1]}; fi
-  log=$(grep -l -s Traceback "$logs"/rank-*.log | head -n 1) ||
-    log=$logs/rank-$(printf %03d "$rank").log
+  local code=$1 verb=$2 log=""
+  if ((code == 2)); then
+    log=$(grep -l -s "^$verb.py: " "$logs"/rank-*.log | head -n 1) || true
+  fi
+  if [[ -z $log && $first_failure =~ tasks?\ ([0-9]+) ]]; then
+    log=$logs/rank-$(printf %03d "${BASH_REMATCH[1]}").log
+  fi
   if [[ -f $log ]]; then
     say "the end of $log:"
     tail -n 12 "$log"
