@@ -120,9 +120,9 @@ def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch, executor: Exec
     asked: list[int] = []
 
     class Counting:
-        def run(self, programs: Sequence[Any]) -> Any:
+        def run(self, programs: Sequence[Any], **more: Any) -> Any:
             asked.append(len(programs))
-            return executor.run(programs)
+            return executor.run(programs, **more)
 
     monkeypatch.setattr(sampler_module, "generate", written([("    return 7", True)]))
     found = make(Counting()).candidates(models.questions(2), draws((0.5,), 6))  # pyright: ignore[reportArgumentType]
