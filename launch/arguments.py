@@ -10,6 +10,8 @@ ranks are found from the environment (parallel/ranks.py).
 import argparse
 import errno
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -166,6 +168,17 @@ def said_stopped() -> int:
     return EXIT_STOPPED
 
 
+def _output_is_closed() -> bool:
+    """Whether the reader of our output has had enough, as `| head` has; it is then let go."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # that nobody reads any more is told in any case
+    is_closed = bool(poll.poll(0))
+    if is_closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return is_closed
+
+
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and end the process with its exit code.
 
@@ -183,6 +196,10 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except IsolationError as error:
         code = EXIT_BAD_INPUT
         print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        code = 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise

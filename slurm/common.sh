@@ -10,6 +10,7 @@
 #   - the time limit is near: Slurm sends SIGUSR1 to this script (--signal=B:USR1@300), it goes
 #     on to the ranks, they save and leave;
 #   - a rank was sent SIGTERM or SIGUSR1 by somebody else: all ranks save and leave;
+#   - a rank of `prepare` was killed: the parts that are made are kept;
 #   - a node is gone, or somebody calls `scontrol requeue`: Slurm does it (--requeue).
 # It does not when it was cancelled, when a rank failed, or when three lives in a row saved
 # nothing (training/lives.py). `scontrol requeue` is what we call, since an exit
@@ -185,6 +186,10 @@ end() {
   fi
   if [[ $stop == USR1 ]] && ((code > 128)); then
     requeue "stopped before there was anything to save"
+  fi
+  # Mostly for want of memory. What it had is made again, and the other parts are kept.
+  if [[ $verb == prepare ]] && ((code == 137)); then
+    requeue "a rank was killed (${first_failure:-unknown})"
   fi
   show_error "$code" "$verb"
   fail "$code" "$verb failed with exit code $code (first: ${first_failure:-no rank}); output: \

@@ -146,10 +146,8 @@ def test_a_failing_stage_stops_the_recipe_with_one_message(tmp_path: Path) -> No
     assert not _made(folder)
 
 
-def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "toy"
-    more = ["generator.training.max_steps=3000", 'sampling.checkpoints=["3","3000"]']
-    process = subprocess.Popen(
+def _started(folder: Path, *more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         _command(folder, *more),
         env=_environment(),
         cwd=ROOT,
@@ -157,15 +155,25 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _interrupt(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "interrupted" in err and "Traceback" not in err
+
+
+def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    more = ["generator.training.max_steps=3000", 'sampling.checkpoints=["3","3000"]']
+    process = _started(folder, *more)
     metrics = folder / "generator" / "metrics.jsonl"
     deadline = time.monotonic() + 400
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 130, err
-    assert "interrupted" in err and "Traceback" not in err
+    _interrupt(process)
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert (folder / "generator" / "checkpoints" / f"step_{steps[-1]}" / "manifest.json").exists()
 
@@ -175,14 +183,7 @@ def test_ctrl_c_while_sampling_ends_and_the_next_call_goes_on(finished: Path) ->
     shutil.rmtree(finished / "verifier")  # it would not go on with other candidates
     more = ["sampling.questions.num_questions=64", "sampling.questions_per_part=16"]
     more += ["sampling.micro_batch_candidates=2", "sampling.max_new_tokens=60"]
-    process = subprocess.Popen(
-        _command(finished, *more),
-        env=_environment(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = _started(finished, *more)
 
     def parts() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
@@ -192,10 +193,7 @@ def test_ctrl_c_while_sampling_ends_and_the_next_call_goes_on(finished: Path) ->
     while not parts().keys() or parts().items() & before.items():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 130, err
-    assert "interrupted" in err and "Traceback" not in err
+    _interrupt(process)
     kept = parts()
     assert 0 < len(kept) < 8 and not (folder / "manifest.json").exists()
     done = _run(finished, *more)

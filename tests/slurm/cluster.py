@@ -200,6 +200,14 @@ class Cluster:
                 if wanted <= set(found):
                     yield int(entry.name)
 
+    def rank(self, job: str, number: int) -> int:
+        """The process of a rank of the job's first step."""
+        marks = (f"SLURM_JOB_ID={job}", f"SLURM_PROCID={number}", "SLURM_STEP_ID=0")
+        found = set(self.processes(*marks))
+        # Slurm's child is the rank, the others are its own.
+        (rank,) = (process for process in found if _parent(process) not in found)
+        return rank
+
     def _write_files(self) -> None:
         folder = self.folder
         folder.chmod(0o755)  # munged refuses a socket that not everyone can reach
@@ -264,6 +272,11 @@ def _kill(processes: Iterator[int]) -> None:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def _parent(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("PPid:")[2].split()[0])
 
 
 def _free_ports(number: int) -> list[int]:

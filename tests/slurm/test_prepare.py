@@ -1,6 +1,8 @@
 """Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several lives."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,27 @@ def test_ranks_on_several_nodes_write_the_same_bytes(
     assert content(folder) == alone
 
 
+def test_a_rank_that_is_killed_brings_the_job_back_for_what_is_missing(
+    site: Site, source: dict[str, Any], alone: dict[str, bytes]
+) -> None:
+    if "PMIx" in (said := _srun_says(site)):
+        pytest.skip(f"apt-get install libpmix-dev: {said}")
+    path, folder = _written(site, source, "killed", run_programs=True)
+    job = site.sbatch("--nodes=2", "--cpus-per-task=1", PREPARE, path)
+    parts = folder.with_name("killed.parts")
+    until(lambda: any(parts.glob("part-*")), lambda: site.log(job), seconds=120)
+    os.kill(site.cluster.rank(job, 1), signal.SIGKILL)
+    assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("killed_jobs")
+    assert "a rank was killed (" in site.log(job) and ": task 1: Killed)" in site.log(job)
+    assert site.cluster.job(job)["Restarts"] == "1"
+    assert _rows(content(folder)) == _rows(alone)
+
+
+def _rows(files: dict[str, bytes]) -> dict[str, bytes]:
+    """All but the manifest, which tells whether programs were run."""
+    return {name: data for name, data in files.items() if name != "manifest.json"}
+
+
 def test_the_jobs_of_an_array_share_the_work(
     site: Site, source: dict[str, Any], alone: dict[str, bytes]
 ) -> None:
@@ -92,9 +115,7 @@ def test_stopped_by_usr1_it_makes_the_rest_in_its_next_life(
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("stopped_jobs")
     assert "the job goes back to the queue" in site.log(job)
     assert site.cluster.job(job)["Restarts"] == "1"
-    assert {name: data for name, data in content(folder).items() if name != "manifest.json"} == {
-        name: data for name, data in alone.items() if name != "manifest.json"
-    }
+    assert _rows(content(folder)) == _rows(alone)
     lives = (site.folder / "stopped_jobs" / "lives.jsonl").read_text().splitlines()
     assert json.loads(lives[0])["progress"] == "0 parts"
     assert " parts, the newest of " in json.loads(lives[1])["progress"]

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -157,19 +156,12 @@ def test_what_a_person_can_mend_is_in_the_jobs_log(site: Site, data: TrainConfig
     assert "lower optimizer.learning_rate" in site.log(job), site.log(job)
 
 
-def _parent(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("PPid:")[2].split()[0])
-
-
 def test_a_rank_that_dies_is_named_and_leaves_nothing_behind(site: Site, data: TrainConfig) -> None:
     path = site.config_file(data, "died", training={"max_steps": 60_000})
     job = site.sbatch(TRAIN, str(path))
     site.wait_for_steps("died", 3, job)
     cluster, mark = site.cluster, f"SLURM_JOB_ID={job}"
-    # Slurm's child is the rank, the others are its own.
-    found = set(cluster.processes(mark, "SLURM_PROCID=1", "SLURM_STEP_ID=0"))
-    (rank,) = (process for process in found if _parent(process) not in found)
+    rank = cluster.rank(job, 1)
     node = cluster.run("scontrol", "show", "hostnames", cluster.job(job)["NodeList"]).split()[1]
     os.kill(rank, signal.SIGKILL)
     assert site.wait(job, seconds=60) == "FAILED", site.log(job)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ranks import ROOT
 from training import lives
 from training.status import describe, duration
 
@@ -105,3 +108,15 @@ def test_preparing_is_told_by_its_parts(tmp_path: Path) -> None:
         "prepare: unfinished, last sign of life 30 s ago",
         "1 parts of rows are made",
     ]
+
+
+def test_a_reader_that_has_had_enough_is_no_error(run: Path) -> None:
+    command = f"{sys.executable} launch/status.py {run} {run} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"== {run}\n" and done.stderr == "" and done.returncode in (0, 141)

@@ -10,6 +10,7 @@ from training.data.tokenizer import Tokenizer
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface import save
 from training.models.phi import PhiShape, initialise
+from training.signals import Stopped
 
 PROGRAM = "    result = 3 + 4\n    return result"
 
@@ -76,3 +77,16 @@ def write_gsm8k(folder: Path, count: int) -> Path:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
     return folder
+
+
+class LeavesAt:
+    """A safe point where the rank leaves at the n-th call."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self._number:
+            raise Stopped

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import PhiForCausalLM
 
+from tests.training.evaluation import models
 from training.evaluation.generate import Sampled, SampleRequest, choose, generate, uniforms
 from training.models import huggingface
 from training.models.attention import causal_attention
@@ -205,13 +206,7 @@ def test_a_diverged_model_is_an_error_not_a_sample() -> None:
 
 
 def test_a_safe_point_lies_before_every_token(model: LanguageModel) -> None:
-    calls: list[int] = []
-
-    def leave_at_the_third() -> None:
-        calls.append(len(calls))
-        if len(calls) == 3:
-            raise Stopped
-
+    leave = models.LeavesAt(3)
     with pytest.raises(Stopped):
-        generate(model, greedy(), end_token=NEVER, max_new_tokens=8, safe_point=leave_at_the_third)
-    assert len(calls) == 3
+        generate(model, greedy(), end_token=NEVER, max_new_tokens=8, safe_point=leave)
+    assert leave.calls == 3

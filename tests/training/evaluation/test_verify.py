@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.evaluation import models
 from training.evaluation.verify import score
 from training.models.attention import causal_attention
 from training.models.heads import Verifier
@@ -54,13 +55,7 @@ def test_nothing_to_score(verifier: Verifier) -> None:
 
 
 def test_a_safe_point_lies_before_every_forward(verifier: Verifier) -> None:
-    calls: list[int] = []
-
-    def leave_at_the_third() -> None:
-        calls.append(len(calls))
-        if len(calls) == 3:
-            raise Stopped
-
+    leave = models.LeavesAt(3)
     with pytest.raises(Stopped):
-        score(verifier, sequences(), max_batch_tokens=1, safe_point=leave_at_the_third)
-    assert len(calls) == 3
+        score(verifier, sequences(), max_batch_tokens=1, safe_point=leave)
+    assert leave.calls == 3
