@@ -5,6 +5,8 @@
 # make setup   only the virtual environment with the pinned requirements
 
 PYTHON ?= python3
+# Files of tests run side by side; many start ranks of their own, up to 8.
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,7 +17,7 @@ demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
 
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(TESTS)
 
 test-layouts: setup
 	$(BIN)/python -m tests.layouts

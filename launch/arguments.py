@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 EXIT_BAD_INPUT = 2
+_SECONDS_OF_THE_FIRST = 10.0
+"""Ranks start apart, by a few seconds on a busy machine or file system."""
 _MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -179,6 +182,20 @@ def _output_is_closed() -> bool:
     return is_closed
 
 
+def _say_once(error: Exception, ranks: "Ranks") -> None:
+    """Say what all ranks meet, mostly, or all of a node: a wrong setting, a missing file.
+
+    A launcher ends the job as soon as one rank is gone, so the others leave the first one time
+    to speak; what that one has not met is said once for a node.
+    """
+    if not ranks.is_first:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        time.sleep(_SECONDS_OF_THE_FIRST)
+    if ranks.is_first or ranks.local_rank == 0:
+        which = "" if ranks.is_first else f"rank {ranks.rank}: "
+        print(f"{os.path.basename(sys.argv[0])}: {which}{error}", file=sys.stderr)
+
+
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and end the process with its exit code.
 
@@ -186,16 +203,20 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     and code 2, Ctrl-C in one line and code 130; anything else keeps its traceback: it is our
     bug.
     """
-    rank, verb = discover(os.environ).rank, os.path.basename(sys.argv[0])
+    verb = os.path.basename(sys.argv[0])
+    try:
+        ranks = discover(os.environ)
+    except ConfigError as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
     try:
         code = main(sys.argv[1:])
     except (ConfigError, FileNotFoundError, FileExistsError) as error:
         code = EXIT_BAD_INPUT
-        if rank == 0:  # all ranks see it: one message, not one per rank
-            print(f"{verb}: {error}", file=sys.stderr)
+        _say_once(error, ranks)
     except IsolationError as error:
         code = EXIT_BAD_INPUT
-        print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
+        print(f"{verb}: rank {ranks.rank}: {error}", file=sys.stderr)
     except BrokenPipeError:
         if not _output_is_closed():
             raise
@@ -204,10 +225,10 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         if error.errno not in _MENDABLE:
             raise
         code = EXIT_BAD_INPUT
-        print(f"{verb}: rank {rank}: {error}", file=sys.stderr)
+        print(f"{verb}: rank {ranks.rank}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code = EXIT_STOPPED
-        if rank == 0:
+        if ranks.is_first:
             print(f"{verb}: interrupted; the same command goes on from here", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -37,6 +37,7 @@ from training.hang import HangWatch
 from training.metrics_file import has_evaluation
 from training.models import huggingface
 from training.models.build import WEIGHTS, shape_of
+from training.pace import Pace
 from training.progress import Progress
 from training.schedule import learning_rate
 from training.signals import Stopped, StopSignal
@@ -137,14 +138,9 @@ class Trainer:
             enabled=ranks.is_first,
         )
         self._state.wandb_run_id = self._tracker.run_id
-        self._watch = HangWatch(minutes=config.training.hang_minutes, alert=self._tracker.alert)
+        self._watch = HangWatch(ranks, minutes=config.run.hang_minutes, alert=self._tracker.alert)
         self._evaluation = InTrainingEvaluation(
-            config,
-            ranks,
-            self._tokenizer,
-            self._device,
-            stop=stop,
-            on_progress=self._watch.progress,
+            config, ranks, self._tokenizer, self._device, pace=Pace(stop, self._watch)
         )
 
     def run(self) -> None:

@@ -28,6 +28,9 @@ class RunConfig(Section):
     resume: Literal["auto", "never"] = "auto"
     """`auto`: go on from the newest checkpoint that verifies; `never`: refuse to start
     in a folder that holds checkpoints."""
+    hang_minutes: float = Field(default=20.0, ge=0.0, lt=30.0)
+    """Silence of a rank at work (no step, batch or checkpoint file) after which it writes its
+    stacks to its log and an alert is sent; 0: never. Training ranks give up after 30."""
 
 
 class ModelConfig(Section):
@@ -238,9 +241,6 @@ class TrainingConfig(Section):
     log_every_steps: int = Field(default=1, ge=1)
     """Steps between log lines on the terminal; metrics.jsonl gets every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    hang_minutes: float = Field(default=20.0, ge=0.0, lt=30.0)
-    """Silence (no step, evaluation batch or checkpoint file) after which each rank writes its
-    stacks to its log and an alert is sent; 0: never. The ranks give up after 30."""
 
 
 class OptimizerConfig(Section):

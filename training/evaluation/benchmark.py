@@ -241,7 +241,7 @@ def evaluate(
     scorer: Scorer | None = None,
     answers: Sequence[Answers] | None = None,
     num_table_rows: int = 32,
-    agreed: Callable[[], AbstractContextManager[None]] = nullcontext,
+    share: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> BenchmarkResult:
     """Evaluate on all ranks together.
 
@@ -254,14 +254,14 @@ def evaluate(
         scorer: Around this rank's replica of the verifier; None: no verify@k.
         answers: This rank's answers of an earlier result, to be scored instead of drawn.
         num_table_rows: Rows for the table of samples.
-        agreed: What a rank's share is made in: `StopSignal.agreed` lets all ranks leave alike.
+        share: What a rank's share is made in: `Pace.share` lets all ranks leave alike.
 
     Raises:
         ValueError: there are no questions.
     """
     if not questions:
         raise ValueError(f"benchmark {name} has no questions")
-    with agreed():
+    with share():
         if answers is None:
             assert sampler is not None, "without answers there must be a sampler"
             answers = answer(sampler, work.of_rank(questions, ranks), settings)

@@ -30,6 +30,8 @@ from training.evaluation import benchmark, candidates, load, work
 from training.evaluation.execute import Executor
 from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
+from training.hang import HangWatch
+from training.pace import Pace
 from training.progress import Progress
 from training.signals import StopSignal
 from training.tracking import Tracker
@@ -82,13 +84,15 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             resolved=resolved(config),
             enabled=ranks.is_first,
         ) as tracker,
+        HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
     ):
-        with stop.agreed():
-            _draw(config, plan, ranks, device, stop)
+        pace = Pace(stop, watch)
+        with pace.share():
+            _draw(config, plan, ranks, device, pace)
         # Decided once for all: while one rank looks, another may already score.
         stale = work.on_first(ranks, lambda: _stale(config, plan))
-        with stop.agreed():
-            _score(config, plan, work.of_rank(stale, ranks), ranks, device, stop)
+        with pace.share():
+            _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
         return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
 
 
@@ -180,7 +184,7 @@ def _label(ranks: Ranks) -> str:
 
 
 def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: StopSignal
+    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.of_rank(plan.waiting, ranks)
@@ -202,7 +206,7 @@ def _draw(
             settings=evaluation,
             seed=config.run.seed,
             name=load.names([evaluation.generator])[0],
-            safe_point=stop.check,
+            safe_point=pace.safe_point,
         )
         for name, part in mine:
             answers = benchmark.answer(
@@ -228,7 +232,7 @@ def _score(
     mine: Sequence[Path],
     ranks: Ranks,
     device: torch.device,
-    stop: StopSignal,
+    pace: Pace,
 ) -> None:
     """Score this rank's parts and write each again as soon as it is whole."""
     if not mine:
@@ -236,7 +240,9 @@ def _score(
     scorer = None
     if config.evaluation.verifier:
         model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
-        scorer = benchmark.scorer_of(model, tokenizer, config.evaluation, safe_point=stop.check)
+        scorer = benchmark.scorer_of(
+            model, tokenizer, config.evaluation, safe_point=pace.safe_point
+        )
     with Progress(
         f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
     ) as progress:

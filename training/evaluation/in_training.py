@@ -8,8 +8,6 @@ The weights never go through the disk: each rank fills a replica from the engine
 block at a time (parallel/gather.py).
 """
 
-from collections.abc import Callable
-
 import torch
 
 from parallel.engine import Engine
@@ -32,7 +30,7 @@ from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
-from training.signals import StopSignal
+from training.pace import Pace
 
 
 class InTrainingEvaluation:
@@ -43,8 +41,7 @@ class InTrainingEvaluation:
         ranks: The processes of the run.
         tokenizer: The one that is trained with.
         device: Where this rank computes.
-        stop: Asked between two batches of questions.
-        on_progress: Called there too.
+        pace: Its safe points are between two batches of questions.
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs.
@@ -59,12 +56,11 @@ class InTrainingEvaluation:
         tokenizer: Tokenizer,
         device: torch.device,
         *,
-        stop: StopSignal,
-        on_progress: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self._config, self._ranks = config, ranks
         self._tokenizer, self._device = tokenizer, device
-        self._stop, self._on_progress = stop, on_progress
+        self._pace = pace
         settings = config.evaluation
         self._questions: dict[BenchmarkConfig, list[Question]] = {}
         self._answers: dict[str, list[Answers]] = {}
@@ -113,7 +109,7 @@ class InTrainingEvaluation:
         scorer = None
         if settings.verifier:
             verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
-            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._safe_point)
+            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._pace.safe_point)
         return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
 
     def _of_verifier(self, verifier: Verifier, executor: Executor) -> list[BenchmarkResult]:
@@ -123,7 +119,7 @@ class InTrainingEvaluation:
             generator, tokenizer = load.load_generator(settings.generator, self._device)
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)
-        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._safe_point)
+        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._pace.safe_point)
         results = [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
         self._answers = {result.name: result.answers for result in results}
         return results
@@ -138,12 +134,8 @@ class InTrainingEvaluation:
             settings=self._config.evaluation,
             seed=self._config.run.seed,
             name=name,
-            safe_point=self._safe_point,
+            safe_point=self._pace.safe_point,
         )
-
-    def _safe_point(self) -> None:
-        self._on_progress()
-        self._stop.check()
 
     def _evaluated(
         self, entry: BenchmarkConfig, sampler: Sampler | None, scorer: Scorer | None
@@ -157,5 +149,5 @@ class InTrainingEvaluation:
             scorer=scorer,
             answers=self._answers.get(entry.name),
             num_table_rows=self._config.tracking.num_table_rows,
-            agreed=self._stop.agreed,
+            share=self._pace.share,
         )

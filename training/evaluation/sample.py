@@ -25,6 +25,8 @@ from training.data.records import Question
 from training.evaluation import candidates, load, work
 from training.evaluation.execute import Executor, Limits
 from training.evaluation.sampler import Sampler, draws
+from training.hang import HangWatch
+from training.pace import Pace
 from training.progress import Progress
 from training.signals import StopSignal
 from training.tracking import Tracker
@@ -80,9 +82,11 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
         _tracker(config, enabled=ranks.is_first and share.is_whole) as tracker,
+        HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
     ):
-        with stop.agreed():
-            _make_parts(config, plan, ranks, device, stop)
+        pace = Pace(stop, watch)
+        with pace.share():
+            _make_parts(config, plan, ranks, device, pace)
         if share.is_whole:
             work.on_first(ranks, lambda: _commit(config, plan, tracker))
         else:
@@ -154,7 +158,7 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, stop: StopSignal
+    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -174,7 +178,7 @@ def _make_parts(
                 loaded = None  # before the next is loaded: two may not fit
                 loaded = (
                     part.generator,
-                    _sampler(config, plan, part.generator, executor, device, stop),
+                    _sampler(config, plan, part.generator, executor, device, pace),
                 )
             made = loaded[1].candidates(
                 plan.questions[part.start : part.stop],
@@ -198,7 +202,7 @@ def _sampler(
     number: int,
     executor: Executor,
     device: torch.device,
-    stop: StopSignal,
+    pace: Pace,
 ) -> Sampler:
     model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
     return Sampler(
@@ -209,7 +213,7 @@ def _sampler(
         seed=config.run.seed,
         name=plan.names[number],
         number=number,
-        safe_point=stop.check,
+        safe_point=pace.safe_point,
     )
 
 
