@@ -49,10 +49,17 @@ class Tracker:
     """What a run tells people. Made by `start`; on ranks but the first every call does nothing."""
 
     def __init__(
-        self, folder: Path, run_id: str, metrics: MetricsFile | None, run: WandbRun | None
+        self,
+        folder: Path,
+        run_id: str,
+        metrics: MetricsFile | None,
+        run: WandbRun | None,
+        *,
+        keeps_alerts: bool = True,
     ) -> None:
         self.run_id = run_id
         self._folder, self._metrics, self._run = folder, metrics, run
+        self._keeps_alerts = keeps_alerts
 
     @classmethod
     def start(
@@ -67,6 +74,7 @@ class Tracker:
         run_id: str | None = None,
         resume_step: int = 0,
         enabled: bool = True,
+        alerts_only: bool = False,
     ) -> Self:
         """Open the records, and W&B unless it is disabled.
 
@@ -83,9 +91,11 @@ class Tracker:
             resume_step: The step that is resumed from. What an earlier life logged beyond
                 it is dropped from metrics.jsonl; 0 starts it afresh.
             enabled: Whether this rank speaks for the run.
+            alerts_only: One of several jobs that share the run, at the same time: its alerts
+                are kept in the folder, and nothing else is.
         """
-        if not enabled:
-            return cls(folder, run_id or "", None, None)
+        if alerts_only or not enabled:
+            return cls(folder, run_id or "", None, None, keeps_alerts=enabled)
         run_id = _keep_run_id(folder, run_id)
         metrics = MetricsFile(folder, resume_step=resume_step)
         mode = _quieter(config.mode, os.environ)
@@ -155,12 +165,14 @@ class Tracker:
 
     def alert(self, title: str, text: str) -> None:
         """Tell people, by mail or chat as they set W&B up, and in `alerts.jsonl`."""
-        if self._metrics is None:
+        if not self._keeps_alerts:
             return
         line = json.dumps({"time": round(time.time(), 1), "title": title, "text": text})
         # A full disk may be what it is about.
-        with suppress(OSError), (self._folder / ALERTS).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / ALERTS).open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
         if self._run is not None:
             self._run.keep(lambda run: run.alert(title[:63], text, level="ERROR"))
 

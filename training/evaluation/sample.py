@@ -81,7 +81,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     with (
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
-        _tracker(config, enabled=ranks.is_first and share.is_whole) as tracker,
+        _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
         HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
     ):
         pace = Pace(stop, watch)
@@ -217,7 +217,7 @@ def _sampler(
     )
 
 
-def _tracker(config: SampleConfig, *, enabled: bool) -> Tracker:
+def _tracker(config: SampleConfig, *, enabled: bool = True, alerts_only: bool = False) -> Tracker:
     return Tracker.start(
         config.tracking,
         folder=config.run.folder,
@@ -226,6 +226,7 @@ def _tracker(config: SampleConfig, *, enabled: bool) -> Tracker:
         job_type="sample",
         resolved=resolved(config),
         enabled=enabled,
+        alerts_only=alerts_only,
     )
 
 
@@ -235,7 +236,7 @@ def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> Non
         print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
         return
     work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
-    with _tracker(config, enabled=True) as tracker:
+    with _tracker(config) as tracker:
         _commit(config, plan, tracker)
 
 

@@ -19,6 +19,7 @@ from training.config import ConfigError, SampleConfig
 from training.data.records import Candidate
 from training.evaluation import candidates
 from training.evaluation.sample import sample
+from training.evaluation.sampler import Sampler
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,20 @@ def test_jobs_that_share_the_work_draw_the_same_candidates(
     assert [name for name, at in after.items() if before.get(name) != at] == ["part-00001.parquet"]
     assert len(after) == 8 and drawn(folder) == drawn(sampled)
     assert manifest.read(folder)["facts"]["candidates"] == 28
+
+
+def test_a_job_that_fails_in_its_share_is_alerted_to_in_the_folder(
+    inputs: Path, ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the GPU fell off the bus")
+
+    monkeypatch.setattr(Sampler, "candidates", fails)
+    config = SampleConfig.model_validate(stages.sample_tree(inputs, tmp_path))
+    with pytest.raises(RuntimeError):
+        sample(config, ranks, Share(1, 2))
+    assert "fell off the bus" in (tmp_path / "alerts.jsonl").read_text()
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_finished_stage_is_left_alone(

@@ -113,6 +113,7 @@ def test_without_wandb_the_record_is_the_same(tmp_path: Path) -> None:
                 one.mark_preempting()
                 one.sync()
             assert tracker.link == str(Path(sys.argv[1]) / "run")
+        quiet.alert("title", "text")
         quiet.finish()
         assert "wandb" not in sys.modules
     """
@@ -124,6 +125,17 @@ def test_without_wandb_the_record_is_the_same(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "run" / "tables" / "samples" / "step_1.jsonl").is_file()
     assert not (tmp_path / "other").exists()
+
+
+def test_a_job_that_shares_a_run_keeps_its_alerts_alone(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), start(alerts_only=True) as tracker:
+        tracker.log({"train/loss": 1.0}, step=1, tokens=100)
+        tracker.summary({"a": 1})
+        raise OSError("the disk is full")
+    (path,) = (tmp_path / "run").iterdir()
+    alert = json.loads(path.read_text())
+    assert path.name == "alerts.jsonl"
+    assert (alert["title"], alert["text"]) == ("the run failed: OSError", "the disk is full")
 
 
 @pytest.mark.parametrize(
