@@ -98,7 +98,8 @@ def test_the_jobs_of_an_array_share_the_work(
     )
     assert content(folder) == alone
     said = site.ranks_said("array_jobs")
-    assert said.count("not yet") == 2, said
+    # Two that end together both find all there.
+    assert "prepared " in said and said.count("not yet") in (1, 2), said
     refused = site.sbatch("--nodes=1", "--array=1,2,7", PREPARE, path)
     until(lambda: "not evenly spaced" in site.log("*"), f"{refused} not refused", seconds=60)
 
