@@ -106,12 +106,18 @@ def test_a_rank_that_hangs_while_sampling_is_told_by_the_first(tmp_path: Path) -
     assert "in _stand_still" in done[1].stderr
 
 
-def test_a_loss_that_is_not_finite_is_alerted_to(data: TrainConfig, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_alerted_to(
+    data: TrainConfig, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     wild = {"learning_rate": 1e18, "clip_norm": 0.0, "warmup_steps": 0}
     with WandbServer() as server:
-        path = _config_file(data, folder, optimizer=wild)
-        run_ranks(2, [TRAIN, path], check=False, extra=server.environment())
+        often = {"checkpoint_every_steps": 1}
+        path = _config_file(data, folder, optimizer=wild, training=often)
+        outputs = run_ranks(2, [TRAIN, path], check=False, extra=server.environment())
+        assert all(output.returncode for output in outputs)
+        assert "lower optimizer.learning_rate" in outputs[0].stderr
+        assert os.listdir(folder / "checkpoints")
         (run,) = server.runs.values()
         assert run.alerts == ["the run failed: LossNotFinite"] and run.exit_code == 1
     (alert,) = _alerts(folder)
