@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from typing_extensions import Self
@@ -83,7 +84,8 @@ class HangWatch:
                 if self._ranks.is_first:
                     self._tell_people(self._ranks.rank)
                 else:
-                    self._ranks.tell(_HANGS.format(self._ranks.rank))
+                    with suppress(RuntimeError):  # the first may be gone
+                        self._ranks.tell(_HANGS.format(self._ranks.rank))
             elif silence < seconds / 2:
                 for rank in filter(self._was_told_by, sorted(self._others)):
                     self._others.remove(rank)
