@@ -206,6 +206,9 @@ def test_recipe_tells_every_stage_in_order(told: Told, tmp_path: Path) -> None:
     assert f"  1 x python launch/prepare.py {tmp_path}/toy/data_generator.json" in out
     assert f"  2 x python launch/train.py {tmp_path}/toy/verifier.json" in out
     assert out.count("memory: ") == 4 and out.count("2 ranks: tensor 1") == 2
+    # The settings are those in use: where the recipe puts its stages, and what links them.
+    assert f'generator.run.folder = "{tmp_path}/toy/generator"' in out
+    assert f'verifier.model.initial_weights = "{tmp_path}/toy/generator/checkpoints/step_' in out
     assert "[1/7] data_generator makes" in out and "[2/7] generator runs after it" in out
     with pytest.raises(ConfigError, match="generator: training.global_batch_rows"):
         told("recipe", demo, *TOY, "--ranks", 3)
