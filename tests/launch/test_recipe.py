@@ -119,7 +119,15 @@ def test_the_metrics_of_two_lives_are_one_record(finished: Path) -> None:
     assert len(runs) == 1, "both lives have the same W&B id"
 
 
-def test_a_second_call_redoes_what_was_changed_alone(finished: Path) -> None:
+def test_a_second_call_skips_what_is_there(finished: Path) -> None:
+    before = _made(finished)
+    done = _run(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("nothing to do") == len(STAGES)
+    assert _made(finished) == before
+
+
+def test_a_change_redoes_its_stage_alone(finished: Path) -> None:
     before = _made(finished)
     done = _run(finished, "evaluation.benchmarks.0.num_questions=6")
     assert done.returncode == 0, done.stdout + done.stderr

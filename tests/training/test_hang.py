@@ -82,7 +82,9 @@ def test_ranks_that_stand_still_together_are_told_of_once() -> None:
     assert alerts == [silence_of(0)]
 
 
-def test_another_rank_tells_the_first() -> None:
+def test_another_rank_writes_its_stacks_and_tells_the_first(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     ranks, alerts = words(2), Alerts()
     with HangWatch(ranks, minutes=SECONDS / 60, alert=alerts):
         deadline = time.monotonic() + 60
@@ -90,6 +92,8 @@ def test_another_rank_tells_the_first() -> None:
             assert time.monotonic() < deadline
             time.sleep(SECONDS / 50)
     assert ranks.said == {"rank 2 hangs"} and not alerts
+    written = capfd.readouterr().err
+    assert "on rank 2; the stacks of its threads" in written and "test_hang.py" in written
 
 
 def test_nothing_is_watched_for_no_minutes() -> None:
