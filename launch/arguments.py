@@ -8,12 +8,10 @@ ranks are found from the environment (parallel/ranks.py).
 """
 
 import argparse
-import errno
 import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -21,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from pydantic import BaseModel
 
 from parallel.array import WHOLE, Share
-from parallel.ranks import discover
+from parallel.ranks import PeerFailed, discover
 from training.config import ConfigError, RecipeConfig, load
-from training.evaluation.execute import IsolationError
+from training.errors import is_for_people
 from training.signals import EXIT_STOPPED
 
 if TYPE_CHECKING:
@@ -32,13 +30,14 @@ if TYPE_CHECKING:
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 EXIT_BAD_INPUT = 2
-_SECONDS_OF_THE_FIRST = 10.0
-"""Ranks start apart, by a few seconds on a busy machine or file system."""
-_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class _Parser(argparse.ArgumentParser):
     """Takes settings before, between and after options: people write them in any order."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line as any other bad input: argparse's usage would be every rank's."""
+        raise ConfigError(f"{message} (see --help)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As `ArgumentParser`'s."""
@@ -182,26 +181,12 @@ def _output_is_closed() -> bool:
     return is_closed
 
 
-def _say_once(error: Exception, ranks: "Ranks") -> None:
-    """Say what all ranks meet, mostly, or all of a node: a wrong setting, a missing file.
-
-    A launcher ends the job as soon as one rank is gone, so the others leave the first one time
-    to speak; what that one has not met is said once for a node.
-    """
-    if not ranks.is_first:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        time.sleep(_SECONDS_OF_THE_FIRST)
-    if ranks.is_first or ranks.local_rank == 0:
-        which = "" if ranks.is_first else f"rank {ranks.rank}: "
-        print(f"{os.path.basename(sys.argv[0])}: {which}{error}", file=sys.stderr)
-
-
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a verb and end the process with its exit code.
 
-    What a person can mend (a wrong setting, a missing file, a full disk) ends in one message
-    and code 2, Ctrl-C in one line and code 130; anything else keeps its traceback: it is our
-    bug.
+    What a person can correct (a wrong setting, a missing file, a full disk) ends all ranks with
+    one message and code 2, Ctrl-C with one line and code 130; anything else keeps its traceback:
+    it is our bug.
     """
     verb = os.path.basename(sys.argv[0])
     try:
@@ -210,26 +195,24 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"{verb}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     try:
-        code = main(sys.argv[1:])
-    except (ConfigError, FileNotFoundError, FileExistsError) as error:
-        code = EXIT_BAD_INPUT
-        _say_once(error, ranks)
-    except IsolationError as error:
-        code = EXIT_BAD_INPUT
-        print(f"{verb}: rank {ranks.rank}: {error}", file=sys.stderr)
+        with ranks.failing_together():
+            code = main(sys.argv[1:])
     except BrokenPipeError:
         if not _output_is_closed():
             raise
         code = 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in _MENDABLE:
-            raise
-        code = EXIT_BAD_INPUT
-        print(f"{verb}: rank {ranks.rank}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code = EXIT_STOPPED
         if ranks.is_first:
-            print(f"{verb}: interrupted; the same command goes on from here", file=sys.stderr)
+            print(f"{verb}: interrupted; the same command resumes from here", file=sys.stderr)
+    except Exception as error:
+        if not is_for_people(error):
+            raise
+        code = EXIT_BAD_INPUT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        which = "" if ranks.is_first or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
+        message = f"{verb}: {which}{error}"
+        ranks.report_failure(lambda: print(message, file=sys.stderr, flush=True))
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import EXIT_BAD_INPUT, plain_parser, run
+from launch.arguments import plain_parser, run
 from parallel.ranks import discover
 from parallel.workers import assemble, num_cores
-from training.evaluation.execute import IsolationError, Limits
+from training.evaluation.execute import Limits
 from training.evaluation.execute_file import execute_file, num_programs
 
 
@@ -40,18 +40,14 @@ def main(words: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(words)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
-    try:
-        if arguments.dry_run:
-            if discover(os.environ).is_first:
-                print(_plan(arguments))
-            return 0
-        with assemble(arguments.num_workers) as crew:
-            if crew is not None:
-                summary = execute_file(arguments.source, arguments.target, limits=limits, crew=crew)
-                print(summary, file=sys.stderr)
-    except (IsolationError, OSError) as error:
-        print(f"execute.py: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    if arguments.dry_run:
+        if discover(os.environ).is_first:
+            print(_plan(arguments))
+        return 0
+    with assemble(arguments.num_workers) as crew:
+        if crew is not None:
+            summary = execute_file(arguments.source, arguments.target, limits=limits, crew=crew)
+            print(summary, file=sys.stderr)
     return 0
 
 

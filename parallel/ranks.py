@@ -12,19 +12,37 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.config import ConfigError
+from training.errors import is_for_people
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed.distributed_c10d import Store
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 """Between two looks at an exchange that is waited for."""
+_SECONDS_FOR_MESSAGE = 5.0
+"""A rank whose peer is gone waits so long for the message that explains it."""
+_SECONDS_TO_LEAVE = 10.0
+"""Ranks fail apart, by a few seconds on a busy machine or file system."""
+SECONDS_FOR_FIRST = 10.0
+"""Before they are connected they start apart as well: rank 0 gets so long to report."""
+_FAILED, _REPORTED, _LEFT = "failed", "failure reported", "ranks left"
+"""Keys of the store: the first rank's message that failed; rank 0 printed it; ranks that end."""
+
+_store: "Store | None" = None
+"""The store of this process's group. It outlives the group: that is how ranks explain its end."""
+
+
+class PeerFailed(ConfigError):
+    """Another rank failed with an error that a person can correct; the message is its."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,9 +85,11 @@ class Ranks:
         Raises:
             ConfigError: another process has the port where the ranks meet.
         """
+        global _store
         import torch.distributed as dist
 
         if not dist.is_initialized():
+            _store = None
             # Its functions have the default group as it is at import for default arguments:
             # imported later, by whatever library, they would keep it open after `disconnect`.
             import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -81,6 +101,10 @@ class Ranks:
                 if taken := port_is_taken(error):
                     raise taken from None
                 raise
+            if self.world_size > 1:
+                from torch.distributed import distributed_c10d
+
+                _store = distributed_c10d._get_default_store()
 
     def disconnect(self) -> None:
         """Close the process group. Without it gloo's threads can abort the exit."""
@@ -125,18 +149,102 @@ class Ranks:
 
     def tell(self, word: str) -> None:
         """Leave a word for all ranks, waiting for nobody; `heard` finds it."""
-        if self.world_size > 1:
-            from torch.distributed import distributed_c10d
-
-            distributed_c10d._get_default_store().set(word, "")
+        if _store is not None:
+            _store.set(word, "")
 
     def heard(self, word: str) -> bool:
         """Whether any rank has left this word."""
-        if self.world_size == 1:
-            return False
-        from torch.distributed import distributed_c10d
+        return _store is not None and _store.check([word])
 
-        return distributed_c10d._get_default_store().check([word])
+    @contextmanager
+    def failing_together(self) -> Generator[None, None, None]:
+        """Leave the block on every rank with the message of the rank that failed.
+
+        When a rank raises an error that a person can correct (a full disk, a damaged file), its
+        peers lose their connection to it in some later collective. Here the failing rank leaves
+        its message for them, and what they raise is that message instead of the lost connection.
+
+        Raises:
+            PeerFailed: another rank failed; names it.
+        """
+        try:
+            yield
+        except PeerFailed:
+            raise
+        except Exception as error:
+            if is_for_people(error):
+                _leave_message(f"rank {self.rank}: {error}")
+            elif isinstance(error, RuntimeError) and (message := _message_of_peer()):
+                raise PeerFailed(message) from None
+            raise
+
+    def check_peers(self) -> None:
+        """Raise here if a rank has failed. Waits for nobody; any thread may call it.
+
+        Raises:
+            PeerFailed: one has, with an error that a person can correct.
+        """
+        if self.heard(_FAILED) and (message := _message_of_peer()):
+            raise PeerFailed(message)
+
+    def report_failure(self, report: Callable[[], None]) -> None:
+        """Report an error once for the run, then end together.
+
+        Rank 0 reports. Another rank does only where rank 0 has not failed alike: within ten
+        seconds it neither met the same error nor learned of it (it waits in a collective that
+        cannot be interrupted, or no process group was opened yet). A launcher ends a job as soon
+        as one rank is gone, hence the waiting.
+
+        Args:
+            report: Prints the message.
+        """
+        store = _store
+        if store is None:
+            if not self.is_first:
+                time.sleep(SECONDS_FOR_FIRST)
+            if self.local_rank == 0:  # once for a node: the file may be missing on this one
+                report()
+        elif self.is_first:
+            report()
+            store.set(_REPORTED, "")
+            # Rank 0 serves the store, where the others look for what happened.
+            _wait_until(lambda: store.add(_LEFT, 0) == self.world_size - 1)
+        else:
+            if not _wait_until(lambda: store.check([_REPORTED])):
+                report()
+            with suppress(RuntimeError):
+                store.add(_LEFT, 1)
+
+
+def _wait_until(condition: Callable[[], bool], *, seconds: float | None = None) -> bool:
+    """Whether the condition came true in time, or its store is gone with rank 0."""
+    deadline = time.monotonic() + (_SECONDS_TO_LEAVE if seconds is None else seconds)
+    try:
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    except RuntimeError:
+        return True
+    return False
+
+
+def _leave_message(message: str) -> None:
+    """Leave an error's message for the other ranks, unless another rank was first."""
+    if _store is not None:
+        with suppress(RuntimeError):  # the store was rank 0's, which may be gone
+            _store.compare_set(_FAILED, "", message)
+
+
+def _message_of_peer() -> str:
+    """The message of the rank that failed; empty: none came within some seconds."""
+    store = _store
+    if store is None:
+        return ""
+    with suppress(RuntimeError):
+        if _wait_until(lambda: store.check([_FAILED]), seconds=_SECONDS_FOR_MESSAGE):
+            return store.get(_FAILED).decode()
+    return ""
 
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
@@ -147,21 +255,21 @@ def discover(environment: Mapping[str, str] | None = None) -> Ranks:
     """Find this process's rank from its launcher's variables.
 
     Raises:
-        ConfigError: the launcher is an unknown one, or does not tell where ranks can meet.
-        RuntimeError: the launcher's variables contradict each other.
+        ConfigError: the launcher is an unknown one, does not say where ranks can meet, or its
+            variables contradict each other.
     """
     env = os.environ if environment is None else environment
     for launcher, (rank, size, local) in _LAUNCHERS.items():
         if rank in env and size in env and (launcher != "srun" or _is_srun_step(env)):
             ranks = Ranks(
-                rank=int(env[rank]),
-                world_size=int(env[size]),
-                local_rank=int(env.get(local, 0)),
+                rank=_number(env, rank),
+                world_size=_number(env, size),
+                local_rank=_number(env, local) if local in env else 0,
                 launcher=launcher,
             )
             break
     else:
-        if int(env.get("PMI_SIZE", 1)) > 1:
+        if "PMI_SIZE" in env and _number(env, "PMI_SIZE") > 1:
             # Else each of them would train alone, all in one folder.
             raise ConfigError(
                 f"started {env['PMI_SIZE']} times by an mpirun that is not Open MPI's: use Open "
@@ -169,10 +277,23 @@ def discover(environment: Mapping[str, str] | None = None) -> Ranks:
             )
         ranks = ALONE
     if not 0 <= ranks.rank < ranks.world_size:
-        raise RuntimeError(f"{ranks.launcher} gives rank {ranks.rank} of {ranks.world_size} ranks")
+        raise ConfigError(
+            f"{ranks.launcher} gives rank {ranks.rank} of {ranks.world_size} ranks: unset its "
+            "variables, or start the ranks by a launcher"
+        )
     if environment is None:
         _export(ranks)
     return ranks
+
+
+def _number(env: Mapping[str, str], name: str) -> int:
+    try:
+        return int(env[name])
+    except ValueError:
+        raise ConfigError(
+            f"the environment has {name} = {env[name]!r}, not a number: unset it, or start the "
+            "ranks by a launcher"
+        ) from None
 
 
 _LAUNCHERS = {

@@ -61,9 +61,14 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         return
     _check_same_run(config)
     ranks.barrier()
-    if ranks.is_first:
-        write_json(folder / RUN, resolved(config))
-    with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
+    with (
+        StopSignal(ranks) as stop,
+        Trainer(config, ranks, stop) as trainer,
+        # Within the trainer, whose alert then has the message of the rank that failed.
+        ranks.failing_together(),
+    ):
+        if ranks.is_first:  # not of a run that the trainer refused
+            write_json(folder / RUN, resolved(config))
         trainer.run()
     if ranks.is_first:
         last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST

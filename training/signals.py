@@ -54,6 +54,7 @@ class StopSignal:
 
         Raises:
             Stopped: one was.
+            PeerFailed: a rank has failed; this one need not finish its work.
         """
         if self.wanted:
             self._pass_on()
@@ -63,6 +64,7 @@ class StopSignal:
             self._last_look = now
             if self._ranks.heard(_STOP):
                 raise Stopped
+            self._ranks.check_peers()
 
     @contextmanager
     def agreed(self) -> Generator[None, None, None]:

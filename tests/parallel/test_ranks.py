@@ -48,7 +48,7 @@ def test_ranks_that_a_person_numbers_meet_on_this_machine(monkeypatch: pytest.Mo
 
 
 def test_contradictions_are_errors() -> None:
-    with pytest.raises(RuntimeError, match="rank 4 of 4"):
+    with pytest.raises(ConfigError, match="rank 4 of 4"):
         discover({"RANK": "4", "WORLD_SIZE": "4"})
 
 

@@ -85,6 +85,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             enabled=ranks.is_first,
         ) as tracker,
         HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
+        ranks.failing_together(),
     ):
         pace = Pace(stop, watch)
         with pace.share():

@@ -21,6 +21,7 @@ from typing import IO, Any, Literal
 
 from typing_extensions import Self
 
+from training.config import ConfigError
 from training.evaluation.sandbox import channel, zygote
 
 Role = Literal["reader", "light", "heavy"]
@@ -57,7 +58,7 @@ def count():
 """Tries every door once. Its result, the number that were open, must be 0."""
 
 
-class IsolationError(RuntimeError):
+class IsolationError(ConfigError):
     """No isolation can be had here, so nothing is run; the message says why."""
 
 
