@@ -32,7 +32,7 @@ from training import manifest
 from training.config import ConfigError
 from training.data import programs
 from training.data.tokenizer import Tokenizer
-from training.files import read_json, sync
+from training.files import sync
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.build import WEIGHTS
@@ -90,7 +90,7 @@ class Source:
     def __init__(self, checkpoint: Path) -> None:
         self.folder = checkpoint
         weights = checkpoint / WEIGHTS
-        listed = set(read_json(checkpoint / manifest.MANIFEST)["outputs"])
+        listed = set(manifest.read(checkpoint)["outputs"])
         try:
             with huggingface.WeightFolder(weights) as described:
                 self.shape = described.shape

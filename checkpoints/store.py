@@ -8,20 +8,24 @@
 The ranks write into `step_N.tmp/`; every file is flushed and hashed, a manifest with
 sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
 `latest` is replaced. A kill at any moment leaves the older checkpoints and `latest` as they
-were. A checkpoint that does not verify is passed over, and said so.
+were. A checkpoint that does not verify is passed over, and said so. What stands where one is
+written is kept under another name; a symbolic link is never pruned.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from checkpoints import universal
-from parallel.ranks import Ranks
+from parallel.ranks import ALONE, Ranks
+from training import manifest
 from training.config import ConfigError
-from training.files import read_json, replacing, sha256_file, sync, write_json
+from training.files import replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
 
 FOLDER = "checkpoints"
@@ -40,6 +44,7 @@ class CheckpointStore:
 
     def __init__(self, folder: Path, *, ranks: Ranks, keep: int = 0) -> None:
         self._folder, self._ranks, self._keep = folder, ranks, keep
+        self._told: set[Path] = set()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of this step is or would be."""
@@ -47,7 +52,23 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending; committed, not yet verified."""
-        found = (re.fullmatch(r"step_(\d+)", path.name) for path in self._folder.glob("step_*"))
+        return [step for step in self._named() if self.path(step).is_dir()]
+
+    def _named(self) -> list[int]:
+        """Steps that names in the folder are of, ascending, whatever has the name.
+
+        Raises:
+            ConfigError: the folder is none, or cannot be read.
+        """
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(
+                f"the checkpoints of {self._folder} cannot be read: {error.strerror}"
+            ) from error
+        found = (re.fullmatch(r"step_(0|[1-9][0-9]*)", name) for name in names)
         return sorted(int(match.group(1)) for match in found if match)
 
     @contextmanager
@@ -59,6 +80,8 @@ class CheckpointStore:
         """
         temporary = self._folder / f"step_{step}.tmp"
         if self._ranks.is_first:
+            if temporary.is_symlink() or not temporary.is_dir():
+                _set_aside(temporary)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         self._ranks.barrier()
@@ -84,62 +107,74 @@ class CheckpointStore:
             for folder in {path.parent for path in files} | {temporary}:
                 sync(folder)
             target = self.path(step)
-            if target.exists():
-                # Only a checkpoint that failed to verify is ever written again.
-                shutil.rmtree(target)
+            # A checkpoint that failed to verify, or what somebody put there.
+            _set_aside(target)
             temporary.rename(target)
             sync(self._folder)
+            if (self._folder / _LATEST).is_dir():
+                _set_aside(self._folder / _LATEST)
             with replacing(self._folder / _LATEST) as latest:
                 latest.write_text(target.name + "\n", "utf-8")
             self._prune()
         self._ranks.barrier()
 
     def _prune(self) -> None:
-        if self._keep:
-            for step in self.steps()[: -self._keep]:
-                shutil.rmtree(self.path(step))
+        for step in self.steps()[: -self._keep] if self._keep else []:
+            folder = self.path(step)
+            if why := _why_kept(folder, step):
+                if folder not in self._told:
+                    print(f"{folder} is not pruned: {why}", flush=True)
+                self._told.add(folder)
+                continue
+            # The manifest last: a kill in between leaves what the next pruning knows as ours.
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != MANIFEST:
+                    path.unlink()
+            shutil.rmtree(folder)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that verifies, the same on all ranks; None: there is none."""
-        for step in reversed(self._ranks.gather(self.steps())[0]):
-            problems = self._verify(self.path(step))
+        """The newest checkpoint that verifies, the same on all ranks; None: there is none.
+
+        Raises:
+            ConfigError: the folder is none, or cannot be read.
+        """
+        for step in reversed(self._ranks.gather(self._named())[0]):
+            folder = self.path(step)
+            problems = manifest.problems_of(folder, ranks=self._ranks)
             if not problems:
-                return self.path(step)
+                problems = [why for why in [_other_step(folder, step)] if why]
+            if not problems:
+                return folder
             if self._ranks.is_first:
-                print(f"{self.path(step)} is passed over: {problems[0]}", flush=True)
+                print(f"{folder} is passed over: {problems[0]}", flush=True)
         return None
 
-    def _verify(self, folder: Path) -> list[str]:
-        """What is wrong with a checkpoint; every rank reads a share of its files."""
-        rank, size = self._ranks.rank, self._ranks.world_size
-        shares = self._ranks.gather(problems_of(folder, share=(rank, size)))
-        return [problem for share in shares for problem in share]
 
-
-def problems_of(folder: Path, *, share: tuple[int, int] = (0, 1)) -> list[str]:
-    """Compare a checkpoint's files with its manifest.
-
-    Args:
-        folder: A committed checkpoint.
-        share: (index, count): check every count-th file, starting from the index.
-
-    Returns:
-        One line per missing or changed file; empty when all is well.
-    """
+def _why_kept(folder: Path, step: int) -> str:
+    """Why a folder named like a checkpoint is not for us to remove; empty: it is one."""
+    if folder.is_symlink():
+        return "it is a symbolic link"
     try:
-        outputs = read_json(folder / MANIFEST)["outputs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"its manifest cannot be read ({error})"]
-    problems: list[str] = []
-    for name, facts in sorted(outputs.items())[share[0] :: share[1]]:
-        path = folder / name
-        if not path.is_file():
-            problems.append(f"{name} is missing")
-        elif path.stat().st_size != facts["bytes"]:
-            problems.append(f"{name} has {path.stat().st_size} bytes, not {facts['bytes']}")
-        elif sha256_file(path) != facts["sha256"]:
-            problems.append(f"{name} has changed since it was written")
-    return problems
+        return _other_step(folder, step)
+    except (OSError, ConfigError) as error:
+        return f"it is no checkpoint ({error})"
+
+
+def _other_step(folder: Path, step: int) -> str:
+    """Whether a checkpoint's manifest says another step than its name, in words."""
+    said = manifest.read(folder).get("step", step)
+    return "" if said == step else f"its manifest is of step {said}"
+
+
+def _set_aside(path: Path) -> None:
+    """Give what has a name that is to be written another one; nothing is removed."""
+    if os.path.lexists(path):
+        names = (path.with_name(f"{path.name}.replaced-{number}") for number in count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
+        path.rename(aside)
+        print(f"{path} was no whole checkpoint and is written anew: kept as {aside}", flush=True)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -151,8 +186,7 @@ def find_checkpoint(path: Path) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
     if (path / FOLDER).is_dir():
-        alone = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
-        newest = CheckpointStore(path / FOLDER, ranks=alone).newest()
+        newest = CheckpointStore(path / FOLDER, ranks=ALONE).newest()
         if newest is None:
             raise ConfigError(f"{path / FOLDER} holds no checkpoint that verifies")
         return newest
@@ -164,9 +198,8 @@ def find_checkpoint(path: Path) -> Path:
             f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
             f"folder (which holds {FOLDER}/)"
         )
-    if problems := problems_of(path):
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise ConfigError(f"{path} is not a whole checkpoint: {problems[0]}{more}")
+    if problems := manifest.problems_of(path):
+        raise ConfigError(manifest.damaged(path, problems))
     return path
 
 

@@ -14,12 +14,14 @@ Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from parallel.share import ROWS
+from training import manifest
 from training.config import ConfigError
 
 if TYPE_CHECKING:
@@ -59,11 +61,16 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
 
     Raises:
         FileNotFoundError: the checkpoint holds no state of one of the model's parameters.
-        ConfigError: it holds one of another size.
+        ConfigError: it holds one of another size, one that is no tensor, or one that its
+            manifest does not list.
     """
+    listed: dict[str, Any] = manifest.read(folder)["outputs"]
     sizes = {name: engine.whole_size(parameter) for name, parameter in engine.parameters().items()}
 
     def value_of(name: str, state: str) -> Tensor:
+        path = path_of(folder, name, state)
+        if path.is_file() and str(path.relative_to(folder)) not in listed:
+            raise ConfigError(f"{path} is in no manifest: training did not write it")
         return read_tensor(folder, name, state, sizes[name])
 
     engine.restore(value_of, step=step)
@@ -74,7 +81,16 @@ def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor
     path = path_of(folder, name, state)
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no training state of {name}: {path}")
-    value = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[_VALUE]
+    try:
+        content: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is no file of tensors that training wrote ({type(error).__name__}); nothing "
+            "in it was executed"
+        ) from error
+    value: Any = content.get(_VALUE) if isinstance(content, dict) else None
+    if not isinstance(value, Tensor) or value.dtype != torch.float32:
+        raise ConfigError(f"{path} holds no fp32 tensor called {_VALUE!r}")
     if value.shape != size:
         raise ConfigError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
     return value

@@ -64,17 +64,18 @@ class Ranks:
         """The device of this rank: its GPU where there is one, unless `cpu` is wanted.
 
         Raises:
-            RuntimeError: `cuda` is wanted and there is none for this rank.
+            ConfigError: `cuda` is wanted and there is none, or none for this rank.
         """
         import torch
 
         if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
-        if self.local_rank >= torch.cuda.device_count():
-            raise RuntimeError(
-                f"rank {self.rank} has local rank {self.local_rank} but this node shows "
-                f"{torch.cuda.device_count()} GPUs: start as many processes as GPUs, "
-                "or set training.device = 'cpu'"
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.local_rank >= count:
+            raise ConfigError(
+                f"training.device = {wanted!r}: rank {self.rank} has local rank "
+                f"{self.local_rank}, and PyTorch finds {count} GPUs on this node: start as many "
+                "processes as GPUs, or set training.device = 'cpu'"
             )
         torch.cuda.set_device(self.local_rank)
         return torch.device("cuda", self.local_rank)

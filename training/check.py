@@ -181,9 +181,19 @@ def _layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> I
 def folder_problems(folder: Path) -> Iterator[str]:
     """Whether the run folder can be made and written."""
     above = folder.absolute()
-    while not above.exists():
+    while not os.path.lexists(above):
         above = above.parent
     if not above.is_dir():
-        yield f"run folder {folder}: {above} is no folder"
-    elif not os.access(above, os.W_OK):
+        yield f"run folder {folder}: {above} is no folder: move it, or set another run.folder"
+    elif not os.access(above, os.W_OK | os.X_OK):
         yield f"run folder {folder}: {above} cannot be written by this user"
+
+
+def refuse_folder(folder: Path) -> None:
+    """Stop where a run folder cannot be made or written.
+
+    Raises:
+        ConfigError: says why.
+    """
+    if problems := list(folder_problems(folder)):
+        raise ConfigError("\n".join(problems))

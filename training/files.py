@@ -11,7 +11,9 @@ import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from training.config import ConfigError
 
 
 def sync(path: Path) -> None:
@@ -51,12 +53,31 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is not JSON; the message names it.
+        FileNotFoundError: there is nothing at `path`.
+        ConfigError: the file is not JSON, or cannot be read; the message names it.
     """
     try:
         return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object. Raises as `read_json`, and for any other value."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {_kind(content)}, not a JSON object")
+    return cast("dict[str, Any]", content)
+
+
+def _kind(content: Any) -> str:
+    """A JSON value's type, in JSON's words."""
+    words = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return words.get(type(content), "a number")
 
 
 def sha256_file(path: Path) -> str:

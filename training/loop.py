@@ -31,6 +31,7 @@ from training.config import ConfigError, TrainConfig, resolved
 from training.data.loader import Loader, RowDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.hang import HangWatch
@@ -117,6 +118,8 @@ class Trainer:
             question_weight=config.training.question_loss_weight,
         )
         self._tokenizer = tokenizer_of(config)
+        if config.model.initial_weights:
+            load.verify(config.model.initial_weights, ranks)
         self._engine = build_engine(config, self._groups, self._device)
         self._state = TrainState(layout=asdict(self._layout))
         self._saved_step = 0

@@ -10,14 +10,14 @@ from typing import Any
 
 from parallel.ranks import Ranks
 from training import manifest
+from training.check import refuse_folder
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.loader import RowDataset
 from training.data.prepare import prepare
-from training.files import read_json, write_json
+from training.files import read_json_object, write_json
 from training.lives import saved_step
 from training.loop import CHECKPOINTS, Trainer, refuse, tokenizer_of
-from training.models.build import weights_folder
-from training.models.huggingface import resolve
+from training.models.build import fingerprint, weights_folder
 from training.signals import StopSignal
 
 RUN = "run.json"
@@ -49,9 +49,12 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
 
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
-        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`; ConfigError as well where
+            the run folder cannot be written or is another run's.
     """
-    ranks.connect(ranks.device(config.training.device))
+    device = ranks.device(config.training.device)
+    refuse_folder(config.run.folder / CHECKPOINTS)
+    ranks.connect(device)
     _ensure_data(config, ranks)
     inputs = _inputs(config)
     folder = config.run.folder
@@ -88,6 +91,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         ConfigError, FileNotFoundError, FileExistsError: as `train`.
     """
     folder, last = config.run.folder, config.training.max_steps
+    refuse_folder(config.run.folder / CHECKPOINTS)
     prepared = (config.data.folder / manifest.MANIFEST).is_file()
     if prepared:
         RowDataset(config.data.folder, row_tokens=config.data.row_tokens)
@@ -110,9 +114,7 @@ def _inputs(config: TrainConfig) -> dict[str, str]:
     """Fingerprints of all that a run reads."""
     inputs = {"data": manifest.fingerprint(config.data.folder)}
     if config.model.initial_weights:
-        inputs["initial_weights"] = manifest.fingerprint(
-            resolve(weights_folder(config.model.initial_weights))
-        )
+        inputs["initial_weights"] = fingerprint(config.model.initial_weights)
     return inputs
 
 
@@ -135,7 +137,7 @@ def _check_same_run(config: TrainConfig) -> None:
     path = config.run.folder / RUN
     if not path.is_file() or not any((config.run.folder / CHECKPOINTS).glob("step_*")):
         return
-    before, now = _flat(read_json(path)), _flat(resolved(config))
+    before, now = _flat(_saved_config(path)), _flat(resolved(config))
     changed = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
@@ -148,6 +150,16 @@ def _check_same_run(config: TrainConfig) -> None:
             + "\n  ".join(changed)
             + "\nset these back, or set another run.folder"
         )
+
+
+def _saved_config(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}. It says which config the checkpoints beside it are of: restore it, set "
+            "another run.folder, or, where they are of this config, remove it"
+        ) from error
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

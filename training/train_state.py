@@ -1,12 +1,16 @@
 """What a run knows of itself beside its weights: plain numbers, saved as JSON."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
-from training.files import read_json, write_json
+from parallel.layout import Layout
+from training import manifest
+from training.config import ConfigError
+from training.files import read_json_object, write_json
 
 FILE = "train_state.json"
 
@@ -35,5 +39,37 @@ class TrainState:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read from a verified checkpoint's folder."""
-        return cls(**read_json(folder / FILE))
+        """Read from a checkpoint's folder `step_N`. A field that it lacks has its default.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ConfigError: it changed since it was written, has fields or values that this
+                version does not know, or is of another step than the folder.
+        """
+        path = folder / FILE
+        manifest.verify(folder, [FILE])
+        content = read_json_object(path)
+        layout = content.get("layout")
+        unknown = content.keys() - {entry.name for entry in fields(cls)}
+        if isinstance(layout, dict):
+            unknown |= layout.keys() - {entry.name for entry in fields(Layout)}
+        if unknown:
+            raise ConfigError(
+                f"{path} holds {', '.join(sorted(unknown))}, which this version does not know: "
+                "resume with the version that wrote it, or set another run.folder"
+            )
+        try:
+            state = TypeAdapter(cls).validate_python(content, strict=True)
+            TypeAdapter(Layout).validate_python(state.layout, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(
+                f"{path}: {where} = {first['input']!r} is no value of a run's state: {first['msg']}"
+            ) from error
+        if folder.name != f"step_{state.step}":
+            raise ConfigError(
+                f"{path} is of step {state.step}, its folder is {folder.name}: give the folder "
+                f"the name step_{state.step} back"
+            )
+        return state

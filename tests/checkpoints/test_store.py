@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from checkpoints.store import CheckpointStore, problems_of
+from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
 from tests.ranks import run_ranks
+from training.manifest import problems_of
 
 
 def _write(store: CheckpointStore, step: int, text: str = "weights") -> None:

@@ -161,16 +161,15 @@ class Loader:
         """Go on after the rows that `state` has consumed.
 
         Raises:
-            ConfigError: the state is of other data or another seed: its position would
-                mean other rows.
-            ValueError: it is no state of a loader.
+            ConfigError: it is no state of a loader, or one of other data or another seed: its
+                position would mean other rows.
         """
         missing = {"consumed_rows", "seed", "data"} - set(state)
         if missing:
-            raise ValueError(f"the loader's state lacks {', '.join(sorted(missing))}")
+            raise ConfigError(f"the loader's state lacks {', '.join(sorted(missing))}")
         if state["data"] != self._dataset.fingerprint:
             raise ConfigError(
-                f"the checkpoint was trained on other data (fingerprint {state['data'][:12]}, "
+                f"the checkpoint was trained on other data (fingerprint {str(state['data'])[:12]}, "
                 f"{state.get('num_rows', '?')} rows) than data.folder holds now (fingerprint "
                 f"{self._dataset.fingerprint[:12]}, {len(self._dataset)} rows): prepare the "
                 "same data again, or start a new run in another run.folder"
@@ -182,7 +181,7 @@ class Loader:
             )
         consumed = state["consumed_rows"]
         if not isinstance(consumed, int) or isinstance(consumed, bool) or consumed < 0:
-            raise ValueError(
+            raise ConfigError(
                 f"the loader's state says consumed_rows = {consumed!r}: it must be a count"
             )
         self.consumed_rows = consumed

@@ -19,7 +19,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
-from training import files
+from training import files, manifest
 from training.config import ConfigError
 from training.data import hub, programs
 
@@ -39,6 +39,9 @@ _BPE_FILES = (
     # GPT-2's own names, with the whitespace tokens that CodeGen adds to them.
     ("encoder.json", "vocab.bpe", "codegen_added_tokens.json"),
 )
+
+_FILES = tuple(dict.fromkeys((*_NAMES, *(name for names in _BPE_FILES for name in names))))
+"""All that may be read of a tokenizer's folder."""
 
 
 class Tokenizer:
@@ -85,10 +88,21 @@ class Tokenizer:
         GPT-2's `encoder.json` + `vocab.bpe` (+ `codegen_added_tokens.json`).
 
         Raises:
-            ConfigError: the folder holds none of them, or they do not fit together.
+            ConfigError: the folder holds none of them, or they do not fit together, are
+                damaged, or are not as the manifest says that lists them.
         """
         if (folder / FOLDER).is_dir():
             folder = folder / FOLDER
+        manifest.verify(folder, _FILES)
+        try:
+            return cls._load(folder)
+        except ConfigError:
+            raise
+        except Exception as error:  # `tokenizers` raises nothing more precise
+            raise ConfigError(f"{folder} holds a damaged tokenizer: {error}") from error
+
+    @classmethod
+    def _load(cls, folder: Path) -> Self:
         if (folder / "tokenizer.json").is_file():
             return cls(FastTokenizer.from_file(str(folder / "tokenizer.json")), _end_of(folder))
         for vocabulary, merges, added in _BPE_FILES:
@@ -180,13 +194,16 @@ def _end_of(folder: Path) -> str:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         return END
-    end = files.read_json(path).get("eos_token") or END
-    return str(end["content"]) if isinstance(end, dict) else str(end)
+    end: Any = files.read_json_object(path).get("eos_token") or END
+    end = end.get("content") if isinstance(end, dict) else end
+    if not isinstance(end, str):
+        raise ConfigError(f"{path}: eos_token is {end!r}, not a text")
+    return end
 
 
 def _add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
     """Add the tokens of an added-tokens file and check that they get the ids it states."""
-    content: Any = files.read_json(path) if path.is_file() else {}
+    content: Any = files.read_json_object(path) if path.is_file() else {}
     if "added_tokens" in content:
         wanted = {str(entry["content"]): int(entry["id"]) for entry in content["added_tokens"]}
     else:

@@ -23,6 +23,7 @@ import torch
 
 from parallel.ranks import Ranks
 from training import files, manifest
+from training.check import refuse_folder
 from training.config import BenchmarkConfig, ConfigError, EvaluateConfig, resolved
 from training.data.benchmarks import questions as questions_of
 from training.data.records import Question
@@ -73,6 +74,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     if plan.finished:
         work.say_finished(config.run, ranks)
         return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
+    load.check(
+        [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
+        ranks,
+    )
     with (
         StopSignal(ranks) as stop,
         Tracker.start(
@@ -113,6 +118,7 @@ def standing(config: EvaluateConfig) -> manifest.Standing:
 
 def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     folder, evaluation = config.run.folder, config.evaluation
+    refuse_folder(folder)
     names = [entry.name for entry in evaluation.benchmarks]
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")

@@ -44,9 +44,9 @@ class InTrainingEvaluation:
         pace: Its safe points are between two batches of questions.
 
     Raises:
-        ConfigError: a verifier is trained and there is no generator to write programs.
-        FileNotFoundError: a benchmark or a model is not there: better known now than at
-            the first evaluation.
+        ConfigError: a verifier is trained and there is no generator to write programs, or a
+            saved model cannot be used: better known now than at the first evaluation.
+        FileNotFoundError: a benchmark or a model is not there.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class InTrainingEvaluation:
                 "least one benchmark, or set 0"
             )
         self._questions = {entry: questions(entry) for entry in settings.benchmarks}
+        self._check_saved_model()
 
     def __call__(self, engine: Engine, *, name: str) -> list[BenchmarkResult]:
         """Run all benchmarks (all ranks call it together).
@@ -101,6 +102,14 @@ class InTrainingEvaluation:
                 return self._of_verifier(replica, executor)
             return self._of_generator(replica, executor, name)
 
+    def _check_saved_model(self) -> None:
+        """Of the two models of `evaluation` only the one that is not trained is read."""
+        settings = self._config.evaluation
+        if self._config.model.head == "verifier":
+            load.check([(settings.generator, "language_model")], self._ranks)
+        else:
+            load.check([(settings.verifier, "verifier")], self._ranks)
+
     def _of_generator(
         self, generator: LanguageModel, executor: Executor, name: str
     ) -> list[BenchmarkResult]:
@@ -108,6 +117,7 @@ class InTrainingEvaluation:
         sampler = self._sampler(generator, self._tokenizer, executor, name)
         scorer = None
         if settings.verifier:
+            self._check_saved_model()  # it may have changed since training began
             verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
             scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._pace.safe_point)
         return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
@@ -116,6 +126,7 @@ class InTrainingEvaluation:
         settings = self._config.evaluation
         sampler = None
         if not self._answers:
+            self._check_saved_model()  # it may have changed since training began
             generator, tokenizer = load.load_generator(settings.generator, self._device)
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)

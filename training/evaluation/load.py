@@ -2,23 +2,36 @@
 
     generator, tokenizer = load_generator("runs/demo/generator/checkpoints/step_400", device)
 
-A source is a checkpoint folder, a Hugging Face folder or a hub id.
+A source is a checkpoint folder, a Hugging Face folder or a hub id. The loaders are called by
+each rank alone; before them all ranks `check` the sources together.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
-from training import manifest
+from parallel.ranks import Ranks
 from training.config import ConfigError
 from training.data.tokenizer import Tokenizer
+from training.evaluation import work
 from training.models import huggingface
-from training.models.build import WEIGHTS, weights_folder
+from training.models.build import WEIGHTS, fingerprint, weights_folder
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import Kind
 from training.models.phi import PhiShape
+
+__all__ = [
+    "check",
+    "fingerprint",
+    "inference_dtype",
+    "load_generator",
+    "load_verifier",
+    "names",
+    "shape_of",
+    "verify",
+]
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
@@ -60,13 +73,33 @@ def shape_of(source: str, wanted: Kind) -> PhiShape:
     return shape
 
 
-def fingerprint(source: str) -> str:
-    """A digest of a model's files.
+def check(models: Iterable[tuple[str, Kind]], ranks: Ranks) -> None:
+    """Refuse saved models that cannot be used before one is loaded (all ranks call it).
+
+    The files of a checkpoint or an export are compared with its manifest; the ranks share them.
+
+    Args:
+        models: Source and what it has to hold; an empty source is left out.
+        ranks: The processes that are going to load them.
 
     Raises:
+        ConfigError: on all ranks: a file is damaged, or the loaders would refuse the model.
         FileNotFoundError: there is nothing there.
     """
-    return manifest.fingerprint(huggingface.resolve(weights_folder(source)))
+    for source, wanted in models:
+        if source:
+            verify(source, ranks)
+            work.on_first(ranks, lambda source=source, wanted=wanted: _open(source, wanted))
+
+
+def verify(source: str, ranks: Ranks) -> None:
+    """Compare a saved model's files with its manifest alone. Raises as `check`."""
+    huggingface.verify(weights_folder(source), ranks=ranks)
+
+
+def _open(source: str, wanted: Kind) -> None:
+    shape_of(source, wanted)
+    _tokenizer(weights_folder(source))
 
 
 def names(sources: Sequence[str]) -> list[str]:

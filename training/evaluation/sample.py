@@ -19,6 +19,7 @@ import torch
 from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
 from training import files, manifest
+from training.check import refuse_folder
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
 from training.data.benchmarks import questions as questions_of
 from training.data.records import Question
@@ -78,6 +79,8 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
+    used = dict.fromkeys(config.sampling.checkpoints[part.generator] for part in plan.waiting)
+    load.check([(source, "language_model") for source in used], ranks)
     with (
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
@@ -107,6 +110,7 @@ def standing(config: SampleConfig) -> manifest.Standing:
 
 def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
+    refuse_folder(folder)
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
     questions = questions_of(sampling.questions)

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.config import ModelConfig
+from training import manifest, train_state
+from training.config import ConfigError, ModelConfig
 from training.models import huggingface
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import PhiShape, initial_value
@@ -17,9 +18,38 @@ WEIGHTS = "huggingface"
 
 
 def weights_folder(source: str) -> str:
-    """The Hugging Face folder of a checkpoint; any other folder or hub id as it is."""
-    inner = Path(source) / WEIGHTS
+    """The Hugging Face folder of a checkpoint; any other folder or hub id as it is.
+
+    Raises:
+        ConfigError: the checkpoint has no manifest, or a damaged one: it is not whole.
+    """
+    folder = Path(source)
+    inner = folder / WEIGHTS
+    checkpoint = folder if inner.is_dir() else folder.parent if folder.name == WEIGHTS else None
+    if checkpoint is None or not (inner.is_dir() or (checkpoint / train_state.FILE).exists()):
+        return source
+    try:
+        manifest.read(checkpoint)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{checkpoint} is no whole checkpoint: it holds no {manifest.MANIFEST}. Name another "
+            "one, or a folder that launch/export.py wrote"
+        ) from None
     return str(inner) if inner.is_dir() else source
+
+
+def fingerprint(source: str) -> str:
+    """A digest of a saved model's files.
+
+    Those of a checkpoint are not read: it follows from their manifest, which `check` in
+    training/evaluation/load.py compares them with.
+
+    Raises:
+        ConfigError: a checkpoint that is not whole.
+        FileNotFoundError: there is nothing there.
+    """
+    folder = huggingface.resolve(weights_folder(source))
+    return manifest.listed_fingerprint(folder) or manifest.fingerprint(folder)
 
 
 def shape_of(config: ModelConfig) -> PhiShape:
@@ -54,6 +84,8 @@ def starting_values(
     """Yield a reader of a training run's starting values, one whole tensor by its name.
 
     They depend on the seed, or on `initial_weights`, and not on how many ranks read them.
+    Files are not compared with a checkpoint's manifest here: `huggingface.verify` does it once
+    for all ranks.
 
     Raises:
         FileNotFoundError: `initial_weights` names nothing.

@@ -10,26 +10,31 @@ transformers saved, or the hub's `microsoft/phi-1_5`.
 
 Only JSON and safetensors are read: nothing in a folder is ever executed. Layouts that
 never hold a whole model use `WeightFolder` and `write_folder`, which stream.
+
+Where a manifest of this project lists the files they are compared with it: `config.json` and
+the index whenever a folder is opened, the weights by `verify`, whose ranks share them.
 """
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from parallel.ranks import Ranks
+from training import manifest
 from training.config import ConfigError
-from training.files import read_json, write_json
+from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
-    ARCHITECTURES,
     Kind,
     config_of,
+    kind_of,
     shape_of,
     to_huggingface,
 )
@@ -37,6 +42,8 @@ from training.models.phi import PhiShape, initial_value
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_CONFIG = "config.json"
+_DTYPES = ("F64", "F32", "BF16", "F16")
 _MOST_PROBLEMS = 8
 
 
@@ -62,6 +69,40 @@ def resolve(source: str | Path) -> Path:
         ) from error
 
 
+def verify(source: str | Path, *, ranks: Ranks) -> None:
+    """Compare a folder's files with the manifest that lists them, if one of this project does.
+
+    Args:
+        source: A local folder, or a hub id: then nothing is compared.
+        ranks: Share the files; all of them call it.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id, or it lacks a file.
+        ConfigError: on all ranks: a file is not as it was written.
+    """
+    folder = resolve(source)
+    manifest.verify(folder, [_CONFIG, _INDEX, *(path.name for path in _paths(folder))], ranks=ranks)
+
+
+def _paths(folder: Path) -> list[Path]:
+    """The files of weights of a folder, whose config and index are compared with a manifest."""
+    manifest.verify(folder, [_CONFIG, _INDEX])
+    index = folder / _INDEX
+    names = {_WEIGHTS}
+    if index.is_file():
+        located = read_json_object(index).get("weight_map")
+        if not isinstance(located, dict) or not located:
+            raise ConfigError(f"{index} has no weight_map, or none that names files")
+        names = set(map(str, cast("dict[str, Any]", located).values()))
+    paths = [folder / name for name in sorted(names)]
+    for path in paths:
+        if path.parent != folder:
+            raise ConfigError(f"{index} names a file outside its folder: {path}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} has no {path.name}")
+    return paths
+
+
 class WeightFolder:
     """A Hugging Face folder opened for reading, one tensor at a time.
 
@@ -76,38 +117,38 @@ class WeightFolder:
             ConfigError: what is there is not a Phi model or is damaged.
         """
         self.folder = resolve(source)
-        config_path = self.folder / "config.json"
+        config_path = self.folder / _CONFIG
         if not config_path.is_file():
-            raise FileNotFoundError(f"{self.folder} has no config.json")
-        config: dict[str, Any] = read_json(config_path)
+            raise FileNotFoundError(f"{self.folder} has no {_CONFIG}")
+        paths = _paths(self.folder)
+        config = read_json_object(config_path)
         self.shape = shape_of(config, str(config_path))
-        architecture = (config.get("architectures") or ["PhiForCausalLM"])[0]
-        if architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise ConfigError(f"{config_path}: architecture {architecture} is none of {known}")
-        self.kind: Kind = ARCHITECTURES[architecture]
+        self.kind: Kind = kind_of(config, str(config_path))
         self._files: dict[str, Any] = {}
         self._stack = ExitStack()
         try:
-            for path in self._paths():
+            for path in paths:
                 opened = self._stack.enter_context(safe_open(path, framework="pt", device="cpu"))
                 self._files.update(dict.fromkeys(opened.keys(), opened))
+            self._check_dtypes()
         except SafetensorError as error:
             self._stack.close()
             raise ConfigError(f"{self.folder} holds a damaged safetensors file: {error}") from error
+        except ConfigError:
+            self._stack.close()
+            raise
 
-    def _paths(self) -> list[Path]:
-        index = self.folder / _INDEX
-        names = {_WEIGHTS}
-        if index.is_file():
-            names = set(read_json(index)["weight_map"].values())
-        paths = [self.folder / name for name in sorted(names)]
-        for path in paths:
-            if path.parent != self.folder:
-                raise ConfigError(f"{index} names a file outside its folder: {path}")
-            if not path.is_file():
-                raise FileNotFoundError(f"{self.folder} has no {path.name}")
-        return paths
+    def _check_dtypes(self) -> None:
+        for name, opened in self._files.items():
+            if (dtype := opened.get_slice(name).get_dtype()) not in _DTYPES:
+                raise ConfigError(
+                    f"{self.folder}: {name} is of dtype {dtype}, only {', '.join(_DTYPES)} are read"
+                )
+        if self.shape.num_layers > len(self._files):
+            raise ConfigError(
+                f"{self.folder / _CONFIG} has num_hidden_layers = {self.shape.num_layers:,}, the "
+                f"weights beside it are {len(self._files):,} tensors"
+            )
 
     def __enter__(self) -> "WeightFolder":
         """Open for a `with` block."""
@@ -213,10 +254,12 @@ def _load_new(
     folder = resolve(source)
     with WeightFolder(folder) as weights:
         shape = weights.shape
-    # On the meta device first: torch's own initial values would only be thrown away.
+    # On the meta device first: torch's own initial values would only be thrown away, and a
+    # config that asks for more memory than its weights fill is refused.
     with torch.device("meta"):
         model = build(shape)
-    model = model.to(dtype).to_empty(device=device)
+    with reading(folder, model, seed=seed):
+        model = model.to(dtype).to_empty(device=device)
     load(model, folder, seed=seed)
     return model
 

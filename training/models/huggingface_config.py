@@ -5,6 +5,7 @@
 Nothing here touches the disk; `huggingface.py` does.
 """
 
+import math
 import re
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ ARCHITECTURES: dict[str, Kind] = {
     "PhiForCausalLM": "language_model",
     "PhiForTokenClassification": "verifier",
 }
+_MOST = 1 << 24
+"""Above any size that a model has."""
 _HEADS: dict[Kind, str] = {"language_model": "lm_head", "verifier": "score"}
 _BLOCK = {
     "norm": "input_layernorm",
@@ -87,41 +90,89 @@ def config_of(shape: PhiShape, kind: Kind, dtype: torch.dtype, end_token: int | 
     }
 
 
+def kind_of(config: dict[str, Any], where: str) -> Kind:
+    """Which head a `config.json` describes.
+
+    Raises:
+        ConfigError: its architecture is no Phi of this project.
+    """
+    named: Any = config.get("architectures") or ["PhiForCausalLM"]
+    first = str(named[0]) if isinstance(named, list) else str(named)
+    if first not in ARCHITECTURES:
+        raise ConfigError(f"{where}: architecture {first} is none of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[first]
+
+
 def shape_of(config: dict[str, Any], where: str) -> PhiShape:
     """The shape a `config.json` describes.
 
     Raises:
-        ConfigError: it is no Phi model, or a Phi with a part this project does not build.
+        ConfigError: it is no Phi model, a Phi with a part this project does not build, or a
+            value is missing or none that a model can have.
     """
-    rope = config.get("rope_parameters") or {}
-    required = {
+    rope: Any = config.get("rope_parameters") or {}
+    if not isinstance(rope, dict):
+        raise ConfigError(f"{where}: rope_parameters is {rope!r}, not a JSON object")
+    heads = _count(config, "num_attention_heads", where)
+    wanted = {
         "model_type": (config.get("model_type"), "phi"),
         "hidden_act": (config.get("hidden_act", "gelu_new"), "gelu_new"),
         "qk_layernorm": (config.get("qk_layernorm", False), False),
         "tie_word_embeddings": (config.get("tie_word_embeddings", False), False),
         "rope_scaling": (config.get("rope_scaling"), None),
         "rope_type": (rope.get("rope_type", "default"), "default"),
+        "num_key_value_heads": (config.get("num_key_value_heads") or heads, heads),
     }
-    try:
-        heads = config["num_attention_heads"]
-        required["num_key_value_heads"] = (config.get("num_key_value_heads") or heads, heads)
-        for name, (found, wanted) in required.items():
-            if found != wanted:
-                raise ConfigError(f"{where}: {name} is {found!r}, only {wanted!r} is supported")
-        return PhiShape(
-            hidden_size=config["hidden_size"],
-            num_layers=config["num_hidden_layers"],
-            num_heads=heads,
-            ffn_size=config["intermediate_size"],
-            vocab_size=config["vocab_size"],
-            max_tokens=config["max_position_embeddings"],
-            rotary_fraction=rope.get(
-                "partial_rotary_factor", config.get("partial_rotary_factor", 0.5)
-            ),
-            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-            layer_norm_eps=config.get("layer_norm_eps", 1e-5),
-            init_std=config.get("initializer_range", 0.02),
-            dropout=config.get("resid_pdrop", 0.0),
+    for name, (found, supported) in wanted.items():
+        if found != supported:
+            raise ConfigError(f"{where}: {name} is {found!r}, only {supported!r} is supported")
+    shape = PhiShape(
+        hidden_size=_count(config, "hidden_size", where),
+        num_layers=_count(config, "num_hidden_layers", where),
+        num_heads=heads,
+        ffn_size=_count(config, "intermediate_size", where),
+        vocab_size=_count(config, "vocab_size", where),
+        max_tokens=_count(config, "max_position_embeddings", where),
+        rotary_fraction=_number(
+            {**config, **rope}, "partial_rotary_factor", 0.5, where, positive=True, at_most=1
+        ),
+        rope_theta=_number({**config, **rope}, "rope_theta", 10_000.0, where, positive=True),
+        layer_norm_eps=_number(config, "layer_norm_eps", 1e-5, where, positive=True),
+        init_std=_number(config, "initializer_range", 0.02, where),
+        dropout=_number(config, "resid_pdrop", 0.0, where, at_most=1),
+    )
+    if shape.hidden_size % heads:
+        raise ConfigError(
+            f"{where}: hidden_size = {shape.hidden_size} is no multiple of "
+            f"num_attention_heads = {heads}"
         )
-    except KeyError as error:
-        raise ConfigError(f"{where} has no {error.args[0]!r}") from error
+    return shape
+
+
+def _count(config: dict[str, Any], name: str, where: str) -> int:
+    if name not in config:
+        raise ConfigError(f"{where} has no {name!r}")
+    value = config[name]
+    if type(value) is not int or not 0 < value < _MOST:
+        raise ConfigError(f"{where}: {name} is {value!r}, not a positive whole number")
+    return value
+
+
+def _number(
+    config: dict[str, Any],
+    name: str,
+    default: float,
+    where: str,
+    *,
+    positive: bool = False,
+    at_most: float = math.inf,
+) -> float:
+    value = config.get(name, default)
+    if (
+        type(value) not in (int, float)
+        or not math.isfinite(value)
+        or not 0 <= value <= at_most
+        or (positive and not value)
+    ):
+        raise ConfigError(f"{where}: {name} is {value!r}, not a number that a model can have")
+    return value
