@@ -23,7 +23,7 @@ from typing import Any
 
 from checkpoints import universal
 from parallel.ranks import ALONE, Ranks
-from training import manifest
+from training import manifest, verification
 from training.config import ConfigError
 from training.files import replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
@@ -142,7 +142,7 @@ class CheckpointStore:
         """
         for step in reversed(self._ranks.gather(self._named())[0]):
             folder = self.path(step)
-            problems = manifest.problems_of(folder, ranks=self._ranks)
+            problems = verification.problems_of(folder, ranks=self._ranks)
             if not problems:
                 problems = [why for why in [_other_step(folder, step)] if why]
             if not problems:
@@ -198,8 +198,8 @@ def find_checkpoint(path: Path) -> Path:
             f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
             f"folder (which holds {FOLDER}/)"
         )
-    if problems := manifest.problems_of(path):
-        raise ConfigError(manifest.damaged(path, problems))
+    if problems := verification.problems_of(path):
+        raise ConfigError(verification.damaged(path, problems))
     return path
 
 

@@ -1,5 +1,6 @@
 """What a run knows of itself beside its weights: plain numbers, saved as JSON."""
 
+import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from parallel.layout import Layout
-from training import manifest
+from training import verification
 from training.config import ConfigError
 from training.files import read_json_object, write_json
 
@@ -47,7 +48,7 @@ class TrainState:
                 version does not know, or is of another step than the folder.
         """
         path = folder / FILE
-        manifest.verify(folder, [FILE])
+        verification.verify(folder, [FILE])
         content = read_json_object(path)
         layout = content.get("layout")
         unknown = content.keys() - {entry.name for entry in fields(cls)}
@@ -59,8 +60,8 @@ class TrainState:
                 "resume with the version that wrote it, or set another run.folder"
             )
         try:
-            state = TypeAdapter(cls).validate_python(content, strict=True)
-            TypeAdapter(Layout).validate_python(state.layout, strict=True)
+            state = TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+            TypeAdapter(Layout).validate_json(json.dumps(state.layout), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

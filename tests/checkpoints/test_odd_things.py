@@ -59,9 +59,7 @@ def _renamed(path: Path) -> None:
 
 def _long_name(path: Path) -> None:
     shutil.copytree(path.with_name("step_1"), path)
-    write_json(
-        path / "manifest.json", {"outputs": {"n" * 5000: {"bytes": 1, "sha256": "0" * 64}}}
-    )
+    write_json(path / "manifest.json", {"outputs": {"n" * 5000: {"bytes": 1, "sha256": "0" * 64}}})
 
 
 def _folder_for_file(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
 from tests.ranks import run_ranks
-from training.manifest import problems_of
+from training.verification import problems_of
 
 
 def _write(store: CheckpointStore, step: int, text: str = "weights") -> None:

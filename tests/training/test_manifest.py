@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import manifest
+from training import manifest, verification
 from training.config import ConfigError
 from training.files import sha256_file, write_json
 
@@ -32,7 +32,7 @@ def _with_outputs(folder: Path, outputs: Any) -> None:
 
 def test_what_a_stage_commits_verifies(folder: Path) -> None:
     assert set(manifest.read(folder)["outputs"]) == {"rows.bin", "inner/weights.bin"}
-    assert manifest.problems_of(folder) == []
+    assert verification.problems_of(folder) == []
     assert manifest.is_current(folder, config={"a": 1}, inputs={})
 
 
@@ -63,7 +63,7 @@ def test_what_a_stage_commits_verifies(folder: Path) -> None:
 )
 def test_a_manifest_of_another_form_never_verifies(folder: Path, outputs: Any) -> None:
     _with_outputs(folder, outputs)
-    (problem,) = manifest.problems_of(folder)
+    (problem,) = verification.problems_of(folder)
     assert len(problem) < 1000
     assert not manifest.is_current(folder, config={"a": 1}, inputs={})
     if not (isinstance(outputs, dict) and "r" * 300 in outputs):  # of good form, but no file
@@ -76,7 +76,7 @@ def test_a_manifest_that_is_no_object_is_named(folder: Path, content: str) -> No
     (folder / "manifest.json").write_text(content, "latin-1")
     with pytest.raises(ConfigError, match=r"manifest\.json (holds|is not valid JSON)"):
         manifest.read(folder)
-    assert "manifest cannot be read" in manifest.problems_of(folder)[0]
+    assert "manifest cannot be read" in verification.problems_of(folder)[0]
     assert not manifest.is_current(folder, config={"a": 1}, inputs={})
 
 
@@ -85,10 +85,10 @@ def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) 
     outside.write_text("rows")
     (folder / "rows.bin").unlink()
     (folder / "rows.bin").symlink_to(outside)
-    assert manifest.problems_of(folder) == ["rows.bin is a link out of the folder"]
+    assert verification.problems_of(folder) == ["rows.bin is a link out of the folder"]
     (folder / "inner").rename(tmp_path / "moved")
     (folder / "inner").symlink_to(tmp_path / "moved")
-    assert "inner/weights.bin is a link out of the folder" in manifest.problems_of(folder)
+    assert "inner/weights.bin is a link out of the folder" in verification.problems_of(folder)
     # The whole folder may be one, and so may a file to its neighbour.
     (folder / "rows.bin").unlink()
     (folder / "rows.bin").symlink_to("other.bin")
@@ -96,7 +96,7 @@ def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) 
     (folder / "inner").unlink()
     (tmp_path / "moved").rename(folder / "inner")
     (tmp_path / "link").symlink_to(folder)
-    assert manifest.problems_of(tmp_path / "link") == []
+    assert verification.problems_of(tmp_path / "link") == []
 
 
 def test_what_cannot_be_read_is_a_problem_not_an_error(folder: Path) -> None:
@@ -104,45 +104,47 @@ def test_what_cannot_be_read_is_a_problem_not_an_error(folder: Path) -> None:
     (folder / "rows.bin").mkdir()
     (folder / "inner" / "weights.bin").unlink()
     os.symlink("weights.bin", folder / "inner" / "weights.bin")  # to itself
-    problems = manifest.problems_of(folder)
+    problems = verification.problems_of(folder)
     assert "rows.bin is no file" in problems
     assert any(line.startswith("inner/weights.bin ") for line in problems)
-    assert "no folder" in manifest.problems_of(folder / "inner" / "weights.bin")[0]
+    assert "no folder" in verification.problems_of(folder / "inner" / "weights.bin")[0]
 
 
 def test_files_are_compared_with_the_manifest_that_lists_them(folder: Path) -> None:
     inner = folder / "inner"
-    manifest.verify(inner, ["weights.bin", "neither_listed_nor_there"])
+    verification.verify(inner, ["weights.bin", "neither_listed_nor_there"])
     (inner / "strange.bin").write_text("x")
     with pytest.raises(ConfigError, match=r"inner/strange\.bin is in no manifest"):
-        manifest.verify(inner, ["strange.bin"])
+        verification.verify(inner, ["strange.bin"])
     (inner / "weights.bin").write_text("weighty")
     for names in (["weights.bin"], ["rows.bin", "inner/weights.bin"]):
         at = inner if names == ["weights.bin"] else folder
         with pytest.raises(ConfigError, match=r"stage is damaged: inner/weights\.bin has changed"):
-            manifest.verify(at, names)
-    manifest.verify(folder, ["rows.bin"])
+            verification.verify(at, names)
+    verification.verify(folder, ["rows.bin"])
     (inner / "weights.bin").unlink()
     with pytest.raises(ConfigError, match="is missing"):
-        manifest.verify(inner, ["weights.bin"])
+        verification.verify(inner, ["weights.bin"])
 
 
 def test_a_link_in_place_of_the_folder_is_found(folder: Path, tmp_path: Path) -> None:
     (folder / "inner").rename(tmp_path / "inner")
     (folder / "inner").symlink_to(tmp_path / "inner")
     with pytest.raises(ConfigError, match="is a link out of the folder"):
-        manifest.verify(folder / "inner", ["weights.bin"])
+        verification.verify(folder / "inner", ["weights.bin"])
 
 
 @pytest.mark.parametrize("content", ["{}", '{"name": "an app", "icons": []}', '{"files": {}}'])
 def test_another_projects_manifest_says_nothing_of_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     (tmp_path / "config.json").write_text("{}")
-    manifest.verify(tmp_path, ["config.json"])
-    assert manifest.listed_fingerprint(tmp_path) is None
+    verification.verify(tmp_path, ["config.json"])
+    assert verification.listed_fingerprint(tmp_path) is None
 
 
 def test_the_listed_fingerprint_is_that_of_the_files(folder: Path, tmp_path: Path) -> None:
-    assert manifest.listed_fingerprint(folder / "inner") == manifest.fingerprint(folder / "inner")
-    assert manifest.listed_fingerprint(folder) is None  # its own manifest's digest is taken
+    assert verification.listed_fingerprint(folder / "inner") == manifest.fingerprint(
+        folder / "inner"
+    )
+    assert verification.listed_fingerprint(folder) is None  # its own manifest's digest is taken
     assert manifest.fingerprint(folder) == sha256_file(folder / "manifest.json")

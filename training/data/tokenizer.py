@@ -19,7 +19,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
-from training import files, manifest
+from training import files, verification
 from training.config import ConfigError
 from training.data import hub, programs
 
@@ -93,7 +93,7 @@ class Tokenizer:
         """
         if (folder / FOLDER).is_dir():
             folder = folder / FOLDER
-        manifest.verify(folder, _FILES)
+        verification.verify(folder, _FILES)
         try:
             return cls._load(folder)
         except ConfigError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import manifest, train_state
+from training import manifest, train_state, verification
 from training.config import ConfigError, ModelConfig
 from training.models import huggingface
 from training.models.heads import LanguageModel, Verifier
@@ -41,15 +41,15 @@ def weights_folder(source: str) -> str:
 def fingerprint(source: str) -> str:
     """A digest of a saved model's files.
 
-    Those of a checkpoint are not read: it follows from their manifest, which `check` in
-    training/evaluation/load.py compares them with.
+    Those of a checkpoint are not read: it follows from their manifest, with which `check` in
+    training/evaluation/load.py compares them.
 
     Raises:
         ConfigError: a checkpoint that is not whole.
         FileNotFoundError: there is nothing there.
     """
     folder = huggingface.resolve(weights_folder(source))
-    return manifest.listed_fingerprint(folder) or manifest.fingerprint(folder)
+    return verification.listed_fingerprint(folder) or manifest.fingerprint(folder)
 
 
 def shape_of(config: ModelConfig) -> PhiShape:

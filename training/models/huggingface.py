@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from parallel.ranks import Ranks
-from training import manifest
+from training import verification
 from training.config import ConfigError
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
@@ -81,12 +81,14 @@ def verify(source: str | Path, *, ranks: Ranks) -> None:
         ConfigError: on all ranks: a file is not as it was written.
     """
     folder = resolve(source)
-    manifest.verify(folder, [_CONFIG, _INDEX, *(path.name for path in _paths(folder))], ranks=ranks)
+    verification.verify(
+        folder, [_CONFIG, _INDEX, *(path.name for path in _paths(folder))], ranks=ranks
+    )
 
 
 def _paths(folder: Path) -> list[Path]:
     """The files of weights of a folder, whose config and index are compared with a manifest."""
-    manifest.verify(folder, [_CONFIG, _INDEX])
+    verification.verify(folder, [_CONFIG, _INDEX])
     index = folder / _INDEX
     names = {_WEIGHTS}
     if index.is_file():

@@ -1,12 +1,19 @@
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from checkpoints.export import export
+from parallel.ranks import ALONE
+from tests.checkpoints.exporting import random_model, write_checkpoint
+from tests.ranks import run_ranks
 from tests.training.evaluation import models
 from training.config import ConfigError
 from training.evaluation import load
 from training.models.build import WEIGHTS
+from training.models.heads import LanguageModel
 
 CPU = torch.device("cpu")
 
@@ -18,14 +25,114 @@ def test_names_are_short_where_they_can_be():
 
 
 def test_a_checkpoint_is_loaded_from_the_weights_within(tmp_path: Path):
-    models.write_generator(tmp_path / "step_3" / WEIGHTS)
-    model, tokenizer = load.load_generator(str(tmp_path / "step_3"), CPU)
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    model, tokenizer = load.load_generator(str(step), CPU)
     assert not model.training and model.head.weight.dtype == torch.float32
-    assert torch.equal(model.head.weight, models.generator().head.weight)
+    assert torch.equal(model.head.weight, models.generator().head.weight.bfloat16().float())
     assert tokenizer.fingerprint == models.tokenizer().fingerprint
-    assert load.fingerprint(str(tmp_path / "step_3")) == load.fingerprint(
-        str(tmp_path / "step_3" / WEIGHTS)
-    )
+    # Worked out from the manifest for the one, from the files for the other.
+    shutil.copytree(step / WEIGHTS, tmp_path / "copy")
+    assert load.fingerprint(str(step)) == load.fingerprint(str(tmp_path / "copy"))
+    assert load.fingerprint(str(step)) == load.fingerprint(str(step / WEIGHTS))
+    for source in (step, step / WEIGHTS, tmp_path / "copy"):
+        load.check([(str(source), "language_model"), ("", "verifier")], ALONE)
+
+
+def _flip(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def _change_config(path: Path) -> None:
+    path.write_text(path.read_text().replace("10000.0", "10001.0"))
+
+
+def _change_token(path: Path) -> None:
+    path.write_text(path.read_text().replace('"clean_up_tokenization_spaces": false', '"a": 1'))
+
+
+HARMS: dict[str, Callable[[Path], None]] = {
+    "model.safetensors": _flip,
+    "config.json": _change_config,
+    "tokenizer.json": _flip,
+    "tokenizer_config.json": _change_token,
+}
+
+
+@pytest.mark.parametrize("name", HARMS)
+@pytest.mark.parametrize("below", ["", WEIGHTS])
+def test_a_checkpoint_whose_files_changed_is_refused(tmp_path: Path, name: str, below: str):
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    HARMS[name](step / WEIGHTS / name)
+    wanted = f"step_2 is damaged: {WEIGHTS}/{name} has "
+    with pytest.raises(ConfigError, match=wanted):
+        load.check([(str(step / below), "language_model")], ALONE)
+    if name != "model.safetensors":  # small files are compared whoever reads them
+        with pytest.raises(ConfigError, match=wanted):
+            load.load_generator(str(step / below), CPU)
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_an_exported_folder_that_changed_is_refused(tmp_path: Path, name: str):
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    export(step, tmp_path / "out", torch.float32)
+    load.check([(str(tmp_path / "out"), "language_model")], ALONE)
+    HARMS[name](tmp_path / "out" / name)
+    with pytest.raises(ConfigError, match=f"out is damaged: {name} has "):
+        load.check([(str(tmp_path / "out"), "language_model")], ALONE)
+
+
+def test_a_checkpoint_without_its_manifest_is_none(tmp_path: Path):
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    (step / "train_state.json").write_text("{}")
+    (step / "manifest.json").rename(tmp_path / "manifest.json")
+    for source in (step, step / WEIGHTS):
+        with pytest.raises(ConfigError, match="step_2 is no whole checkpoint"):
+            load.load_generator(str(source), CPU)
+    (step / "manifest.json").write_text("{}")
+    with pytest.raises(ConfigError, match="manifest.json is damaged: its outputs"):
+        load.load_generator(str(step), CPU)
+
+
+def test_files_that_training_did_not_write_are_not_read(tmp_path: Path):
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    index = step / WEIGHTS / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "other.safetensors"}}')
+    with pytest.raises(ConfigError, match="index.json is in no manifest"):
+        load.load_generator(str(step), CPU)
+
+
+_TWO_RANKS = """
+import sys
+import torch
+from parallel.ranks import discover
+from training import verification
+from training.config import ConfigError
+from training.evaluation import load
+
+hashed, sha256_file = [], verification.sha256_file
+verification.sha256_file = lambda path: hashed.append(path.name) or sha256_file(path)
+ranks = discover()
+ranks.connect(torch.device("cpu"))
+try:
+    load.verify(sys.argv[1], ranks)
+    print("whole", end=" ")
+except ConfigError as error:
+    print(error, end=" ")
+print(hashed.count("model.safetensors"))
+ranks.disconnect()
+"""
+
+
+@pytest.mark.parametrize("harmed", [False, True])
+def test_ranks_share_the_files_and_agree(tmp_path: Path, harmed: bool):
+    step = write_checkpoint(tmp_path, random_model(LanguageModel))
+    if harmed:
+        _flip(step / WEIGHTS / "model.safetensors")
+    said = [out.stdout.split() for out in run_ranks(2, ["-c", _TWO_RANKS, str(step)], timeout=120)]
+    assert said[0][:-1] == said[1][:-1]
+    assert ("damaged:" in said[0]) == harmed and ("whole" in said[0]) != harmed
+    assert sum(int(words[-1]) for words in said) == 1
 
 
 def test_what_cannot_be_used_says_why(tmp_path: Path):
