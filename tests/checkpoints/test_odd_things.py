@@ -68,7 +68,7 @@ def _folder_for_file(path: Path) -> None:
     (path / "state.json").mkdir()
 
 
-ODD = {
+ODD: dict[Callable[[Path], None], str] = {
     _file: "is no folder",
     _dangling: "is no folder",
     _to_itself: "is no folder",

@@ -1,0 +1,565 @@
+"""Checkpoints, models and folders that are damaged, odd, or not what they are taken for."""
+
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+
+from training.files import sha256_file, write_json
+from training.models.build import WEIGHTS
+
+_QUESTIONS = {"name": "few", "kind": "problems", "num_questions": 2, "seed": 7}
+_STATE = "universal/zero/head.bias/exp_avg.pt"
+_WEIGHT = "universal/zero/head.bias/fp32.pt"
+_MODEL = f"{WEIGHTS}/model.safetensors"
+_RESUME = {"training": {"max_steps": 12}}
+_LOGGED = ("run/metrics.jsonl", "run/alerts.jsonl", "run/run.json", "run/wandb*")
+"""What a second life may write before it meets a checkpoint that it cannot take."""
+
+
+def _flip(path: Path) -> None:
+    """Change the last bit, in the number that a tensor ends with."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    """Set fields of a JSON file; None removes one."""
+    content = json.loads(path.read_text()) | changes
+    write_json(path, {name: value for name, value in content.items() if value is not None})
+
+
+def _relist(checkpoint: Path) -> None:
+    """Write the manifest anew: what follows is damage that was there when it was written."""
+    path = checkpoint / "manifest.json"
+    content = json.loads(path.read_text())
+    for name in content["outputs"]:
+        file = checkpoint / name
+        content["outputs"][name] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+    write_json(path, content)
+
+
+def _list_more(checkpoint: Path, outputs: Any) -> None:
+    """Replace the outputs of the manifest, or add to them."""
+    path = checkpoint / "manifest.json"
+    content = json.loads(path.read_text())
+    if isinstance(outputs, dict) and outputs:
+        outputs = {**content["outputs"], **outputs}
+    write_json(path, {**content, "outputs": outputs})
+
+
+def _sampling(site: Site, source: Path) -> list[str]:
+    tree = {
+        "run": {"folder": str(site.folder / "candidates")},
+        "sampling": {
+            "checkpoints": [str(source)],
+            "temperatures": [1.0],
+            "num_candidates": 2,
+            "questions": _QUESTIONS,
+            "max_new_tokens": 4,
+        },
+        "tracking": {"mode": "disabled"},
+    }
+    return [site.write("sample.json", json.dumps(tree))]
+
+
+def _evaluating(site: Site, source: Path) -> list[str]:
+    tree = {
+        "run": {"folder": str(site.folder / "evaluation")},
+        "evaluation": {
+            "generator": str(source),
+            "benchmarks": [_QUESTIONS],
+            "temperatures": [1.0],
+            "num_candidates": 2,
+            "max_new_tokens": 4,
+        },
+        "tracking": {"mode": "disabled"},
+    }
+    return [site.write("evaluate.json", json.dumps(tree))]
+
+
+def _starting(site: Site, source: Path) -> list[str]:
+    """A new run that starts from these weights."""
+    run = {"folder": str(site.folder / "second"), "name": "second"}
+    return [site.config(run=run, model={"initial_weights": str(source)})]
+
+
+def _exporting(site: Site, source: Path) -> list[str]:
+    return [str(source), str(site.folder / "exported")]
+
+
+def _damaged(
+    command: Callable[[Site, Path], list[str]],
+    name: str,
+    harm: Callable[[Path], object] = _flip,
+    below: str = "",
+) -> Callable[[Site], Sequence[str]]:
+    """A verb on the newest checkpoint, one of whose files was harmed."""
+
+    def make(site: Site) -> list[str]:
+        harm(site.trained().newest / name)
+        return command(site, site.newest / below)
+
+    return make
+
+
+def _listing(
+    outputs: Any, command: Callable[[Site, Path], list[str]] = _exporting
+) -> Callable[[Site], Sequence[str]]:
+    """A verb on a checkpoint whose manifest has these outputs."""
+
+    def make(site: Site) -> list[str]:
+        _list_more(site.trained().newest, outputs)
+        return command(site, site.newest)
+
+    return make
+
+
+def _resuming(name: str, harm: Callable[[Path], object]) -> Callable[[Site], Sequence[str]]:
+    """A run resumed from a checkpoint that verifies, with a file that was wrong from the start."""
+
+    def make(site: Site) -> list[str]:
+        harm(site.trained().newest / name)
+        _relist(site.newest)
+        return [site.config(**_RESUME)]
+
+    return make
+
+
+def _plain(harm: Callable[[Path], object]) -> Callable[[Site], Sequence[str]]:
+    """A run that starts from a Hugging Face folder without a manifest, harmed."""
+
+    def make(site: Site) -> list[str]:
+        (site.trained().newest / WEIGHTS).rename(site.folder / "model")
+        harm(site.folder / "model")
+        return _starting(site, site.folder / "model")
+
+    return make
+
+
+def _config_json(**changes: Any) -> Callable[[Path], object]:
+    return lambda folder: _edit(folder / "config.json", **changes)
+
+
+def _text(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def _write(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+def _whole_numbers(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["lm_head.bias"] = tensors["lm_head.bias"].to(torch.int64)
+    save_file(tensors, path)
+
+
+def _link_out(path: Path) -> None:
+    outside = path.parents[4] / "outside"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+def _at_file(verb: str, name: str, below: str = "") -> BadInput:
+    """A run folder that is, or lies below, a file."""
+
+    def make(site: Site) -> list[str]:
+        site.trained()
+        site.write(name, "mine")
+        command = {"train": _starting, "sample": _sampling, "evaluate": _evaluating}[verb]
+        folder = {"train": "second", "sample": "candidates", "evaluate": "evaluation"}[verb]
+        (path,) = command(site, site.newest)
+        tree = json.loads(Path(path).read_text())
+        assert tree["run"]["folder"] == str(site.folder / folder)
+        tree["run"]["folder"] = str(site.folder / name / below)
+        write_json(Path(path), tree)
+        return [path]
+
+    where = f"below {name}" if below else f"called {name}"
+    return BadInput(
+        name=f"{verb}: a run folder {where}, a file",
+        verb=verb,
+        make=make,
+        says=["run folder", name, "is no folder"],
+    )
+
+
+def _checkpoints_file(site: Site) -> list[str]:
+    site.write("second/checkpoints", "mine")
+    return _starting(site.trained(), site.newest)
+
+
+def _without_manifest(site: Site) -> list[str]:
+    (site.trained().newest / "manifest.json").unlink()
+    return _sampling(site, site.newest)
+
+
+def _cut_short(site: Site) -> list[str]:
+    site.trained().newest.rename(site.newest.with_suffix(".tmp"))
+    (site.newest.with_suffix(".tmp") / "manifest.json").unlink()
+    return _evaluating(site, site.newest.with_suffix(".tmp") / WEIGHTS)
+
+
+def _prepared_tokenizer(harm: Callable[[Path], object]) -> Callable[[Site], Sequence[str]]:
+    def make(site: Site) -> list[str]:
+        harm(site.trained().folder / "data" / "tokenizer" / "tokenizer.json")
+        return [site.config(**_RESUME)]
+
+    return make
+
+
+def _evaluating_while_training(site: Site) -> list[str]:
+    _flip(site.trained().newest / _MODEL)
+    section = {
+        "every_steps": 5,
+        "benchmarks": [_QUESTIONS],
+        "verifier": str(site.newest),
+        "temperatures": [1.0],
+        "num_candidates": 2,
+    }
+    run = {"folder": str(site.folder / "second"), "name": "second"}
+    return [site.config(run=run, evaluation=section)]
+
+
+def _tokenizer_source(site: Site) -> list[str]:
+    path = site.trained().newest / WEIGHTS / "tokenizer.json"
+    path.write_text(path.read_text().replace("Ġthe", "Ġthy"))
+    folder = str(site.newest / WEIGHTS)
+    tokenizer = {"source": folder, "vocab_size": 400}
+    tree = json.loads(Path(site.config()).read_text())
+    tree["data"] |= {"folder": str(site.folder / "other_data"), "tokenizer": tokenizer}
+    return [site.write("prepare.json", json.dumps(tree))]
+
+
+def _saved_config(text: str) -> Callable[[Site], Sequence[str]]:
+    def make(site: Site) -> list[str]:
+        (site.trained().folder / "run" / "run.json").write_text(text)
+        return [site.config(**_RESUME)]
+
+    return make
+
+
+def _status_of_damaged(name: str) -> Callable[[Site], Sequence[str]]:
+    def make(site: Site) -> list[str]:
+        (site.trained().folder / "run" / name).write_text("[1,")
+        return [str(site.folder / "run")]
+
+    return make
+
+
+_ENTRY = {"bytes": 4, "sha256": "0" * 64}
+_IS_DAMAGED = ["step_10 is damaged: ", "has changed since it was written"]
+
+DAMAGE = [
+    BadInput(
+        name="sampling from flipped weights",
+        verb="sample",
+        make=_damaged(_sampling, _MODEL),
+        says=[*_IS_DAMAGED, _MODEL],
+    ),
+    BadInput(
+        name="sampling from flipped weights, named themselves",
+        verb="sample",
+        make=_damaged(_sampling, _MODEL, below=WEIGHTS),
+        says=[*_IS_DAMAGED, _MODEL],
+    ),
+    BadInput(
+        name="evaluating flipped weights",
+        verb="evaluate",
+        make=_damaged(_evaluating, _MODEL),
+        says=[*_IS_DAMAGED, _MODEL],
+    ),
+    BadInput(
+        name="starting from flipped weights",
+        verb="train",
+        make=_damaged(_starting, _MODEL),
+        says=[*_IS_DAMAGED, _MODEL],
+        may_change=["second*"],
+    ),
+    BadInput(
+        name="evaluating by flipped weights while training",
+        verb="train",
+        make=_evaluating_while_training,
+        says=[*_IS_DAMAGED, _MODEL],
+        may_change=["second*"],
+    ),
+    BadInput(
+        name="exporting a flipped training state",
+        verb="export",
+        make=_damaged(_exporting, _WEIGHT),
+        says=[*_IS_DAMAGED, _WEIGHT],
+    ),
+    BadInput(
+        name="preparing with a changed tokenizer of a checkpoint",
+        verb="prepare",
+        make=_tokenizer_source,
+        says=[*_IS_DAMAGED, f"{WEIGHTS}/tokenizer.json"],
+    ),
+    BadInput(
+        name="sampling with a cut tokenizer",
+        verb="sample",
+        make=_damaged(_sampling, f"{WEIGHTS}/tokenizer.json", _write("{")),
+        says=["step_10 is damaged: ", f"{WEIGHTS}/tokenizer.json has 1 bytes"],
+    ),
+    BadInput(
+        name="sampling with a changed config",
+        verb="sample",
+        make=_damaged(
+            _sampling, f"{WEIGHTS}/config.json", lambda path: _edit(path, rope_theta=3.0)
+        ),
+        says=["step_10 is damaged: ", f"{WEIGHTS}/config.json has "],
+    ),
+    BadInput(
+        name="sampling from weights that are a link out of the checkpoint",
+        verb="sample",
+        make=_damaged(_sampling, _MODEL, _link_out),
+        says=["step_10 is damaged: ", f"{_MODEL} is a link out of the folder"],
+    ),
+    BadInput(
+        name="sampling from weights that are missing",
+        verb="sample",
+        make=_damaged(_sampling, _MODEL, Path.unlink),
+        says=["has no model.safetensors"],
+    ),
+    BadInput(
+        name="sampling from a checkpoint without a manifest",
+        verb="sample",
+        make=_without_manifest,
+        says=["step_10 is no whole checkpoint", "manifest.json"],
+    ),
+    BadInput(
+        name="evaluating a checkpoint that was cut short",
+        verb="evaluate",
+        make=_cut_short,
+        says=["step_10.tmp is no whole checkpoint", "manifest.json"],
+    ),
+]
+
+MANIFESTS = [
+    *(
+        BadInput(
+            name=f"exporting with a manifest whose outputs {words}",
+            verb="export",
+            make=_listing(outputs),
+            says=["step_10", "manifest.json is damaged: its outputs"],
+        )
+        for words, outputs in {
+            "are a list": [_MODEL],
+            "are null": None,
+            "are empty": {},
+            "lack sizes": {_WEIGHT: {"sha256": "0" * 64}},
+            "lack digests": {_WEIGHT: {"bytes": 4}},
+            "name an absolute path": {"/etc/hostname": _ENTRY},
+            "name a path above": {"../step_5/train_state.json": _ENTRY},
+            "have a name of 5,000 characters": {"n" * 5000: _ENTRY},
+        }.items()
+    ),
+    BadInput(
+        name="sampling with a manifest without outputs",
+        verb="sample",
+        make=_listing({}, _sampling),
+        says=["manifest.json is damaged: its outputs name no file"],
+    ),
+    BadInput(
+        name="starting from a checkpoint whose manifest is no JSON",
+        verb="train",
+        make=_damaged(_starting, "manifest.json", _write("{")),
+        says=["step_10/manifest.json is not valid JSON"],
+    ),
+]
+
+RESUMES = [
+    BadInput(
+        name=f"resuming from {words}",
+        verb="train",
+        make=_resuming(name, harm),
+        says=says,
+        may_change=_LOGGED,
+    )
+    for words, name, harm, says in [
+        (
+            "a state of a newer version",
+            "train_state.json",
+            lambda path: _edit(path, curriculum={"stage": 2}),
+            ["train_state.json", "curriculum", "does not know", "run.folder"],
+        ),
+        (
+            "a layout of a newer version",
+            "train_state.json",
+            lambda path: _edit(path, layout={"tensor": 1, "context": 2}),
+            ["train_state.json", "context", "does not know"],
+        ),
+        (
+            "a state of another step",
+            "train_state.json",
+            lambda path: _edit(path, step=7),
+            ["train_state.json is of step 7", "step_10"],
+        ),
+        (
+            "a state whose step is a text",
+            "train_state.json",
+            lambda path: _edit(path, step="10"),
+            ["train_state.json", "step = '10'"],
+        ),
+        (
+            "a state without a place in the data",
+            "train_state.json",
+            lambda path: _edit(path, loader={}),
+            ["loader's state lacks consumed_rows"],
+        ),
+        (
+            "a state that is a list",
+            "train_state.json",
+            _write("[]"),
+            ["train_state.json", "a list"],
+        ),
+        (
+            "a tensor that is a pickle",
+            _STATE,
+            lambda path: path.write_bytes(pickle.dumps(_Runs())),
+            [_STATE, "is no file of tensors"],
+        ),
+        (
+            "a tensor that is a zip with code",
+            _STATE,
+            lambda path: torch.save({"param": _Runs()}, path),
+            [_STATE, "is no file of tensors"],
+        ),
+        ("a tensor that is a text", _STATE, _write("x" * 500), [_STATE, "is no file of tensors"]),
+        (
+            "a tensor of no name",
+            _STATE,
+            lambda path: torch.save([torch.zeros(512)], path),
+            [_STATE, "no fp32 tensor"],
+        ),
+        (
+            "a tensor of whole numbers",
+            _STATE,
+            lambda path: torch.save({"param": torch.zeros(512, dtype=torch.int64)}, path),
+            [_STATE, "no fp32 tensor"],
+        ),
+    ]
+]
+
+
+class _Runs:
+    """What runs a program when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (print, ("executed",))
+
+
+MODELS = [
+    BadInput(
+        name=f"starting from a model {words}",
+        verb="train",
+        make=_plain(harm),
+        says=says,
+        may_change=["second*"],
+    )
+    for words, harm, says in [
+        ("with a broken config", _text("config.json", "{"), ["model/config.json", "valid JSON"]),
+        ("with a list for a config", _text("config.json", "[]"), ["model/config.json", "a list"]),
+        (
+            "whose width is a text",
+            _config_json(hidden_size="32"),
+            ["hidden_size is '32'", "whole number"],
+        ),
+        (
+            "of more layers than weights",
+            _config_json(num_hidden_layers=10**6),
+            ["num_hidden_layers = 1,000,000"],
+        ),
+        (
+            "whose heads do not divide",
+            _config_json(num_attention_heads=3, num_key_value_heads=3),
+            ["hidden_size = 32", "num_attention_heads = 3"],
+        ),
+        ("of no architecture", _config_json(architectures=[{}]), ["architecture {}"]),
+        (
+            "with a broken index",
+            _text("model.safetensors.index.json", "[]"),
+            ["index.json", "list"],
+        ),
+        (
+            "whose index names a number",
+            _text("model.safetensors.index.json", '{"weight_map": 3}'),
+            ["index.json has no weight_map"],
+        ),
+        ("of whole numbers", _whole_numbers, ["lm_head.bias", "I64"]),
+        ("of damaged weights", _text("model.safetensors", "x"), ["damaged safetensors"]),
+    ]
+]
+
+OTHERS = [
+    _at_file("train", "taken"),
+    _at_file("train", "taken", "runs/mine"),
+    _at_file("sample", "taken"),
+    _at_file("sample", "taken", "mine"),
+    _at_file("evaluate", "taken"),
+    _at_file("evaluate", "taken", "mine"),
+    BadInput(
+        name="checkpoints that are a file",
+        verb="train",
+        make=_checkpoints_file,
+        says=["second/checkpoints", "is no folder"],
+    ),
+    BadInput(
+        name="a prepared tokenizer that is no JSON",
+        verb="train",
+        make=_prepared_tokenizer(_write("{")),
+        says=["data is damaged: tokenizer/tokenizer.json has 1 bytes"],
+        may_change=_LOGGED,
+    ),
+    BadInput(
+        name="a prepared tokenizer with one other bit",
+        verb="train",
+        make=_prepared_tokenizer(_flip),
+        says=["data is damaged: tokenizer/tokenizer.json has changed"],
+        may_change=_LOGGED,
+    ),
+    BadInput(
+        name="a saved config that is no JSON",
+        verb="train",
+        make=_saved_config("{"),
+        says=["run/run.json is not valid JSON", "run.folder"],
+    ),
+    BadInput(
+        name="a saved config that is a list",
+        verb="train",
+        make=_saved_config("[]"),
+        says=["run/run.json holds a list", "run.folder"],
+    ),
+    BadInput(
+        name="a GPU where there is none",
+        verb="train",
+        make=lambda site: [site.trained().config(training={"device": "cuda", "max_steps": 12})],
+        says=["training.device = 'cuda'", "0 GPUs", "'cpu'"],
+    ),
+    BadInput(
+        name="the status of a run with a damaged config",
+        verb="status",
+        make=_status_of_damaged("run.json"),
+        says=["run/run.json is not valid JSON"],
+    ),
+    BadInput(
+        name="the status of a run with a damaged manifest",
+        verb="status",
+        make=_status_of_damaged("manifest.json"),
+        says=["run/manifest.json is not valid JSON"],
+    ),
+]
+
+CASES = [*DAMAGE, *MANIFESTS, *RESUMES, *MODELS, *OTHERS]
+
+
+@over(CASES)
+def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
+    launcher.refuses(case, num_ranks, site)
