@@ -161,3 +161,46 @@ def test_a_tokenizer_without_its_end_token_is_refused(trained: Tokenizer, tmp_pa
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
     with pytest.raises(ConfigError, match="no token '</s>'"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", '{"model": {"type": "BPE"}}'),
+        ("tokenizer.json", ""),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", '{"eos_token": 3}'),
+        ("tokenizer_config.json", '{"eos_token": {"text": "x"}}'),
+    ],
+)
+def test_a_damaged_tokenizer_is_named(
+    trained: Tokenizer, tmp_path: Path, name: str, content: str
+) -> None:
+    trained.save(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=str(tmp_path)) as refused:
+        Tokenizer.load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("vocab.json", "[]"),
+        ("vocab.json", "{"),
+        ("merges.txt", "a b c d"),
+        ("added_tokens.json", "[]"),
+        ("added_tokens.json", '{"x": "y"}'),
+        ("added_tokens.json", '{"added_tokens": [3]}'),
+    ],
+)
+def test_damaged_vocabulary_files_are_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2, END: 3}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    Tokenizer.load(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        Tokenizer.load(tmp_path)

@@ -15,6 +15,7 @@ from transformers import (
     PhiForTokenClassification,
 )
 
+from training.config import ConfigError
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier
@@ -214,3 +215,56 @@ def test_hub_id_is_downloaded_without_code(
     huggingface.load_language_model("microsoft/phi-1_5")
     assert asked[0][0] == "microsoft/phi-1_5"
     assert not any(pattern.endswith((".py", ".bin", ".pt")) for pattern in asked[0][1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("hidden_size", "32", "hidden_size is '32', not a positive whole number"),
+        ("hidden_size", 0, "hidden_size is 0"),
+        ("hidden_size", True, "hidden_size is True"),
+        ("num_attention_heads", 3, "hidden_size = 32 is no multiple of num_attention_heads = 3"),
+        ("num_hidden_layers", 10**6, "num_hidden_layers = 1,000,000, the weights beside it are"),
+        ("vocab_size", 10**30, "vocab_size is 10"),
+        ("max_position_embeddings", None, "max_position_embeddings is None"),
+        ("layer_norm_eps", 0, "layer_norm_eps is 0"),
+        ("layer_norm_eps", float("nan"), "layer_norm_eps is nan"),
+        ("initializer_range", "wide", "initializer_range is 'wide'"),
+        ("resid_pdrop", 1.5, "resid_pdrop is 1.5"),
+        ("rope_parameters", ["default"], "rope_parameters is .*, not a JSON object"),
+        ("rope_parameters", {"rope_theta": -1.0}, "rope_theta is -1.0"),
+        ("architectures", [{}], "architecture {} is none of"),
+        ("architectures", 3, "architecture 3 is none of"),
+    ],
+)
+def test_a_config_that_no_model_has_is_refused(
+    their_folder: Path, key: str, value: object, message: str
+) -> None:
+    path = their_folder / "config.json"
+    config = json.loads(path.read_text()) | {"num_key_value_heads": None, key: value}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=message):
+        huggingface.load_language_model(their_folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", '"phi"'])
+def test_a_config_that_is_no_object_is_named(their_folder: Path, content: str) -> None:
+    (their_folder / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.json (holds|is not valid JSON)"):
+        huggingface.WeightFolder(their_folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"weight_map": 3}', '{"weight_map": []}'])
+def test_an_index_that_is_none_is_named(their_folder: Path, content: str) -> None:
+    (their_folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"index\.json "):
+        huggingface.WeightFolder(their_folder)
+
+
+def test_weights_that_are_whole_numbers_are_refused(their_folder: Path) -> None:
+    path = their_folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["lm_head.bias"] = tensors["lm_head.bias"].to(torch.int64)
+    save_file(tensors, path)
+    with pytest.raises(ConfigError, match="lm_head.bias is of dtype I64"):
+        huggingface.WeightFolder(their_folder)
