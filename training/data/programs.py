@@ -11,9 +11,12 @@ The signature and the docstring are the prompt; the model writes the body
 """
 
 import ast
-import textwrap
+import re
 
 FUNCTION = "simple_math_problem"
+_INDENT = "    "
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Where Python's parser counts a new line. `str.splitlines` counts more: form feeds, U+2028, …"""
 _PROMPT = 'def simple_math_problem() -> int:\n    """\n    {question}\n    """\n'
 
 
@@ -35,7 +38,7 @@ def split(code: str) -> tuple[str, str]:
 
     Raises:
         ValueError: the code does not parse, holds no function, or its first function
-            has no docstring or no body.
+            has no docstring or no body, or the body begins on the docstring's last line.
     """
     try:
         tree = ast.parse(code)
@@ -50,8 +53,33 @@ def split(code: str) -> tuple[str, str]:
         raise ValueError(f"function {function.name} has no docstring")
     if len(function.body) < 2:
         raise ValueError(f"function {function.name} has no body after its docstring")
+    docstring, first = function.body[:2]
+    if first.lineno == docstring.end_lineno:
+        raise ValueError(f"function {function.name} has a statement on its docstring's last line")
     # By lines, not by nodes: comments between statements belong to the program.
-    docstring_end = function.body[0].end_lineno
-    lines = code.splitlines()[docstring_end : function.end_lineno]
-    body = textwrap.indent(textwrap.dedent("\n".join(lines)).strip("\n"), "    ")
-    return question.strip(), body.rstrip()
+    lines = _LINE_END.split(code)[docstring.end_lineno : function.end_lineno]
+    return question.strip(), _reindented(lines, function, docstring.end_lineno or 0)
+
+
+def _reindented(lines: list[str], function: ast.FunctionDef, offset: int) -> str:
+    """The lines that follow number `offset`, indented by four spaces instead of as they were.
+
+    Blank lines become empty. What a string of several lines holds is data and stays as it is.
+    """
+    inside: set[int] = set()
+    """Numbers of lines that begin within a string."""
+    for node in ast.walk(function):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and node.end_lineno:
+            inside.update(range(node.lineno + 1, node.end_lineno + 1))
+    first = lines[function.body[1].lineno - offset - 1]
+    indent = first[: len(first) - len(first.lstrip(" \t\f"))]
+
+    def reindented(number: int, line: str) -> str:
+        if number in inside:
+            return line
+        if not line.strip(" \t"):
+            return ""
+        return _INDENT + line.removeprefix(indent) if line.startswith(indent) else line
+
+    body = [reindented(number, line) for number, line in enumerate(lines, start=offset + 1)]
+    return "\n".join(body).strip("\n").rstrip()

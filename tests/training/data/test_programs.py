@@ -1,0 +1,88 @@
+import gzip
+import itertools
+import json
+import warnings
+
+import pytest
+
+from tests.training.data.real import real_data
+from training.data.programs import source, split
+
+BODY = "    apples = 3\n    # and pears\n\n    result = apples * 2\n    return result"
+ODD_LINE_ENDS = ["\u2028", "\u2029", "\x0c", "\x0b", "\x1c", "\x1d", "\x1e", "\x85"]
+"""Ends of a line to `str.splitlines`, and none to Python's parser."""
+
+
+def test_a_function_is_cut_into_question_and_body() -> None:
+    assert split(source("How many?", BODY)) == ("How many?", BODY)
+    assert split(source("How many?", BODY) + "\nprint(simple_math_problem())\n")[1] == BODY
+    assert split(source("How many?", BODY).replace("\n", "\r\n")) == ("How many?", BODY)
+    assert split(source("How many?", BODY).replace('"""', "'''"))[1] == BODY
+
+
+@pytest.mark.parametrize("character", ODD_LINE_ENDS)
+def test_only_the_parser_s_line_ends_count(character: str) -> None:
+    question = f"Ann has 3.{character}{character}How many?"
+    assert split(source(question, BODY)) == (question, BODY)
+    body = f"    # three{character}four\n    x = 'a{character}b'\n    return 3"
+    assert split(source(question, body)) == (question, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("  if x:\n     y = 1\n  \n  return y", "    if x:\n       y = 1\n\n    return y"),
+        ("\tif x:\n\t\ty = 1\n\treturn y", "    if x:\n    \ty = 1\n    return y"),
+        ("    x = (\n1 +\n2)\n    return x", "    x = (\n1 +\n2)\n    return x"),
+        ("    x = 1\n# aside\n    return x", "    x = 1\n# aside\n    return x"),
+        (
+            '  x = """a\n  b\n\n   \nc"""\n  return len(x)',
+            '    x = """a\n  b\n\n   \nc"""\n    return len(x)',
+        ),
+        ('  x = f"""{1}\n  b"""\n  return len(x)', '    x = f"""{1}\n  b"""\n    return len(x)'),
+        ("  x = 'a\\\n  b'\n  return len(x)", "    x = 'a\\\n  b'\n    return len(x)"),
+    ],
+)
+def test_indentation_becomes_four_spaces_and_strings_stay(body: str, expected: str) -> None:
+    first = body[: len(body) - len(body.lstrip())]
+    code = f'def f(x=1):\n{first}"""Q?"""\n{body}\n'
+    assert split(code) == ("Q?", expected)
+    before: dict[str, object] = {}
+    after: dict[str, object] = {}
+    exec(code + "value = f()", before)
+    exec(source("Q?", expected).replace("()", "(x=1)") + "value = simple_math_problem()", after)
+    assert after["value"] == before["value"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(:", "does not parse"),
+        ("x = 1", "no function"),
+        ("def f():\n    return 1", "no docstring"),
+        ('def f():\n    """Q?"""', "no body"),
+        ('def f():\n    """Q?"""; x = 1\n    return x', "on its docstring's last line"),
+        ('def f(): "Q?"; return 1', "on its docstring's last line"),
+    ],
+)
+def test_what_cannot_be_cut_says_why(code: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(code)
+
+
+def test_recorded_programs_that_can_be_cut_compile_again() -> None:
+    num_cut = 0
+    with (
+        warnings.catch_warnings(),
+        gzip.open(real_data("programs/programs.jsonl.gz"), "rt", encoding="utf-8") as stream,
+    ):
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for line in itertools.islice(stream, 9, None, 10):
+            try:
+                question, body = split(json.loads(line)["code"])
+            except ValueError:
+                continue
+            compile(source(question, body), "<program>", "exec")
+            num_cut += 1
+    assert num_cut == 1_509
