@@ -84,6 +84,12 @@ def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
         ('{"code": "x", "gold": "many"}', "gold is 'many': a number is needed"),
         ('{"code": "x", "gold": true}', "gold is True"),
         ('{"code": "x", "gold": NaN}', "a finite number is needed"),
+        ('{"code": "x", "gold": %s}' % ("7" * 400), "(400 characters): a finite number is needed"),
+        (
+            '{"code": "x", "gold": "%s"}' % ("7" * 400),
+            "(402 characters): a finite number is needed",
+        ),
+        ('{"code": "x", "kind": ""}', "set func:NAME, var:NAME or stdout-last"),
         ("[" * 100_000, "recursion"),
     ],
 )

@@ -13,7 +13,7 @@ from training.config import BenchmarkConfig, ConfigError, DifficultyConfig
 from training.data import gsm8k, hub, tables
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.records import Question
-from training.evaluation.execute import parse_number
+from training.evaluation.numbers import read_gold
 
 _SVAMP_SPLITS = ("train", "test")
 
@@ -91,10 +91,10 @@ def _svamp(config: BenchmarkConfig) -> Iterator[Question]:
     """All of SVAMP: it is published as one set of 1,000, the hub's two splits together."""
     for index, row in enumerate(_rows(config)):
         body, question = str(_cell(row, "Body", config)), str(_cell(row, "Question", config))
-        answer = _cell(row, "Answer", config)
-        gold = parse_number(str(answer))
-        if gold is None:
-            raise ConfigError(f"SVAMP question {index} has the answer {answer!r}, no number")
+        try:
+            gold = read_gold(_cell(row, "Answer", config))
+        except ValueError as error:
+            raise ConfigError(f"{config.path}, SVAMP question {index}: {error}") from None
         yield Question(
             id=f"svamp-{row.get('ID', index)}",
             text=f"{body.strip()} {question.strip()}",

@@ -28,7 +28,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.evaluation.execute import parse_number
+from training.evaluation.numbers import parse_number, read_gold
 
 HUB_CONFIG = "main"
 """The data set's plain form, on the hub and as a folder of it; the other is `socratic`."""
@@ -46,6 +46,8 @@ _FILLER = frozenset(
     "would x".split()
 )
 _MAX_NAME_WORDS = 4
+_MAX_EXPRESSION_CHARACTERS = 200
+"""Python's parser and the walks over its trees end in an error at some hundred levels."""
 _TAKEN = frozenset({*keyword.kwlist, *dir(builtins), "result"})
 
 
@@ -65,13 +67,15 @@ def gold_of(answer: str) -> float:
     """The number after `####`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or a double cannot hold it.
     """
     _, mark, text = answer.rpartition("####")
-    gold = parse_number(text) if mark else None
-    if gold is None:
+    if not mark:
         raise ValueError(f"no number after ####: {answer[-40:]!r}")
-    return gold
+    try:
+        return read_gold(text.strip())
+    except ValueError as error:
+        raise ValueError(f"after ####: {error}") from None
 
 
 def program_of(question: str, answer: str) -> str:
@@ -267,12 +271,18 @@ def _evaluate(expression: str, values: Mapping[str, float]) -> float:
     """The value of + - * / arithmetic over numbers and variables.
 
     Raises:
-        NoProgramError: it is anything else, or divides by zero.
+        NoProgramError: it is anything else, divides by zero, or exceeds what a double holds.
     """
+    if len(expression) > _MAX_EXPRESSION_CHARACTERS:
+        raise NoProgramError("a calculation is no arithmetic")
     try:
-        return _value(ast.parse(expression, mode="eval").body, values)
+        value = _value(ast.parse(expression, mode="eval").body, values)
+        is_finite = math.isfinite(value)  # an integer too large for a double raises
     except (SyntaxError, ZeroDivisionError, OverflowError) as error:
         raise NoProgramError("a calculation is no arithmetic") from error
+    if not is_finite:
+        raise NoProgramError("a calculation is no arithmetic")
+    return value
 
 
 def _value(node: ast.expr, values: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@
 No program runs in this process, or is even parsed in it. Tier 1 (`pydantic-monty`) judges
 the plain programs that are most of them, tier 2 (a fresh, jailed CPython each) the rest and
 every failure; how the walls are built is told in sandbox/. Where no isolation can be had,
-nothing is run. Gold stays here: comparing is `judge`, one pure function.
+nothing is run. Gold stays here: comparing is `judge`, one pure function (numbers.py).
 
 It knows nothing of questions, candidates or files (execute_file.py does the latter).
 """
@@ -28,6 +28,7 @@ from typing import Any, get_args
 from typing_extensions import Self
 
 from training.data.records import Execution, ExecutionStatus, Verdict
+from training.evaluation.numbers import last_number, parse_number, same_number
 from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits
 from training.evaluation.sandbox.monty import MontyPool
 from training.evaluation.sandbox.reader import MAX_SOURCE_CHARACTERS
@@ -43,11 +44,7 @@ __all__ = [
     "same_number",
 ]
 
-TOLERANCE = 1e-3
-"""Relative above 1, absolute below: rounding to cents is not an error, off by one is."""
-
 _KIND = re.compile(r"(func|var):[^\W\d]\w*|stdout-last")
-_NUMBER = re.compile(r"([-+]?)\$?([-+]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d+)?)%?")
 _STATUSES = frozenset(get_args(ExecutionStatus))
 
 
@@ -69,30 +66,11 @@ class Program:
             raise ValueError(f"kind is {self.kind!r}: set func:NAME, var:NAME or stdout-last")
 
 
-def same_number(value: float, gold: float) -> bool:
-    """Whether two numbers are the same answer; nothing equals a NaN or an infinity."""
-    if not (math.isfinite(value) and math.isfinite(gold)):
-        return False
-    return abs(value - gold) <= TOLERANCE * max(1.0, abs(gold))
-
-
 def judge(execution: Execution, gold: float) -> Verdict:
     """Compare what a program gave with the gold answer."""
     if execution.status != "ok" or execution.value is None:
         return "failed"
     return "right" if same_number(execution.value, gold) else "wrong"
-
-
-def parse_number(text: str) -> float | None:
-    """A number as people write it (`1,234`, `-$5`, `12.50`, `40%` is 40); None if it is none."""
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None or (found[1] and found[2]):
-        return None
-    try:
-        number = float(found[1] + found[2] + found[3].replace(",", ""))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 class Executor:
@@ -239,8 +217,7 @@ def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any]:
 
 def _from_monty(kind: str, result: int | float | str) -> Execution:
     if kind == "stdout-last":
-        lines = [line for line in str(result).splitlines() if line.strip()]
-        return _numeric(parse_number(lines[-1]) if lines else None, "a line", "monty")
+        return _numeric(last_number(str(result)), "a line", "monty")
     if isinstance(result, str):
         return _numeric(None, result, "monty")
     try:
@@ -270,8 +247,6 @@ def _from_cpython(reply: dict[str, Any]) -> Execution:
     if claim["status"] != "ok":
         error = str(claim.get("error", ""))[:300]
         return Execution(status=claim["status"], error=error, tier="cpython")
-    if "text" in claim:
-        return _numeric(parse_number(str(claim["text"])), "a line", "cpython")
     try:
         number = float(str(claim.get("number")))
     except ValueError:

@@ -9,7 +9,6 @@ for `seconds`, which are measured, it is the same whoever runs the programs.
 
 import gzip
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from typing import IO, Any, cast
 from parallel.workers import Crew, in_chunks
 from training.config import ConfigError
 from training.data.records import Execution, Verdict
-from training.evaluation.execute import Executor, Limits, Program, judge, parse_number
+from training.evaluation.execute import Executor, Limits, Program, judge
+from training.evaluation.numbers import read_gold
 from training.files import replacing
 from training.progress import Progress
 
@@ -150,19 +150,13 @@ def _parsed(text: str) -> Line:
     fields = cast(dict[str, Any], content)
     if not isinstance(fields.get("code"), str):
         raise ValueError("no `code`, or it is not text")
-    kind = fields.get("kind") or "func:simple_math_problem"
-    return Line(fields, Program(code=fields["code"], kind=str(kind)), _gold(fields.get("gold")))
-
-
-def _gold(gold: Any) -> float | None:
-    if gold is None:
-        return None
-    number = parse_number(gold) if isinstance(gold, str) else gold
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise ValueError(f"gold is {gold!r}: a number is needed")
-    if not math.isfinite(number):
-        raise ValueError(f"gold is {gold!r}: a finite number is needed")
-    return float(number)
+    kind, gold = fields.get("kind"), fields.get("gold")
+    code = fields["code"]
+    return Line(
+        fields,
+        Program(code=code) if kind is None else Program(code=code, kind=str(kind)),
+        None if gold is None else read_gold(gold),
+    )
 
 
 def _write(stream: IO[str], line: Line, execution: Execution, summary: Summary) -> None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from training.data.records import Candidate
-from training.evaluation.execute import same_number
+from training.evaluation.numbers import same_answer
 
 
 def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -51,7 +51,7 @@ def numeric_answer(candidate: Candidate) -> float | None:
 def vote_groups(values: Sequence[float | None]) -> list[int]:
     """Number the values so that equal numbers share one, from 0 by first occurrence; None: -1.
 
-    Equal is what `same_number` says of a value and the first of its group.
+    Equal is what `same_answer` says of a value and the first of its group.
     """
     known: dict[float, int] = {}
     firsts: list[float] = []
@@ -61,7 +61,7 @@ def vote_groups(values: Sequence[float | None]) -> list[int]:
             groups.append(-1)
             continue
         if value not in known:
-            equals = (group for group, first in enumerate(firsts) if same_number(value, first))
+            equals = (group for group, first in enumerate(firsts) if same_answer(value, first))
             known[value] = next(equals, len(firsts))
             if known[value] == len(firsts):
                 firsts.append(value)

@@ -231,7 +231,8 @@ def _reading() -> str:
         ),
         (
             "right",
-            "The program ran and its number equals the gold answer within a small tolerance. "
+            "The program ran and its number equals the gold answer (within 0.001 where that is "
+            "a whole number, else within 0.1 % or rounded to cents). "
             "Wrong: another number. Failed: no number (an error, a time-out, nothing returned).",
         ),
         (

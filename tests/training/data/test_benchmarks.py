@@ -70,9 +70,35 @@ def test_missing_files_and_columns_say_what_to_set(tmp_path: Path) -> None:
     lines(tmp_path / "test.jsonl", [{"question": "a", "answer": "none"}])
     with pytest.raises(ConfigError, match="test question 0: no number after ####"):
         questions(benchmark(tmp_path))
+    lines(tmp_path / "test.jsonl", [{"question": "a", "answer": "#### " + "1" * 400}])
+    with pytest.raises(
+        ConfigError, match="test question 0: .*gold is .* a finite number is needed"
+    ):
+        questions(benchmark(tmp_path))
     (tmp_path / "test.jsonl").write_text('{"question": "a", "answer"\n')
     with pytest.raises(ValueError, match=r"test\.jsonl, line 1 is not JSON"):
         questions(benchmark(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (10**400, "(401 characters): a finite"),
+        ("1" * 400, "(402 characters): a finite"),
+        (float("inf"), "inf: a finite"),
+        (None, "None: a number is needed"),
+        (True, "True: a number is needed"),
+        ("many", "'many': a number is needed"),
+    ],
+)
+def test_svamp_answers_that_are_no_gold_are_named(
+    answer: object, shown: str, tmp_path: Path
+) -> None:
+    rows = [{"Body": "A", "Question": "Q?", "Answer": given} for given in (2.0, answer)]
+    (tmp_path / "SVAMP.json").write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match="SVAMP question 1: gold is ") as caught:
+        questions(benchmark(tmp_path, kind="svamp"))
+    assert shown in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:

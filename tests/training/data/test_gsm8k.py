@@ -70,6 +70,12 @@ def test_the_question_s_own_number_is_not_taken_for_an_old_result() -> None:
         ("So 3*2=<<3*2=7>>7.\n#### 7", "do not compute to gold"),
         ("3x=21\nx=<<7=7>>7.\n#### 7", "stated, not calculated"),
         ("So 7/0=<<7/0=7>>7\n#### 7", "no calculation"),
+        (f"So 3*2=<<3*2=6>>6.\n#### {'6' * 400}", "no number after ####"),
+        (f"So <<{'9' * 400}+1=7>>7\n#### 7", "no calculation"),
+        (f"So {'9' * 190} * {'9' * 190} = 7\n#### 7", "no calculation"),
+        (f"So <<{'9' * 90}*{'9' * 90}=8>>8\n<<{'9' * 90}*8*8=7>>7\n#### 7", "do not compute"),
+        (f"So <<{'+'.join('1' * 20_000)}=7>>7\n#### 7", "no calculation"),
+        (f"So <<{'-' * 50_000}1=7>>7\n#### 7", "no calculation"),
     ],
 )
 def test_answers_without_a_program_say_why(answer: str, reason: str) -> None:
@@ -87,6 +93,12 @@ def test_gold_is_read_with_commas_and_signs() -> None:
     assert gold_of("x\n#### -5") == -5
     with pytest.raises(ValueError, match="no number after ####"):
         gold_of("x = 3")
+    with pytest.raises(ValueError, match="after ####: gold is 'three': a number is needed"):
+        gold_of("x = 3\n#### three")
+    with pytest.raises(
+        ValueError, match=r"after ####: gold is '1+…1+' \(402 characters\): a finite"
+    ):
+        gold_of("x\n#### " + "1" * 400)
 
 
 @pytest.fixture(scope="module")

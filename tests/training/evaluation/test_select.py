@@ -56,8 +56,18 @@ def test_a_tied_vote_goes_to_the_number_written_first_and_none_without_votes():
     assert most_frequent([]) is None
 
 
-def test_groups_far_apart_in_size_are_told_apart_relatively():
-    assert vote_groups([1_000_000.0, 1_000_400.0, 1_002_000.0, 0.0, 0.0005]) == [0, 0, 1, 2, 2]
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ([1999.0, 2000.0, 1999.0], [0, 1, 0]),
+        ([1999.5, 1999.0, 2000.0, 1999.6], [0, 1, 2, 0]),  # what is near both merges neither
+        ([1_000_000.0, 1_000_400.0, 1_000_000.0004], [0, 1, 0]),
+        ([0.0, 0.1 + 0.2 - 0.3, 0.0005, 0.004], [0, 0, 0, 1]),
+        ([12.5, 12.504, 12.6], [0, 0, 1]),
+    ],
+)
+def test_votes_count_together_only_for_one_answer(values: list[float], groups: list[int]):
+    assert vote_groups(values) == groups
 
 
 def test_selection_is_what_verify_at_n_counts():

@@ -6,6 +6,7 @@
     jail.py      parent side of the jailed processes: start, ask, restart, end
     entry.py     (jailed) where those processes start, and the watcher outside of each
     zygote.py    (jailed) tier 2: one forked CPython per program, watched and ended
+    seeds.py     (jailed) random numbers follow from the program's text
     program.py   (jailed) what a forked child does: run, reduce the result to text
     lockdown.py  namespaces, Landlock, capabilities, resource limits
     seccomp.py   the system calls that are left

@@ -14,28 +14,38 @@ from numbers import Real
 from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
-_MAX_TEXT = 200
+from training.evaluation.numbers import last_number
+
+_MAX_ERROR = 200
 _FILENAME = "<program>"
 
 
 def run(code: str, kind: str, *, result: int, token: str, max_output_bytes: int) -> NoReturn:
     """Run `code`, write one report to the descriptor `result`, end the process.
 
-    The report is `token` and then JSON: `status`, and `number`, `text` or `error`.
+    The report is `token` and then JSON: `status`, and `number` or `error`.
     """
     write, end, dumps = os.write, os._exit, json.dumps
 
     def report(status: str, **fields: str) -> NoReturn:
-        short = {name: text[:_MAX_TEXT] for name, text in fields.items()}
+        short = {name: text[:_MAX_ERROR] for name, text in fields.items()}
         write(result, (token + dumps({"status": status, **short})).encode("ascii"))
         end(0)
 
-    output = _Output(max_output_bytes, lambda: report("output", error="printed too much"))
-    sys.stdin, sys.stdout, sys.stderr = io.StringIO(""), output, output
+    left = max_output_bytes
+
+    def count(num_bytes: int) -> None:
+        nonlocal left
+        left -= num_bytes
+        if left < 0:
+            report("output", error="printed too much")
+
+    output = _Output(count)
+    sys.stdin, sys.stdout, sys.stderr = io.StringIO(""), output, _Output(count)
     try:
         value = _outcome(code, kind, output)
-        if kind == "stdout-last":
-            report("ok", text=str(value))
+        if kind == "stdout-last" and value is None:
+            report("nonnumeric", error="gave a line, no finite number")
         number = number_text(value)
         if number is None:
             report("nonnumeric", error=f"gave {type(value).__name__}")
@@ -47,29 +57,26 @@ def run(code: str, kind: str, *, result: int, token: str, max_output_bytes: int)
 
 
 class _Output(io.TextIOBase):
-    """Standard output and error of a program: kept up to a limit, then the program ends."""
+    """Standard output or standard error of a program, whose bytes count against its limit."""
 
-    def __init__(self, limit: int, too_much: Callable[[], NoReturn]) -> None:
-        self._left, self._too_much = limit, too_much
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
         self.parts: list[str] = []
 
     def write(self, text: str, /) -> int:
         # Characters stand for bytes until encoding is known to fit: a cheap lower bound.
-        self._left -= len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-        if self._left < 0:
-            self._too_much()
+        self._count(len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
         self.parts.append(text)
         return len(text)
 
 
 def _outcome(code: str, kind: str, output: _Output) -> Any:
-    """What the program gives: by calling, by reading a variable, or its last printed line."""
+    """What the program gives: by calling, by reading a variable, or the last printed number."""
     compiled = compile(code, _FILENAME, "exec")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compiled, namespace)
     if kind == "stdout-last":
-        lines = [line for line in "".join(output.parts).splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
+        return last_number("".join(output.parts))
     how, _, name = kind.partition(":")
     if how == "var":
         return namespace[name]
@@ -114,7 +121,7 @@ def number_text(value: Any) -> str | None:
 def one_line(error: BaseException) -> str:
     """`ZeroDivisionError: division by zero`, on one line and short."""
     try:
-        message = str(error)[:_MAX_TEXT]
+        message = str(error)[:_MAX_ERROR]
     except BaseException:
         message = ""
     name = type(error).__name__

@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from training.evaluation.sandbox import channel, lockdown, program, reader
+from training.evaluation.sandbox import channel, lockdown, program, reader, seeds
 
 LIGHT_MODULES = (
     "abc bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum "
@@ -83,6 +83,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Answer requests for ever; ends by ChannelClosed."""
+        seeds.take_over()
         gc.collect()
         gc.freeze()  # the collector would touch, and so copy, every inherited page
         gc.disable()
@@ -93,6 +94,7 @@ class Zygote:
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         token = os.urandom(8).hex()
         ours, theirs = os.pipe()
+        seeds.seed_from(request["code"])
         pid = os.fork()
         if pid == 0:
             try:
