@@ -4,7 +4,8 @@ Each line is an object with `code`, optionally `kind` (`Program.kind`) and `gold
 or text such as "1,234"); any other field is passed through. Every output line is the input
 object plus `status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds`.
 Names ending in `.gz` are compressed. The output takes its place only when it is complete. But
-for `seconds`, which are measured, it is the same whoever runs the programs.
+for `seconds`, which are measured, and on a crowded machine `tier`, it is the same whoever runs the
+programs.
 """
 
 import gzip
