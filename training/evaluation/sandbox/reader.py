@@ -42,30 +42,7 @@ def read(code: str, kind: str) -> dict[str, Any]:
         return {"error": program.one_line(error)}
     heavy = any(name in code for name in HEAVY_MODULES)
     try:
-        entry = _entry(tree, kind) if dialect.same_in_monty(tree) else None
+        entry = dialect.entry(code, tree, kind)
     except RecursionError:
         entry = None
     return {"tier": "cpython" if entry is None else "monty", "heavy": heavy, "entry": entry}
-
-
-def _entry(tree: ast.Module, kind: str) -> str | None:
-    """The expression that gives the result; None where only running it can tell."""
-    if kind == "stdout-last":
-        return "None"
-    how, _, name = kind.partition(":")
-    if how == "var":
-        return name
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if not functions:
-        return None
-    chosen = name if name in functions else functions[0]
-    for node in ast.walk(tree):
-        # A name bound in another way too may hold no function by the time it is called.
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            if node.id in (name, chosen):
-                return None
-        elif isinstance(node, ast.alias) and (node.asname or node.name) in (name, chosen):
-            return None
-        elif isinstance(node, ast.FunctionDef) and node.name == name and name not in functions:
-            return None
-    return f"{chosen}()"
