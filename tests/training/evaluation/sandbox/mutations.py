@@ -72,19 +72,19 @@ class _Change:
     def _changed(self, value: ast.expr, writer: Writer, names: list[str]) -> ast.expr:
         draw = self._random
         text, chance = ast.unparse(value), draw.random()
-        if chance < 0.25:
+        if chance < 0.35:
             new = writer.expression(1)
-        elif chance < 0.5:
+        elif chance < 0.42:
             new = draw.choice(EXPRESSIONS).replace("{e}", f"({text})")
             new = new.replace("{{", "{").replace("}}", "}")
-        elif chance < 0.7:
+        elif chance < 0.65:
             new = f"({text}) {draw.choice(ARITHMETIC[:6])} {writer.expression(0)}"
         elif chance < 0.8:
-            new = draw.choice([*names, *BUILTINS, *FUNCTIONS])
+            new = draw.choice(names * 2 + [*BUILTINS, *FUNCTIONS])
         elif chance < 0.9:
             new = draw.choice(ODD)
         else:
-            new = f"{draw.choice([*BUILTINS, 'math.ceil'])}({text})"
+            new = f"{draw.choice(['abs', 'int', 'round', 'float', *BUILTINS])}({text})"
         return ast.parse(new, mode="eval").body
 
     def _change_block(self, block: list[ast.stmt], writer: Writer) -> None:
@@ -99,7 +99,7 @@ class _Change:
         elif action == "repeat":
             block.insert(draw.randrange(len(block)), copy.deepcopy(block[place]))
         elif action == "insert":
-            writer.strange = draw.choice([0.0, 0.2])
+            writer.strange = draw.choice([0.0, 0.0, 0.0, 0.2])
             # In a function, where `return` is allowed.
             text = "def f():\n" + textwrap.indent(writer.statement(), "    ")
             function = ast.parse(text).body[0]
