@@ -261,7 +261,7 @@ def num_compared(programs: Sequence[Program]) -> int:
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_random_programs_are_judged_alike() -> None:
     programs = [random_program(seed) for seed in range(NUM_RANDOM)]
-    assert num_compared(programs) > NUM_RANDOM // 2
+    assert num_compared(programs) > NUM_RANDOM // 3  # from Python 3.12 on, `sum` is left out
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
