@@ -14,11 +14,8 @@ from tests.training.data.real import real_data
 from tests.training.evaluation.sandbox.mutations import mutated
 from tests.training.evaluation.sandbox.random_programs import random_program
 from training.data.records import Execution
-from training.evaluation import execute
 from training.evaluation.execute import Executor, Limits, Program
 from training.evaluation.sandbox import reader
-from training.evaluation.sandbox.jail import Jail
-from training.evaluation.sandbox.monty import MontyPool
 
 NUM_RANDOM, NUM_MUTATED = 5_000, 1_000
 
@@ -207,65 +204,64 @@ BODIES_FOR_EITHER = [
 ]
 
 
+def in_dialect(program: Program) -> bool:
+    return reader.read(program.code, program.kind).get("entry") is not None
+
+
 def outcome(execution: Execution) -> tuple[str, float | None]:
     return execution.status, execution.value
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
 @pytest.mark.parametrize(
-    ("tier", "programs"),
+    ("is_listed", "programs"),
     [
-        ("cpython", [function(body) for body in BODIES_FOR_CPYTHON]),
-        ("cpython", [Program(code=code, kind=kind) for kind, code in PROGRAMS_FOR_CPYTHON]),
-        ("monty", [function(body) for body in BODIES_FOR_MONTY]),
-        ("monty", [Program(code=code, kind=kind) for kind, code in PROGRAMS_FOR_MONTY]),
+        (False, [function(body) for body in BODIES_FOR_CPYTHON]),
+        (False, [Program(code=code, kind=kind) for kind, code in PROGRAMS_FOR_CPYTHON]),
+        (True, [function(body) for body in BODIES_FOR_MONTY]),
+        (True, [Program(code=code, kind=kind) for kind, code in PROGRAMS_FOR_MONTY]),
         (None, [function(body) for body in BODIES_FOR_EITHER]),
     ],
 )
 def test_known_cases_go_to_the_tier_that_judges_them_like_cpython(
-    tier: str | None, programs: list[Program], executor: Executor, cpython: Executor
+    is_listed: bool | None, programs: list[Program], executor: Executor, cpython: Executor
 ) -> None:
     wrong: list[tuple[str, Execution, Execution]] = []
     pairs = zip(programs, executor.run(programs), cpython.run(programs), strict=True)
     for program, first, second in pairs:
-        if outcome(first) != outcome(second) or tier not in (None, first.tier):
+        # Not by `first.tier`: on a crowded machine tier 1 may be out of time.
+        if outcome(first) != outcome(second) or is_listed not in (None, in_dialect(program)):
             wrong.append((program.code, first, second))
     assert wrong == []
 
 
-def num_compared(programs: Sequence[Program]) -> int:
-    """How many of `programs` tier 1 judges; each like CPython, or the test fails.
-
-    Both tiers are asked directly, and each program is read once, here: a third of the time.
-    """
-    num_judged = 0
-    different: list[str] = []
-    with MontyPool(Limits(), 1) as monty, Jail("light", Limits()) as jail:
-        for program in programs:
-            entry = reader.read(program.code, program.kind).get("entry")
-            answer = None if entry is None else monty.run(program.code, entry)
-            if answer is None:
-                continue
-            num_judged += 1
-            is_printed = program.kind == "stdout-last"
-            first = execute._from_monty(
-                program.kind, answer.printed if is_printed else answer.value
-            )
-            reply = jail.ask({"code": program.code, "kind": program.kind})
-            second = execute._from_cpython(reply)
-            if outcome(first) != outcome(second):
-                different.append(f"{program.kind}\n{program.code}\n{first}\n{second}")
+def num_compared(programs: Sequence[Program], executor: Executor, cpython: Executor) -> int:
+    """How many of `programs` tier 1 judges; each like CPython, or the test fails."""
+    listed = [program for program in programs if in_dialect(program)]
+    judged = [
+        (program, execution)
+        for program, execution in zip(listed, executor.run(listed), strict=True)
+        if execution.tier == "monty"
+    ]
+    again = cpython.run([program for program, _ in judged])
+    different = [
+        f"{program.kind}\n{program.code}\n{first}\n{second}"
+        for (program, first), second in zip(judged, again, strict=True)
+        if outcome(first) != outcome(second)
+    ]
     assert not different, f"{len(different)} programs, such as\n" + "\n\n".join(different[:5])
-    return num_judged
+    return len(judged)
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
-def test_random_programs_are_judged_alike() -> None:
+def test_random_programs_are_judged_alike(executor: Executor, cpython: Executor) -> None:
     programs = [random_program(seed) for seed in range(NUM_RANDOM)]
-    assert num_compared(programs) > NUM_RANDOM // 3  # from Python 3.12 on, `sum` is left out
+    # Many end in an error, and from Python 3.12 on those with a `sum` are not listed.
+    assert num_compared(programs, executor, cpython) > NUM_RANDOM // 3
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
-def test_changed_recorded_programs_are_judged_alike() -> None:
+def test_changed_recorded_programs_are_judged_alike(executor: Executor, cpython: Executor) -> None:
     path = real_data("programs/programs.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]
@@ -275,4 +271,4 @@ def test_changed_recorded_programs_are_judged_alike() -> None:
         for seed, row in enumerate(rows[::step])
     )
     programs = [program for program in changed if program is not None]
-    assert num_compared(programs) > NUM_MUTATED // 6
+    assert num_compared(programs, executor, cpython) > NUM_MUTATED // 6
