@@ -15,7 +15,7 @@ written is kept under another name; a symbolic link is never pruned.
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -40,10 +40,14 @@ class CheckpointStore:
         folder: Holds `step_N/` folders and `latest`.
         ranks: The processes that write together.
         keep: Newest checkpoints kept; 0: all.
+        keep_steps: Steps whose checkpoints are kept as well, however old.
     """
 
-    def __init__(self, folder: Path, *, ranks: Ranks, keep: int = 0) -> None:
-        self._folder, self._ranks, self._keep = folder, ranks, keep
+    def __init__(
+        self, folder: Path, *, ranks: Ranks, keep: int = 0, keep_steps: Collection[int] = ()
+    ) -> None:
+        self._folder, self._ranks = folder, ranks
+        self._keep, self._keep_steps = keep, frozenset(keep_steps)
         self._told: set[Path] = set()
 
     def path(self, step: int) -> Path:
@@ -120,6 +124,8 @@ class CheckpointStore:
 
     def _prune(self) -> None:
         for step in self.steps()[: -self._keep] if self._keep else []:
+            if step in self._keep_steps:
+                continue
             folder = self.path(step)
             if why := _why_kept(folder, step):
                 if folder not in self._told:

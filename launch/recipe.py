@@ -9,7 +9,7 @@ A second call skips what is finished and goes on with what was cut short.
 from collections.abc import Sequence
 
 from launch.arguments import config_of, dry_run, parser, run
-from parallel.layout import Layout
+from training.check import check
 from training.config import RecipeConfig
 
 
@@ -19,8 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     config = config_of(parsed, RecipeConfig)
     if parsed.dry_run:
         return dry_run("recipe", config, parsed)
-    for trained in (config.generator, config.verifier):
-        Layout.of(trained, config.num_ranks)
+    check("recipe", config, num_ranks=config.num_ranks)
     # Checked first, since the libraries behind this take seconds to import.
     from training.recipe import StageFailed
     from training.recipe import run as run_recipe

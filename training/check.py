@@ -23,13 +23,14 @@ from training.config import (
     RecipeConfig,
     SampleConfig,
     TrainConfig,
+    checked,
     resolved,
 )
 from training.data import benchmarks, sources
 from training.data.hub import local_path
 from training.files import write_json
 from training.manifest import MANIFEST
-from training.recipe import Stage, stages
+from training.recipe import Stage, lost_checkpoints, stages
 
 KINDS: dict[str, type[BaseModel]] = {
     "prepare": TrainConfig,
@@ -69,6 +70,7 @@ def check(verb: str, config: Any, *, num_ranks: int) -> None:
     """
     problems = [*folder_problems(run_folder(verb, config))]
     if verb == "recipe":
+        problems += lost_checkpoints(config)
         problems += _layout_problems(config.generator, num_ranks, "generator: ")
         problems += _layout_problems(config.verifier, num_ranks, "verifier: ")
     if verb == "train":
@@ -93,8 +95,8 @@ def checked_stages(recipe: RecipeConfig) -> list[Stage]:
     planned = stages(recipe)
     for stage in planned:
         try:
-            KINDS[stage.verb].model_validate(stage.config)
-        except ValueError as error:
+            checked(KINDS[stage.verb], stage.config)
+        except ConfigError as error:
             raise ConfigError(f"stage {stage.name}: {error}") from None
     return planned
 

@@ -104,7 +104,10 @@ class Trainer:
         self._groups = Groups.connect(self._layout, ranks)
         self._folder = config.run.folder
         self._store = CheckpointStore(
-            self._folder / CHECKPOINTS, ranks=ranks, keep=config.training.keep_checkpoints
+            self._folder / CHECKPOINTS,
+            ranks=ranks,
+            keep=config.training.keep_checkpoints,
+            keep_steps=config.training.keep_steps,
         )
         checkpoint = self._newest_checkpoint()
         self._loader = Loader(

@@ -29,6 +29,7 @@ from training.config import (
     SampleConfig,
     SamplingConfig,
     TrainConfig,
+    checked,
     load,
 )
 from training.data import benchmarks, hub
@@ -65,8 +66,7 @@ def preview(
         ConfigError, FileNotFoundError, FileExistsError: it could not start.
     """
     check(verb, config, num_ranks=num_ranks)
-    in_use = _as_it_runs(config) if isinstance(config, RecipeConfig) else config
-    lines = ["settings, with the default where it is another:", *_indented(settings(in_use))]
+    lines = ["settings, with the default where it is another:", *_indented(settings(config))]
     if isinstance(config, RecipeConfig):
         lines += [*_recipe(config, num_ranks)]
         job = _line("slurm/recipe.sh", *_nodes(num_ranks), *files, *overrides)
@@ -315,7 +315,7 @@ def _recipe(recipe: RecipeConfig, num_ranks: int) -> Iterator[str]:
     ]
     ready = True
     for number, stage in enumerate(planned, start=1):
-        config: Any = KINDS[stage.verb].model_validate(stage.config)
+        config: Any = checked(KINDS[stage.verb], stage.config)
         ranks = 1 if stage.verb == "prepare" else num_ranks
         standing = _standing(stage.verb, config) if ready else _waiting(stage.verb, config)
         ready = ready and standing.finished
@@ -328,16 +328,6 @@ def _recipe(recipe: RecipeConfig, num_ranks: int) -> Iterator[str]:
     yield (
         f"[{len(planned) + 1}/{len(planned) + 1}] report writes {recipe.run.folder / 'report.html'}"
     )
-
-
-def _as_it_runs(recipe: RecipeConfig) -> RecipeConfig:
-    """Both trainings with what the recipe itself sets in them: folders, names, who reads what."""
-    trainings = {
-        stage.name: KINDS[stage.verb].model_validate(stage.config)
-        for stage in checked_stages(recipe)
-        if stage.verb == "train"
-    }
-    return recipe.model_copy(update=trainings)
 
 
 def _waiting(verb: str, config: Any) -> Standing:

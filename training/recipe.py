@@ -14,6 +14,7 @@ same config and inputs and go on with what was cut short; so does the recipe.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 from parallel.spawn import run_ranks
 from training.config import RecipeConfig, resolved
 from training.files import read_json, write_json
+from training.lives import saved_step
 
 SECONDS = "seconds.json"
 """File in the recipe's folder: seconds each stage has taken, over all lives."""
@@ -49,39 +51,20 @@ class Stage:
 
 
 def stages(recipe: RecipeConfig) -> list[Stage]:
-    """The stages of a recipe up to the report, with their whole configs."""
+    """The stages of a recipe up to the report, with their whole configs.
+
+    What links them is in the recipe's config already (training/config/links.py).
+    """
     many = recipe.num_ranks
     generator, verifier = resolved(recipe.generator), resolved(recipe.verifier)
-    links = {"execution": recipe.execution, "tracking": recipe.tracking}
-    shared = {name: resolved(section) for name, section in links.items()}
+    tracking = resolved(recipe.tracking)
     # One W&B group for all stages: the recipe's name, unless one is set.
-    shared["tracking"]["group"] = recipe.tracking.group or recipe.run.name
-    checkpoints = recipe.stage_folder("generator") / "checkpoints"
-    last_generator = checkpoints / f"step_{recipe.generator.training.max_steps}"
-    last_verifier = (
-        recipe.stage_folder("verifier")
-        / "checkpoints"
-        / f"step_{recipe.verifier.training.max_steps}"
-    )
-
-    generator |= {**shared, "run": _run(recipe, "generator")}
-    generator["data"]["folder"] = str(recipe.stage_folder("data_generator"))
-    verifier |= {**shared, "run": _run(recipe, "verifier")}
-    verifier["data"]["folder"] = str(recipe.stage_folder("data_verifier"))
-    verifier["model"]["initial_weights"] = str(last_generator)
-    verifier["evaluation"]["generator"] = str(last_generator)
-    verifier["data"]["tokenizer"]["source"] = str(last_generator / "huggingface")
-    for source in verifier["data"]["sources"]:
-        source["path"] = str(recipe.stage_folder("candidates"))
+    tracking["group"] = recipe.tracking.group or recipe.run.name
+    shared = {"execution": resolved(recipe.execution), "tracking": tracking}
     sampling = resolved(recipe.sampling)
-    sampling["checkpoints"] = [
-        str(checkpoints / f"step_{step}") for step in recipe.sampling.checkpoints
-    ]
-    evaluation = resolved(recipe.evaluation) | {
-        "generator": str(last_generator),
-        "verifier": str(last_verifier),
-    }
+    sampling["checkpoints"] = [str(path) for path in sampled_checkpoints(recipe)]
     sample = {**shared, "run": _run(recipe, "candidates"), "sampling": sampling}
+    evaluation = resolved(recipe.evaluation)
     evaluate = {**shared, "run": _run(recipe, "evaluation"), "evaluation": evaluation}
     return [
         Stage(name="data_generator", verb="prepare", config=generator),
@@ -93,6 +76,28 @@ def stages(recipe: RecipeConfig) -> list[Stage]:
     ]
 
 
+def sampled_checkpoints(recipe: RecipeConfig) -> list[Path]:
+    """The generator's checkpoints that candidates are drawn from, in the config's order."""
+    folder = recipe.stage_folder("generator") / "checkpoints"
+    return [folder / f"step_{step}" for step in recipe.sampling.checkpoints]
+
+
+def lost_checkpoints(recipe: RecipeConfig) -> Iterator[str]:
+    """One line for each sampled checkpoint that the generator's run is past and does not have.
+
+    Training resumes from its newest checkpoint, so it would never be written.
+    """
+    folder, newest = recipe.stage_folder("generator"), saved_step(recipe.stage_folder("generator"))
+    for path in sampled_checkpoints(recipe):
+        step = int(path.name.removeprefix("step_"))
+        if step < newest and not path.is_dir():
+            yield (
+                f"sampling.checkpoints names step {step}, which the training run {folder} no "
+                f"longer has, or never saved: it is at step {newest}. Sample steps that are in "
+                f"{path.parent}, or set another run.folder to train anew"
+            )
+
+
 def run(recipe: RecipeConfig) -> None:
     """Run what is not finished, in order.
 
@@ -102,6 +107,8 @@ def run(recipe: RecipeConfig) -> None:
     """
     folder = recipe.run.folder
     write_json(folder / "config.json", resolved(recipe))
+    for table, links in recipe.links().items():
+        print(f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}")
     todo = stages(recipe)
     for number, stage in enumerate(todo, start=1):
         print(f"\n[{number}/{len(todo) + 1}] {stage.name}", flush=True)

@@ -33,6 +33,7 @@ _MAY_CHANGE = (
     "training.micro_batch_rows",
     "training.checkpoint_every_steps",
     "training.keep_checkpoints",
+    "training.keep_steps",
     "training.log_every_steps",
     "training.device",
     "model.activation_checkpointing",

@@ -8,7 +8,9 @@ was loaded never changes afterwards, and `resolved(config)` is the whole of it a
 JSON, saved in the run folder and sent to W&B.
 """
 
-from training.config.load import ConfigError, load, resolved
+from training.config.load import checked, load, resolved
+from training.config.read import ConfigError
+from training.config.recipe import RecipeConfig
 from training.config.sections import (
     BenchmarkConfig,
     DataConfig,
@@ -28,7 +30,6 @@ from training.config.sections import (
 from training.config.verbs import (
     EvaluateConfig,
     PrepareConfig,
-    RecipeConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "TrainingConfig",
+    "checked",
     "load",
     "resolved",
 ]

@@ -1,20 +1,23 @@
-"""TOML files and `key=value` overrides become one checked, frozen config."""
+"""Config files and `key=value` overrides become one checked, frozen config."""
 
 import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 import tomli
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-Tree = dict[str, Any]
+from training.config.read import MOST_LEVELS, ConfigError, Tree, levels, merged, read, with_bases
+from training.config.recipe import RecipeConfig
+
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
-
-class ConfigError(ValueError):
-    """A setting that a person has to change; its message stands alone."""
+_MOST_PROBLEMS = 20
+_MOST_CHARACTERS = 200
+_LARGEST_POSITION_DIGITS = 6
 
 
 def load(
@@ -30,9 +33,18 @@ def load(
     """
     tree: Tree = {}
     for file in files:
-        tree = _merged(tree, _read(Path(file)))
+        tree = merged(tree, _tables(kind, Path(file)))
     for override in overrides:
         _apply(tree, override)
+    return checked(kind, tree)
+
+
+def checked(kind: type[ConfigType], tree: Tree) -> ConfigType:
+    """The config that a whole tree describes.
+
+    Raises:
+        ConfigError: a key is unknown, a value is wrong; one line for each.
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -44,88 +56,115 @@ def resolved(config: BaseModel) -> Tree:
     return config.model_dump(mode="json")
 
 
-def _read(path: Path) -> Tree:
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, _siblings(path), n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ConfigError(f"config file {path} does not exist{hint}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = json.loads(text) if path.suffix == ".json" else tomli.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from None
-    # A recipe's tables may start from a file of their own.
-    for name in ("generator", "verifier"):
-        table = tree.get(name)
-        if isinstance(table, dict) and "config" in table:
-            base = _read(path.parent / str(table.pop("config")))
-            tree[name] = _merged(base, table)
-    return tree
-
-
-def _siblings(path: Path) -> list[str]:
-    return [entry.name for entry in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-
-
-def _merged(base: Tree, over: Tree) -> Tree:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[key] = _merged(cast(Tree, old), cast(Tree, value))
-        else:
-            merged[key] = value
-    return merged
+def _tables(kind: type[BaseModel], path: Path) -> Tree:
+    found = read(path)
+    return with_bases(found, path) if kind is RecipeConfig else found
 
 
 def _apply(tree: Tree, override: str) -> None:
     dotted, equals, text = override.partition("=")
+    shown = _short(repr(override))
     if not equals or not dotted.strip():
-        raise ConfigError(f"{override!r} is not an override: write section.key=value")
+        raise ConfigError(f"{shown} is not an override: write section.key=value")
     keys = dotted.strip().split(".")
+    if not all(keys) or len(keys) > MOST_LEVELS:
+        raise ConfigError(f"{shown}: {_short(dotted)!r} is no key: write section.key=value")
+    value = _value(text, shown)
     here: Any = tree
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         if isinstance(here, list):
-            if not key.isdigit() or int(key) >= len(here):
+            place = _position(key)
+            if place is None or place >= len(here):
                 raise ConfigError(
-                    f"{override!r}: {'.'.join(keys[:position])} has {len(here)} entries, "
-                    f"none at {key!r}"
+                    f"{shown}: {'.'.join(keys[:position])} has {len(here)} entries, "
+                    f"none at {key!r}; the first is at 0"
                 )
             if last:
-                here[int(key)] = _value(text)
+                here[place] = value
             else:
-                here = here[int(key)]
+                here = here[place]
         elif isinstance(here, dict):
             if last:
-                here[key] = _value(text)
+                here[key] = value
             else:
                 here = here.setdefault(key, {})
         else:
-            raise ConfigError(f"{override!r}: {'.'.join(keys[:position])} is a value, not a table")
+            raise ConfigError(f"{shown}: {'.'.join(keys[:position])} is a value, not a table")
 
 
-def _value(text: str) -> Any:
+def _position(key: str) -> int | None:
+    """The number of an entry; `²` and `٣` are digits as well, and no positions."""
+    is_number = key.isascii() and key.isdigit() and len(key) <= _LARGEST_POSITION_DIGITS
+    return int(key) if is_number else None
+
+
+def _value(text: str, shown: str) -> Any:
     try:
-        return tomli.loads(f"value = {text}")["value"]
+        read_as_toml = tomli.loads(f"value = {text}")
+    except RecursionError:
+        raise ConfigError(f"{shown}: the value is nested too deep") from None
     except ValueError:
-        return text
+        value: Any = text
+    else:
+        if len(read_as_toml) > 1:
+            raise ConfigError(f"{shown} holds more than one line: write one override for each key")
+        value = read_as_toml["value"]
+    if levels(value) > MOST_LEVELS:
+        raise ConfigError(f"{shown}: the value is nested too deep")
+    return value
 
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
-    lines: list[str] = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{place}: unknown key{_nearest(kind, problem['loc'])}")
-        elif problem["type"] == "missing":
-            lines.append(f"{place}: missing, and it has no default")
-        elif problem["type"] == "value_error":
-            message = str(problem["msg"]).removeprefix("Value error, ")
-            lines.append(f"{place}: {message}" if place else message)
-        else:
-            lines.append(f"{place} = {problem['input']!r}: {problem['msg']}")
-    return "\n".join(lines)
+    problems = error.errors()
+    # A list whose entries are wrong is also said to be too short.
+    above = {problem["loc"][:n] for problem in problems for n in range(len(problem["loc"]))}
+    lines = [
+        _line(kind, problem)
+        for problem in problems
+        if not (problem["type"] == "too_short" and problem["loc"] in above)
+    ]
+    more = len(lines) - _MOST_PROBLEMS
+    return "\n".join([*lines[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _line(kind: type[BaseModel], problem: ErrorDetails) -> str:
+    place = _short(".".join(_key(part) for part in problem["loc"]))
+    message = problem["msg"]
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{place}: unknown key{_nearest(kind, problem['loc'])}"
+        case "missing":
+            return f"{place}: missing, and it has no default"
+        case "value_error":
+            message = message.removeprefix("Value error, ")
+            return f"{place}: {message}" if place else message
+        case "model_type":
+            message = "this is a table of settings, not a value"
+        case "tuple_type":
+            message = "this is a list: write [..., ...]"
+        case "string_type" if isinstance(problem["input"], (bool, int, float)):
+            message += f": write it in quotes, {place}='\"{_shown(problem['input'])}\"'"
+        case _:
+            pass
+    return f"{place} = {_shown(problem['input'])}: {message}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one would write it in a config, cut short."""
+    if isinstance(value, (dict, list, tuple, str, bool)):
+        return _short(json.dumps(value, default=str, ensure_ascii=False))
+    return _short(str(value))
+
+
+def _short(text: str) -> str:
+    cut = text[:_MOST_CHARACTERS]
+    return cut if cut == text else f"{cut}... ({len(text):,} characters)"
+
+
+def _key(part: int | str) -> str:
+    """A part of a key; one that would break the message's line as its escape."""
+    return part if isinstance(part, str) and part.isprintable() else repr(part)
 
 
 def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -135,7 +174,8 @@ def _nearest(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             continue
         table = _section_of(table.model_fields[part].annotation)
-    wrong, parents = str(location[-1]), [str(part) for part in location[:-1]]
+    parents = [str(part) for part in location[:-1]]
+    wrong = str(location[-1])[:_MOST_CHARACTERS]
     near = difflib.get_close_matches(wrong, table.model_fields, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join([*parents, near[0]])}?"

@@ -3,25 +3,36 @@
 Units are in the names. A field without a unit is a count, a fraction or a name.
 """
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-
-class Section(BaseModel):
-    """A frozen table whose unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from training.config.values import (
+    LARGEST_FLOAT32,
+    LARGEST_SEED,
+    MOST_EXAMPLES,
+    MOST_ROWS,
+    MOST_STEPS,
+    MOST_TOKENS,
+    MOST_WORKERS,
+    SMALLEST_FLOAT32,
+    Folder,
+    Many,
+    OptionalSource,
+    PositiveTemperature,
+    Section,
+    Source,
+    Temperature,
+)
 
 
 class RunConfig(Section):
     """Where a run lives and what it is called."""
 
-    folder: Path
+    folder: Folder
     """Run folder: config, checkpoints, metrics, logs. Made when missing."""
-    name: str = "run"
+    name: str = Field(default="run", min_length=1)
     """What people call it; the W&B group is the recipe's name."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Seeds initial weights, order of rows, and samples."""
@@ -36,24 +47,24 @@ class RunConfig(Section):
 class ModelConfig(Section):
     """The shape of a Phi-1.5 style transformer and where its weights come from."""
 
-    hidden_size: int = Field(default=2048, ge=8)
-    num_layers: int = Field(default=24, ge=1)
-    num_heads: int = Field(default=32, ge=1)
-    ffn_size: int = Field(default=8192, ge=8)
+    hidden_size: int = Field(default=2048, ge=8, le=2**20)
+    num_layers: int = Field(default=24, ge=1, le=10_000)
+    num_heads: int = Field(default=32, ge=1, le=2**20)
+    ffn_size: int = Field(default=8192, ge=8, le=2**24)
     """Width of the MLP's hidden layer."""
     vocab_size: int = Field(default=51200, ge=300, le=65536)
     """Rows of the embedding: at least the tokenizer's ids; token ids are stored as uint16."""
-    max_tokens: int = Field(default=2048, ge=16)
+    max_tokens: int = Field(default=2048, ge=16, le=MOST_TOKENS)
     """Longest document the rotary positions are meant for."""
     rotary_fraction: float = Field(default=0.5, gt=0.0, le=1.0)
     """Share of each head's dimensions that is rotated."""
-    rope_theta: float = Field(default=10000.0, gt=1.0)
-    layer_norm_eps: float = Field(default=1e-5, gt=0.0)
-    init_std: float = Field(default=0.02, gt=0.0)
+    rope_theta: float = Field(default=10000.0, gt=1.0, le=LARGEST_FLOAT32)
+    layer_norm_eps: float = Field(default=1e-5, ge=SMALLEST_FLOAT32, le=1.0)
+    init_std: float = Field(default=0.02, ge=SMALLEST_FLOAT32, le=1e6)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the attention's and the MLP's output while training."""
     head: Literal["language_model", "verifier"] = "language_model"
-    initial_weights: str = ""
+    initial_weights: OptionalSource = ""
     """Hugging Face folder, checkpoint folder or hub id to start from; empty: random."""
     activation_checkpointing: bool = False
     """Recompute each block's activations in the backward pass to save memory."""
@@ -78,7 +89,7 @@ class ModelConfig(Section):
 class TokenizerConfig(Section):
     """Which tokenizer turns text into ids."""
 
-    source: str = "microsoft/phi-1_5"
+    source: Source = "microsoft/phi-1_5"
     """Local folder, hub id, or `train`: a byte-level BPE trained on the examples."""
     vocab_size: int = Field(default=1024, ge=300, le=65536)
     """Ids of a trained tokenizer; ignored by an existing one, which has its own."""
@@ -93,7 +104,7 @@ class DifficultyConfig(Section):
     min_distractors: int = Field(default=0, ge=0, le=6)
     max_distractors: int = Field(default=1, ge=0, le=6)
     """Irrelevant facts among the needed ones."""
-    story_kinds: tuple[str, ...] = ()
+    story_kinds: Many[str] = ()
     """Kinds of stories told; empty: all."""
     num_phrasings: int = Field(default=4, ge=1, le=4)
     """Wordings of each kind of fact."""
@@ -127,12 +138,12 @@ class SourceConfig(Section):
     """`problems`: the built-in writer; `parquet`: TinyGSM's files (`question`, `code`);
     `jsonl`: the same columns; `gsm8k`: GSM8K's train split by its calculator marks;
     `candidates`: labelled candidates of the sample stage, for a verifier."""
-    path: str = ""
+    path: OptionalSource = ""
     """Local file or folder, or hub id (`TinyGSM/TinyGSM`); unused by `problems`."""
     split: str = "train"
-    num_examples: int = Field(default=0, ge=0)
+    num_examples: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
     """How many to take from the front; 0: all. `problems` needs a number."""
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, le=LARGEST_SEED)
     """Seed of the built-in writer: another seed, other problems."""
     difficulty: DifficultyConfig = DifficultyConfig()
     misread_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -177,14 +188,14 @@ class BenchmarkConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     """Its name in metrics and reports: `eval/NAME/pass_at_1`."""
     kind: Literal["problems", "gsm8k", "svamp"]
-    path: str = ""
+    path: OptionalSource = ""
     """Local file or folder, or hub id (`openai/gsm8k`); unused by `problems`."""
     split: str = "test"
-    skip_questions: int = Field(default=0, ge=0)
+    skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
     """Questions passed over at the front: how a hold-out is cut from a train split."""
-    num_questions: int = Field(default=0, ge=0)
+    num_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
     """How many to take after those; 0: all. `problems` needs a number."""
-    seed: int = Field(default=1_000_003, ge=0)
+    seed: int = Field(default=1_000_003, ge=0, le=LARGEST_SEED)
     """Seed of the built-in writer; never one that training uses."""
     difficulty: DifficultyConfig = DifficultyConfig()
 
@@ -200,23 +211,23 @@ class BenchmarkConfig(Section):
 class DataConfig(Section):
     """What is learnt from, and how it becomes rows of tokens."""
 
-    folder: Path
+    folder: Folder
     """Where `prepare` writes the token shards, the tokenizer and the manifest."""
-    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    sources: Many[SourceConfig] = Field(min_length=1)
     tokenizer: TokenizerConfig = TokenizerConfig()
-    row_tokens: int = Field(default=1024, ge=32)
+    row_tokens: int = Field(default=1024, ge=32, le=MOST_TOKENS)
     """Tokens of a packed row; longer examples are dropped and counted."""
     supervise: Literal["program", "all"] = "program"
     """`program`: the question is only context; `all`: the paper's whole-text form."""
-    decontaminate: tuple[BenchmarkConfig, ...] = ()
+    decontaminate: Many[BenchmarkConfig] = ()
     """Examples whose question overlaps one of these are dropped."""
-    decontaminate_ngram: int = Field(default=13, ge=4)
+    decontaminate_ngram: int = Field(default=13, ge=4, le=1000)
     """Length, in words without numbers and punctuation, of an n-gram that counts as overlap."""
-    min_question_characters: int = Field(default=20, ge=0)
+    min_question_characters: int = Field(default=20, ge=0, le=10**6)
     """Shorter questions are dropped."""
     run_programs: bool = True
     """Drop programs that do not run or give no finite number."""
-    num_workers: int = Field(default=0, ge=0)
+    num_workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
     """Worker processes of prepare; 0: one per core. Under MPI the ranks work instead."""
     prepare_if_missing: bool = False
     """Let `train` run `prepare` first when the folder is empty: for small data only."""
@@ -225,20 +236,22 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """The training loop."""
 
-    max_steps: int = Field(default=1000, ge=1)
+    max_steps: int = Field(default=1000, ge=1, le=MOST_STEPS)
     """Optimizer updates."""
-    global_batch_rows: int = Field(default=64, ge=1)
+    global_batch_rows: int = Field(default=64, ge=1, le=MOST_ROWS)
     """Packed rows of one update over all ranks and accumulation."""
-    micro_batch_rows: int = Field(default=8, ge=1)
+    micro_batch_rows: int = Field(default=8, ge=1, le=MOST_ROWS)
     """Rows one rank holds at a time."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     question_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
     """Weight of a question's token in the loss beside a program's 1, where
     data.supervise = 'all'."""
-    checkpoint_every_steps: int = Field(default=100, ge=1)
-    keep_checkpoints: int = Field(default=0, ge=0)
+    checkpoint_every_steps: int = Field(default=100, ge=1, le=MOST_STEPS)
+    keep_checkpoints: int = Field(default=0, ge=0, le=MOST_STEPS)
     """Newest checkpoints kept; 0: all of them (sampling wants several)."""
-    log_every_steps: int = Field(default=1, ge=1)
+    keep_steps: Many[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = ()
+    """Steps whose checkpoints are kept as well, however old; a recipe names those it samples."""
+    log_every_steps: int = Field(default=1, ge=1, le=MOST_STEPS)
     """Steps between log lines on the terminal; metrics.jsonl gets every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -246,27 +259,27 @@ class TrainingConfig(Section):
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(default=1e-4, gt=0.0)
+    learning_rate: float = Field(default=1e-4, ge=SMALLEST_FLOAT32, le=LARGEST_FLOAT32)
     """Peak, reached after the warm-up."""
     final_learning_rate_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the peak that the decay ends at."""
-    warmup_steps: int = Field(default=100, ge=0)
+    warmup_steps: int = Field(default=100, ge=0, le=MOST_STEPS)
     decay: Literal["linear", "cosine", "constant"] = "linear"
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
     beta2: float = Field(default=0.95, ge=0.0, lt=1.0)
-    eps: float = Field(default=1e-8, gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
+    eps: float = Field(default=1e-8, ge=SMALLEST_FLOAT32, le=1.0)
+    weight_decay: float = Field(default=0.01, ge=0.0, le=LARGEST_FLOAT32)
     """On matrices only; biases and LayerNorm are left alone."""
-    clip_norm: float = Field(default=1.0, ge=0.0)
+    clip_norm: float = Field(default=1.0, ge=0.0, le=LARGEST_FLOAT32)
     """Largest global gradient norm; 0: no clipping."""
 
 
 class ParallelConfig(Section):
     """The layout: how a model is spread over ranks. The data degree is what is left."""
 
-    tensor: int = Field(default=1, ge=1)
-    pipeline: int = Field(default=1, ge=1)
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    tensor: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    pipeline: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    zero_stage: int = Field(default=1, ge=0, le=3)
     sequence: bool = False
     """Sequence parallelism within the tensor-parallel group."""
 
@@ -292,32 +305,32 @@ class ParallelConfig(Section):
 class ExecutionConfig(Section):
     """Limits of a model-written program."""
 
-    timeout_seconds: float = Field(default=0.5, gt=0.0, le=60.0)
+    timeout_seconds: float = Field(default=0.5, ge=1e-3, le=60.0)
     """CPU time of one program."""
-    memory_mib: int = Field(default=256, ge=64)
-    max_output_bytes: int = Field(default=65536, ge=1024)
-    num_workers: int = Field(default=1, ge=1)
+    memory_mib: int = Field(default=256, ge=64, le=2**24)
+    max_output_bytes: int = Field(default=65536, ge=1024, le=2**30)
+    num_workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     """Executing processes per rank."""
 
 
 class SamplingConfig(Section):
     """Which candidates are sampled, from which checkpoints, on which questions."""
 
-    checkpoints: tuple[str, ...] = ()
+    checkpoints: Many[Source] = ()
     """Checkpoint or Hugging Face folders. In a recipe: step numbers of its generator."""
-    temperatures: tuple[float, ...] = Field(default=(0.5, 0.7), min_length=1)
+    temperatures: Many[Temperature] = Field(default=(0.5, 0.7), min_length=1)
     """Candidates are spread evenly over checkpoints x temperatures."""
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    num_candidates: int = Field(default=48, ge=1)
+    top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
+    num_candidates: int = Field(default=48, ge=1, le=MOST_ROWS)
     """Per question, over all checkpoints and temperatures."""
     questions: BenchmarkConfig = BenchmarkConfig(
         name="gsm8k_train", kind="gsm8k", path="openai/gsm8k", split="train"
     )
     """What is asked: never a question that anything is evaluated on."""
-    max_new_tokens: int = Field(default=256, ge=1)
-    micro_batch_candidates: int = Field(default=256, ge=1)
+    max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
+    micro_batch_candidates: int = Field(default=256, ge=1, le=MOST_ROWS)
     """Candidates one rank decodes at a time."""
-    questions_per_part: int = Field(default=64, ge=1)
+    questions_per_part: int = Field(default=64, ge=1, le=MOST_ROWS)
     """Questions of one committed part: what a killed stage loses at most, per rank."""
 
     @model_validator(mode="after")
@@ -344,20 +357,20 @@ class SamplingConfig(Section):
 class EvaluationConfig(Section):
     """Verify@N and its neighbours on benchmarks, in training and on its own."""
 
-    every_steps: int = Field(default=0, ge=0)
+    every_steps: int = Field(default=0, ge=0, le=MOST_STEPS)
     """Steps between evaluations in training; 0: never."""
-    benchmarks: tuple[BenchmarkConfig, ...] = ()
-    generator: str = ""
+    benchmarks: Many[BenchmarkConfig] = ()
+    generator: OptionalSource = ""
     """Folder of the generator that writes the candidates (evaluating a verifier or a pair)."""
-    verifier: str = ""
+    verifier: OptionalSource = ""
     """Folder of the verifier that scores them; empty: no verify@k."""
-    num_candidates: int = Field(default=48, ge=1)
-    temperatures: tuple[float, ...] = Field(default=(0.5, 0.7), min_length=1)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    max_new_tokens: int = Field(default=256, ge=1)
-    micro_batch_candidates: int = Field(default=256, ge=1)
-    questions_per_part: int = Field(default=64, ge=1)
-    num_bootstrap: int = Field(default=2000, ge=100)
+    num_candidates: int = Field(default=48, ge=1, le=MOST_ROWS)
+    temperatures: Many[PositiveTemperature] = Field(default=(0.5, 0.7), min_length=1)
+    top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
+    max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
+    micro_batch_candidates: int = Field(default=256, ge=1, le=MOST_ROWS)
+    questions_per_part: int = Field(default=64, ge=1, le=MOST_ROWS)
+    num_bootstrap: int = Field(default=2000, ge=100, le=10**6)
     """Resamples of the questions behind each 95 % interval."""
 
     @model_validator(mode="after")
@@ -379,6 +392,6 @@ class TrackingConfig(Section):
     entity: str = ""
     group: str = ""
     """W&B group; empty: the run's name. A recipe puts all its stages into one."""
-    tags: tuple[str, ...] = ()
-    num_table_rows: int = Field(default=32, ge=0)
+    tags: Many[str] = ()
+    num_table_rows: int = Field(default=32, ge=0, le=MOST_ROWS)
     """Rows of the table of evaluation samples."""

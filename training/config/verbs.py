@@ -1,8 +1,8 @@
 """One config class per verb of `launch/`, made of sections."""
 
-from pathlib import Path
+import os
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from typing_extensions import Self
 
 from training.config.sections import (
@@ -97,6 +97,28 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _data_are_beside_the_run(self) -> Self:
+        # Preparing replaces its folder as a whole.
+        run, data = (os.path.abspath(path) for path in (self.run.folder, self.data.folder))
+        if os.path.commonpath([run, data]) == data:
+            raise ValueError(
+                f"run.folder = {self.run.folder} is data.folder = {self.data.folder} or within it: "
+                "preparing data replaces its folder as a whole; set one beside the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluated_beside_is_another_kind(self) -> Self:
+        # Nothing would read it.
+        trained = "verifier" if self.model.head == "verifier" else "generator"
+        if named := getattr(self.evaluation, trained):
+            raise ValueError(
+                f"evaluation.{trained} = {named!r} while a {trained} is trained: evaluations in "
+                "training are of its own weights; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fp16_is_scaled_by_zero(self) -> Self:
         if self.training.precision == "fp16" and self.parallel.zero_stage == 0:
             raise ValueError(
@@ -146,74 +168,3 @@ class EvaluateConfig(Section):
         if not self.evaluation.benchmarks:
             raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
         return self
-
-
-class RecipeConfig(Section):
-    """`launch/recipe.py`: all stages in order, in one folder.
-
-    `generator` and `verifier` are whole training configs; in the file each may start from
-    another file by `config = "generator_demo.toml"` (relative to the recipe's file) and
-    override what it likes. The recipe itself sets what links the stages: their run
-    folders, `data.folder`, the candidates a verifier learns from, the verifier's initial
-    weights, and tracking.
-    """
-
-    run: RunConfig
-    num_ranks: int = Field(default=1, ge=1)
-    """Processes per stage on this machine."""
-    generator: TrainConfig
-    sampling: SamplingConfig
-    verifier: TrainConfig
-    evaluation: EvaluationConfig
-    execution: ExecutionConfig = ExecutionConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-    @model_validator(mode="after")
-    def _sampled_checkpoints_are_written(self) -> Self:
-        every, last = (
-            self.generator.training.checkpoint_every_steps,
-            self.generator.training.max_steps,
-        )
-        for step in self.sampling.checkpoints:
-            if not step.isdigit() or not 0 < int(step) <= last:
-                raise ValueError(
-                    f"sampling.checkpoints holds {step!r}: in a recipe it is a step of the "
-                    f"generator's {last}"
-                )
-            if int(step) % every and int(step) != last:
-                raise ValueError(
-                    f"sampling.checkpoints holds step {step}, but the generator is saved every "
-                    f"{every} steps and at {last}: change one of them"
-                )
-        if not self.sampling.checkpoints:
-            raise ValueError("sampling.checkpoints is empty: name steps of the generator")
-        return self
-
-    @model_validator(mode="after")
-    def _evaluated_problems_are_unseen(self) -> Self:
-        seeds = {
-            source.seed for source in self.generator.data.sources if source.kind == "problems"
-        } | (
-            {self.sampling.questions.seed} if self.sampling.questions.kind == "problems" else set()
-        )
-        for benchmark in self.evaluation.benchmarks:
-            if benchmark.kind == "problems" and benchmark.seed in seeds:
-                raise ValueError(
-                    f"evaluation.benchmarks {benchmark.name!r} has seed {benchmark.seed}, which "
-                    "training uses as well: its questions would have been seen; set another seed"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _heads_are_as_named(self) -> Self:
-        for name, config in (("generator", self.generator), ("verifier", self.verifier)):
-            wanted = "verifier" if name == "verifier" else "language_model"
-            if config.model.head != wanted:
-                raise ValueError(
-                    f"{name}.model.head = {config.model.head!r}: it must be {wanted!r}"
-                )
-        return self
-
-    def stage_folder(self, stage: str) -> Path:
-        """Where the stage of this name keeps its files."""
-        return self.run.folder / stage

@@ -1,0 +1,218 @@
+"""The config of a whole recipe: both trainings, and what is sampled and evaluated."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
+
+from training.config import links
+from training.config.sections import (
+    EvaluationConfig,
+    ExecutionConfig,
+    RunConfig,
+    SamplingConfig,
+    TrackingConfig,
+)
+from training.config.values import MOST_WORKERS, Section
+from training.config.verbs import TrainConfig
+
+_SHAPE = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "ffn_size",
+    "vocab_size",
+    "rotary_fraction",
+    "rope_theta",
+    "layer_norm_eps",
+)
+"""What the verifier's body must have in common with the generator's to take its weights."""
+
+
+class RecipeConfig(Section):
+    """`launch/recipe.py`: all stages in order, in one folder.
+
+    `generator` and `verifier` are whole training configs; in the file each may start from
+    another file by `config = "generator_demo.toml"` (relative to the recipe's file) and
+    override what it likes. `run`, `execution` and `tracking` hold for every stage, where the
+    training's own table says nothing else. What links the stages (run folders and names,
+    `data.folder`, what the verifier starts from and learns from, what is evaluated) is set by
+    the recipe: leave it out, another value is refused (training/config/links.py).
+    """
+
+    run: RunConfig
+    num_ranks: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    """Processes per stage on this machine."""
+    # These first: the trainings take settings from them.
+    execution: ExecutionConfig = ExecutionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    sampling: SamplingConfig
+    generator: TrainConfig
+    verifier: TrainConfig
+    evaluation: EvaluationConfig
+
+    @field_validator("generator", "verifier", mode="before")
+    @classmethod
+    def _takes_from_the_recipe(cls, table: Any, info: ValidationInfo) -> Any:
+        if not isinstance(table, dict):
+            return table
+        table = cast("dict[str, Any]", table)
+        name = str(info.field_name)
+        for section, settings in _shared(info.data).items():
+            own = table.get(section, {})
+            if isinstance(own, dict):
+                table = {**table, section: {**settings, **own}}
+        if name == "generator":
+            table = _keeping_sampled(table, info.data)
+        return links.filled(table, _links(name, info.data))
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _is_of_the_pair(cls, table: Any, info: ValidationInfo) -> Any:
+        if not isinstance(table, dict):
+            return table
+        return links.filled(cast("dict[str, Any]", table), _links("evaluation", info.data))
+
+    @model_validator(mode="after")
+    def _links_hold(self) -> Self:
+        problems = [
+            f"{table}.{link} = {said!r}: the recipe makes it {made!r}; leave it out"
+            for table, links_of_table in self.links().items()
+            for link, said, made in links.differing(
+                getattr(self, table).model_dump(mode="json"), links_of_table
+            )
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _sampled_checkpoints_are_written(self) -> Self:
+        training = self.generator.training
+        every, last = training.checkpoint_every_steps, training.max_steps
+        for step in self.sampling.checkpoints:
+            if not _is_step(step) or int(step) > last:
+                raise ValueError(
+                    f"sampling.checkpoints holds {step!r}: in a recipe it is a step of the "
+                    f"generator's {last}"
+                )
+            if int(step) % every and int(step) != last:
+                raise ValueError(
+                    f"sampling.checkpoints holds step {step}, but the generator is saved every "
+                    f"{every} steps and at {last}: change one of them"
+                )
+        if not self.sampling.checkpoints:
+            raise ValueError("sampling.checkpoints is empty: name steps of the generator")
+        return self
+
+    @model_validator(mode="after")
+    def _sampled_checkpoints_are_kept(self) -> Self:
+        training = self.generator.training
+        pruned = [
+            step for step in self.sampling.checkpoints if int(step) not in training.keep_steps
+        ]
+        if training.keep_checkpoints and pruned:
+            raise ValueError(
+                f"generator.training.keep_steps = {list(training.keep_steps)} with "
+                f"keep_checkpoints = {training.keep_checkpoints}: step {pruned[0]} of "
+                "sampling.checkpoints could be removed before it is sampled; add it, or leave "
+                "keep_steps out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluated_problems_are_unseen(self) -> Self:
+        seeds = {
+            source.seed for source in self.generator.data.sources if source.kind == "problems"
+        } | (
+            {self.sampling.questions.seed} if self.sampling.questions.kind == "problems" else set()
+        )
+        for benchmark in self.evaluation.benchmarks:
+            if benchmark.kind == "problems" and benchmark.seed in seeds:
+                raise ValueError(
+                    f"evaluation.benchmarks {benchmark.name!r} has seed {benchmark.seed}, which "
+                    "training uses as well: its questions would have been seen; set another seed"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_as_named(self) -> Self:
+        for name, config in (("generator", self.generator), ("verifier", self.verifier)):
+            wanted = "verifier" if name == "verifier" else "language_model"
+            if config.model.head != wanted:
+                raise ValueError(
+                    f"{name}.model.head = {config.model.head!r}: it must be {wanted!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _verifier_takes_the_generators_weights(self) -> Self:
+        ours, theirs = self.verifier.model, self.generator.model
+        for name in _SHAPE:
+            if getattr(ours, name) != getattr(theirs, name):
+                raise ValueError(
+                    f"verifier.model.{name} = {getattr(ours, name)} with generator.model.{name} = "
+                    f"{getattr(theirs, name)}: the verifier starts from the generator's weights; "
+                    "set both alike"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_evaluate(self) -> Self:
+        if not self.evaluation.benchmarks:
+            raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
+        return self
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where the stage of this name keeps its files."""
+        return self.run.folder / stage
+
+    def links(self) -> dict[str, dict[str, str]]:
+        """By table, the settings that the recipe itself makes, and what it makes them."""
+        made = {"run": self.run, "generator": self.generator, "verifier": self.verifier}
+        return {table: _links(table, made) for table in links.LINKS}
+
+
+def _is_step(text: str) -> bool:
+    """Whether a text is a step number as folders are called by it: no sign, no leading zero."""
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 12
+
+
+def _shared(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The recipe's settings that hold for each of its stages, by section.
+
+    Of a recipe that is wrong itself, and so will be refused, only a part is known.
+    """
+    run = known.get("run")
+    shared = {
+        name: known[name].model_dump(mode="json", exclude={"folder", "name"})
+        for name in ("run", "execution", "tracking")
+        if name in known
+    }
+    # One W&B group for all stages: the recipe's name, unless one is set.
+    if run is not None and "tracking" in shared:
+        shared["tracking"]["group"] = known["tracking"].group or run.name
+    return shared
+
+
+def _links(table: str, known: Mapping[str, Any]) -> dict[str, str]:
+    """A table's links. Of a recipe that is wrong itself, placeholders: its mistake is said."""
+    run = known.get("run", RunConfig(folder=Path("recipe")))
+    trainings = ("generator", "verifier")
+    steps = {name: known[name].training.max_steps if name in known else 1 for name in trainings}
+    return links.wanted(table, folder=run.folder, name=run.name, steps=steps)
+
+
+def _keeping_sampled(table: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The generator's table, in which a retention spares the steps that will be sampled."""
+    training = table.get("training")
+    sampling: SamplingConfig | None = known.get("sampling")
+    if sampling is None or not isinstance(training, dict):
+        return table
+    training = cast("dict[str, Any]", training)
+    if not training.get("keep_checkpoints") or "keep_steps" in training:
+        return table
+    steps = [int(step) for step in sampling.checkpoints if _is_step(step)]
+    return {**table, "training": {**training, "keep_steps": steps}}

@@ -1,0 +1,136 @@
+"""What a value of a config may be: strict types, finite numbers, texts of one line, paths.
+
+Everything here holds for every field of every section, whether it came from a TOML or JSON file
+or from the command line.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, field_validator
+
+Item = TypeVar("Item")
+
+MOST_STEPS = 10**9
+"""Bound of everything that is counted in optimizer steps."""
+MOST_ROWS = 10**7
+"""Bound of rows, candidates and questions that are handled at a time."""
+MOST_EXAMPLES = 10**12
+"""Bound of examples and questions of a whole data set."""
+MOST_TOKENS = 2**20
+"""Bound of the tokens of a document, a row or an answer."""
+MOST_WORKERS = 65536
+"""Bound of processes, ranks and degrees of a layout."""
+LARGEST_SEED = 2**63 - 1
+SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, float((2 - 2**-23) * 2.0**127)
+"""Bounds of the numbers that training and sampling compute with: float32 has no others."""
+SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-6, 1e3
+
+_MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 4096
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+Many = Annotated[tuple[Item, ...], Strict(False)]
+"""A list in a file, a tuple here; its entries are as strict as any other field."""
+
+
+class Section(BaseModel):
+    """A frozen table: unknown keys are errors, and no value is turned into another type.
+
+    `true` is no number, `"3"` and `3.5` are no integers, infinity and NaN are no values. An
+    integer is accepted for a float.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _texts_are_plain(cls, value: Any) -> Any:
+        for text in _texts(value):
+            if _CONTROL.search(text):
+                raise ValueError(f"{text!r} holds a line break or another control character")
+            if _SURROGATE.search(text):
+                raise ValueError(f"{text!r} is not valid text: write it in UTF-8")
+        return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, (str, Path)):
+        yield str(value)
+    elif isinstance(value, tuple):
+        for entry in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _texts(entry)
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of a leading `~`.
+
+    Raises:
+        ValueError: it is blank, names an unknown user's home or an environment variable, or is
+            longer than file systems allow.
+    """
+    if not path.strip():
+        raise ValueError("it is empty: name a file or folder ('.' is the current folder)")
+    if variable := _VARIABLE.search(path):
+        raise ValueError(
+            f"{path!r} holds {variable.group()}, and configs do not expand environment variables: "
+            "write the path itself, or set it on the command line, where the shell expands it"
+        )
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        name = found.partition("/")[0]
+        raise ValueError(
+            f"{path!r}: there is no home folder {name} on this machine; "
+            "a folder of that name is written './~...'"
+        )
+    longest = max(len(os.fsencode(part)) for part in found.split("/"))
+    if longest > _MOST_NAME_BYTES or len(os.fsencode(found)) > _MOST_PATH_BYTES:
+        raise ValueError(
+            f"a path of {len(os.fsencode(found))} bytes whose longest name has {longest}: file "
+            f"systems take {_MOST_PATH_BYTES} and {_MOST_NAME_BYTES}"
+        )
+    return found
+
+
+def _folder(value: Any) -> Any:
+    return Path(expanded(value)) if isinstance(value, str) else value
+
+
+def _temperature(value: float) -> float:
+    if value and not SMALLEST_TEMPERATURE <= value <= LARGEST_TEMPERATURE:
+        raise ValueError(
+            f"a temperature of {value}: set one between {SMALLEST_TEMPERATURE:g} and "
+            f"{LARGEST_TEMPERATURE:g}, or 0 for the most likely token"
+        )
+    return value
+
+
+def _sampling_temperature(value: float) -> float:
+    if value == 0:
+        raise ValueError(
+            "a temperature of 0: an evaluation draws the greedy program beside the sampled ones in "
+            "any case; set temperatures above 0"
+        )
+    return _temperature(value)
+
+
+Folder = Annotated[Path, Strict(False), BeforeValidator(_folder)]
+"""A folder on this machine."""
+Source = Annotated[str, AfterValidator(expanded)]
+"""A file, a folder, the id of something on the hub, or a word that stands for one; never empty."""
+OptionalSource = Annotated[str, AfterValidator(lambda value: expanded(value) if value else value)]
+"""The same, or empty."""
+Temperature = Annotated[float, AfterValidator(_temperature)]
+"""Of sampling; 0: the most likely token."""
+PositiveTemperature = Annotated[float, AfterValidator(_sampling_temperature)]
+"""Of what is compared with greedy answers."""
