@@ -49,6 +49,7 @@ class CheckpointStore:
         self._folder, self._ranks = folder, ranks
         self._keep, self._keep_steps = keep, frozenset(keep_steps)
         self._told: set[Path] = set()
+        self._damaged: set[int] = set()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of this step is or would be."""
@@ -119,11 +120,14 @@ class CheckpointStore:
                 _set_aside(self._folder / _LATEST)
             with replacing(self._folder / _LATEST) as latest:
                 latest.write_text(target.name + "\n", "utf-8")
+            self._damaged.discard(step)
             self._prune()
         self._ranks.barrier()
 
     def _prune(self) -> None:
-        for step in self.steps()[: -self._keep] if self._keep else []:
+        # One that does not verify is no checkpoint to keep in place of one that does.
+        whole = [step for step in self.steps() if step not in self._damaged]
+        for step in whole[: -self._keep] if self._keep else []:
             if step in self._keep_steps:
                 continue
             folder = self.path(step)
@@ -153,6 +157,7 @@ class CheckpointStore:
                 problems = [why for why in [_other_step(folder, step)] if why]
             if not problems:
                 return folder
+            self._damaged.add(step)
             if self._ranks.is_first:
                 print(f"{folder} is passed over: {problems[0]}", flush=True)
         return None

@@ -40,6 +40,25 @@ def test_old_ones_are_pruned_after_the_commit(tmp_path: Path) -> None:
     assert store.steps() == [3, 4]
 
 
+def test_named_steps_are_never_pruned(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, ranks=ALONE, keep=1, keep_steps=[2, 4, 9])
+    for step in (1, 2, 3, 4, 5, 6):
+        _write(store, step)
+    assert store.steps() == [2, 4, 6]
+
+
+def test_a_damaged_checkpoint_pushes_no_whole_one_out(tmp_path: Path) -> None:
+    for step in (1, 2, 9):
+        _write(CheckpointStore(tmp_path, ranks=ALONE), step)
+    (tmp_path / "step_9" / "state.json").write_text("damaged")
+    store = CheckpointStore(tmp_path, ranks=ALONE, keep=1)
+    assert store.newest() == tmp_path / "step_2"
+    _write(store, 3)
+    assert store.steps() == [3, 9] and store.newest() == tmp_path / "step_3"
+    _write(store, 9)
+    assert store.steps() == [9] and store.newest() == tmp_path / "step_9"
+
+
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest", "no manifest"])
 def test_a_damaged_checkpoint_is_passed_over(
     tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]

@@ -26,6 +26,8 @@ TOY = [
     "generator.training.max_steps=6",
     "generator.optimizer.warmup_steps=2",
     "generator.training.checkpoint_every_steps=3",
+    # Sampled steps are kept whatever the retention.
+    "generator.training.keep_checkpoints=1",
     'sampling.checkpoints=["3","6"]',
     "sampling.questions.num_questions=8",
     "sampling.num_candidates=4",

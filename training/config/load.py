@@ -78,7 +78,7 @@ def _apply(tree: Tree, override: str) -> None:
             if place is None or place >= len(here):
                 raise ConfigError(
                     f"{shown}: {'.'.join(keys[:position])} has {len(here)} entries, "
-                    f"none at {key!r}; the first is at 0"
+                    f"none at {_short(repr(key))}; the first is at 0"
                 )
             if last:
                 here[place] = value

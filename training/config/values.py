@@ -58,9 +58,9 @@ class Section(BaseModel):
     def _texts_are_plain(cls, value: Any) -> Any:
         for text in _texts(value):
             if _CONTROL.search(text):
-                raise ValueError(f"{text!r} holds a line break or another control character")
+                raise ValueError(f"{text[:100]!r} holds a line break or another control character")
             if _SURROGATE.search(text):
-                raise ValueError(f"{text!r} is not valid text: write it in UTF-8")
+                raise ValueError(f"{text[:100]!r} is not valid text: write it in UTF-8")
         return value
 
 
@@ -81,6 +81,12 @@ def expanded(path: str) -> str:
     """
     if not path.strip():
         raise ValueError("it is empty: name a file or folder ('.' is the current folder)")
+    longest = max(len(os.fsencode(part)) for part in path.split("/"))
+    if longest > _MOST_NAME_BYTES or len(os.fsencode(path)) > _MOST_PATH_BYTES:
+        raise ValueError(
+            f"a path of {len(os.fsencode(path))} bytes whose longest name has {longest}: file "
+            f"systems take {_MOST_PATH_BYTES} and {_MOST_NAME_BYTES}"
+        )
     if variable := _VARIABLE.search(path):
         raise ValueError(
             f"{path!r} holds {variable.group()}, and configs do not expand environment variables: "
@@ -92,12 +98,6 @@ def expanded(path: str) -> str:
         raise ValueError(
             f"{path!r}: there is no home folder {name} on this machine; "
             "a folder of that name is written './~...'"
-        )
-    longest = max(len(os.fsencode(part)) for part in found.split("/"))
-    if longest > _MOST_NAME_BYTES or len(os.fsencode(found)) > _MOST_PATH_BYTES:
-        raise ValueError(
-            f"a path of {len(os.fsencode(found))} bytes whose longest name has {longest}: file "
-            f"systems take {_MOST_PATH_BYTES} and {_MOST_NAME_BYTES}"
         )
     return found
 
