@@ -66,8 +66,7 @@ def test_the_stages_of_the_demo_are_linked() -> None:
     ]
     assert ran["evaluation"]["evaluation"]["generator"] == last
     assert (
-        ran["evaluation"]["evaluation"]["verifier"]
-        == "runs/demo_2/verifier/checkpoints/step_1600"
+        ran["evaluation"]["evaluation"]["verifier"] == "runs/demo_2/verifier/checkpoints/step_1600"
     )
     assert {stage: config["run"]["seed"] for stage, config in ran.items()} == dict.fromkeys(ran, 2)
     folders = {
