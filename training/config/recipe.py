@@ -16,7 +16,7 @@ from training.config.sections import (
     TrackingConfig,
 )
 from training.config.values import MOST_WORKERS, Section
-from training.config.verbs import TrainConfig
+from training.config.verbs import TrainConfig, check_evaluates_once
 
 _SHAPE = (
     "hidden_size",
@@ -161,8 +161,7 @@ class RecipeConfig(Section):
 
     @model_validator(mode="after")
     def _there_is_something_to_evaluate(self) -> Self:
-        if not self.evaluation.benchmarks:
-            raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
+        check_evaluates_once(self.evaluation)
         return self
 
     def stage_folder(self, stage: str) -> Path:

@@ -131,6 +131,11 @@ class DifficultyConfig(Section):
         return self
 
 
+_UNREAD_OF_PROBLEMS = ("path", "split")
+_READ_BY_PROBLEMS = ("seed", "difficulty")
+"""Settings of a source or benchmark that the built-in problems alone read."""
+
+
 class SourceConfig(Section):
     """One source of question-program pairs."""
 
@@ -174,6 +179,15 @@ class SourceConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _settings_are_of_the_kind(self) -> Self:
+        unread = _UNREAD_OF_PROBLEMS if self.kind == "problems" else _READ_BY_PROBLEMS
+        if found := self.changed(*unread):
+            raise ValueError(
+                f"{found} with kind = {self.kind!r}, which does not read it: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _source_is_complete(self) -> Self:
         if self.kind == "problems" and not self.num_examples:
             raise ValueError("kind = 'problems' has no end: set num_examples")
@@ -198,6 +212,15 @@ class BenchmarkConfig(Section):
     seed: int = Field(default=1_000_003, ge=0, le=LARGEST_SEED)
     """Seed of the built-in writer; never one that training uses."""
     difficulty: DifficultyConfig = DifficultyConfig()
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_kind(self) -> Self:
+        unread = _UNREAD_OF_PROBLEMS if self.kind == "problems" else _READ_BY_PROBLEMS
+        if found := self.changed(*unread):
+            raise ValueError(
+                f"{found} with kind = {self.kind!r}, which does not read it: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _benchmark_is_complete(self) -> Self:
@@ -272,6 +295,15 @@ class OptimizerConfig(Section):
     """On matrices only; biases and LayerNorm are left alone."""
     clip_norm: float = Field(default=1.0, ge=0.0, le=LARGEST_FLOAT32)
     """Largest global gradient norm; 0: no clipping."""
+
+    @model_validator(mode="after")
+    def _only_a_decay_ends_somewhere(self) -> Self:
+        if self.decay == "constant" and self.final_learning_rate_fraction:
+            raise ValueError(
+                f"final_learning_rate_fraction = {self.final_learning_rate_fraction} with decay = "
+                "'constant': the rate stays at its peak; leave it out, or set another decay"
+            )
+        return self
 
 
 class ParallelConfig(Section):

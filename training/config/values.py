@@ -63,6 +63,15 @@ class Section(BaseModel):
                 raise ValueError(f"{text[:100]!r} is not valid text: write it in UTF-8")
         return value
 
+    def changed(self, *names: str) -> str:
+        """Those of these settings that are not at their defaults, as `name = value, ...`."""
+        fields = type(self).model_fields
+        return ", ".join(
+            f"{name} = {getattr(self, name)!r}"
+            for name in names
+            if getattr(self, name) != fields[name].default
+        )
+
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, (str, Path)):

@@ -165,6 +165,20 @@ class EvaluateConfig(Section):
     def _there_is_something_to_do(self) -> Self:
         if not self.evaluation.generator:
             raise ValueError("evaluation.generator is empty: name a checkpoint or model folder")
-        if not self.evaluation.benchmarks:
-            raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
+        check_evaluates_once(self.evaluation)
         return self
+
+
+def check_evaluates_once(evaluation: EvaluationConfig) -> None:
+    """Check what an evaluation on its own, not in training, asks for.
+
+    Raises:
+        ValueError: there is no benchmark, or a setting that only training reads.
+    """
+    if not evaluation.benchmarks:
+        raise ValueError("evaluation.benchmarks is empty: name at least one benchmark")
+    if evaluation.every_steps:
+        raise ValueError(
+            f"evaluation.every_steps = {evaluation.every_steps}: this evaluation runs once, after "
+            "training; leave it out, or set it in the training's own evaluation table"
+        )

@@ -13,11 +13,13 @@ from pydantic.fields import FieldInfo
 
 from tests import small
 from training.config import (
+    BenchmarkConfig,
     ConfigError,
     EvaluateConfig,
     PrepareConfig,
     RecipeConfig,
     SampleConfig,
+    SourceConfig,
     TrainConfig,
     load,
     resolved,
@@ -121,6 +123,12 @@ def test_every_number_has_two_bounds() -> None:
         ('run.folder="a\\u0000b"', ["run.folder", "control character"]),
         ('tracking.tags=["a\\tb"]', ["tracking.tags", "control character"]),
         ("tracking.project=\udcff", ["tracking.project", "UTF-8"]),
+        ("data.sources.0.split=test", ["data.sources.0", "split = 'test'", "kind = 'problems'"]),
+        ("data.sources.0.path=x", ["data.sources.0", "path = 'x'", "kind = 'problems'"]),
+        (
+            'optimizer={decay="constant", final_learning_rate_fraction=0.1}',
+            ["final_learning_rate_fraction = 0.1", "decay = 'constant'"],
+        ),
         ("evaluation.generator=runs/g", ["evaluation.generator = 'runs/g'", "leave it out"]),
     ],
 )
@@ -177,6 +185,20 @@ def test_sampling_may_be_greedy() -> None:
     assert SamplingConfig(temperatures=(0.0, 0.7)).temperatures == (0.0, 0.7)
     with pytest.raises(ValueError, match=r"a temperature of -0\.7"):
         SamplingConfig(temperatures=(-0.7,))
+
+
+def test_what_a_kind_does_not_read_is_refused() -> None:
+    for values, part in (
+        ({"kind": "gsm8k", "seed": 3}, "seed = 3 with kind = 'gsm8k'"),
+        (
+            {"kind": "svamp", "difficulty": {"decimals": True}},
+            "difficulty = .* with kind = 'svamp'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=part):
+            BenchmarkConfig.model_validate({"name": "b", "path": "x", **values})
+    with pytest.raises(ValueError, match="seed = 3 with kind = 'parquet'"):
+        SourceConfig(kind="parquet", path="x", seed=3)
 
 
 @pytest.mark.parametrize("run", ["data", "data/run", "other/../data/run"])
