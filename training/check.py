@@ -160,7 +160,9 @@ def _missing_questions(verb: str, config: Any) -> Iterator[str]:
         asked += section.decontaminate
         for source in section.sources:
             yield from _said(lambda source=source: sources.files_of(source))
+            yield from _said(lambda source=source: benchmarks.difficulty_of(source.difficulty))
     for benchmark in asked:
+        yield from _said(lambda benchmark=benchmark: benchmarks.difficulty_of(benchmark.difficulty))
         yield from _said(lambda benchmark=benchmark: benchmarks.files_of(benchmark))
 
 

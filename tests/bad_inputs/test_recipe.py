@@ -209,6 +209,13 @@ RECIPES = [
         "step 2000",
     ),
     case("a sampled step that is gone", "recipe", past_a_sampled_step, "step 5", "at step 10"),
+    case(
+        "stories that nobody knows",
+        "recipe",
+        recipe('evaluation.benchmarks.1.difficulty.story_kinds=["zebra"]'),
+        "'zebra'",
+        "known are bakery",
+    ),
     case("a batch that does not divide", "recipe", recipe("num_ranks=3"), "global_batch_rows"),
 ]
 

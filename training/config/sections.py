@@ -131,9 +131,11 @@ class DifficultyConfig(Section):
         return self
 
 
-_UNREAD_OF_PROBLEMS = ("path", "split")
-_READ_BY_PROBLEMS = ("seed", "difficulty")
-"""Settings of a source or benchmark that the built-in problems alone read."""
+def _check_kind_reads(section: Section, kind: str) -> None:
+    """Refuse settings of a source or a benchmark that its kind does not read."""
+    unread = ("path", "split") if kind == "problems" else ("seed", "difficulty")
+    if found := section.changed(*unread):
+        raise ValueError(f"{found} with kind = {kind!r}, which does not read it: leave it out")
 
 
 class SourceConfig(Section):
@@ -180,11 +182,7 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _settings_are_of_the_kind(self) -> Self:
-        unread = _UNREAD_OF_PROBLEMS if self.kind == "problems" else _READ_BY_PROBLEMS
-        if found := self.changed(*unread):
-            raise ValueError(
-                f"{found} with kind = {self.kind!r}, which does not read it: leave it out"
-            )
+        _check_kind_reads(self, self.kind)
         return self
 
     @model_validator(mode="after")
@@ -215,11 +213,7 @@ class BenchmarkConfig(Section):
 
     @model_validator(mode="after")
     def _settings_are_of_the_kind(self) -> Self:
-        unread = _UNREAD_OF_PROBLEMS if self.kind == "problems" else _READ_BY_PROBLEMS
-        if found := self.changed(*unread):
-            raise ValueError(
-                f"{found} with kind = {self.kind!r}, which does not read it: leave it out"
-            )
+        _check_kind_reads(self, self.kind)
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from training.report.collect import STAGES, Run
 from training.report.words import count, duration, number
 
 Tree = Mapping[str, Any]
+_TRAININGS = ("generator", "verifier")
 _STAGE_WORDS = {
     "data_generator": "preparing",
     "generator": "training the generator",
@@ -46,7 +47,7 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     """(what, how) for the page's list of settings; parts that are not there are left out."""
     rows: list[tuple[str, str]] = []
     config = run.config
-    for name in ("generator", "verifier"):
+    for name in _TRAININGS:
         part = config.get(name)
         # A config names every stage; only what ran is told.
         ran = name in run.manifests or any(curve.name == name for curve in run.curves)
@@ -62,7 +63,7 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     if ranks is not None:
         rows.append(("Processes", f"{ranks} per stage"))
     if seed is not None:
-        rows.append(("Seed", str(seed)))
+        rows.append(("Seed", _seeds(config, seed)))
     if seconds:
         parts = [f"{_STAGE_WORDS[stage]} {duration(spent)}" for stage, spent in seconds.items()]
         rows.append(("Time", f"{', '.join(parts)}; {duration(sum(seconds.values()))} in all"))
@@ -70,6 +71,13 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     if code:
         rows.append(("Code", ", ".join(f"{name} {version}" for name, version in code.items())))
     return rows
+
+
+def _seeds(config: Tree, seed: Any) -> str:
+    """The recipe's seed, and those of trainings that have another."""
+    own = {name: ((config.get(name) or {}).get("run") or {}).get("seed") for name in _TRAININGS}
+    others = [f"the {name}'s {found}" for name, found in own.items() if found not in (None, seed)]
+    return "; ".join([str(seed), *others])
 
 
 def code_version(run: Run) -> dict[str, str]:

@@ -13,6 +13,8 @@ from rich.console import Console
 from tests.training.report.run_folder import write_run
 from training.files import read_json, write_json
 from training.report import build_report, summary_table
+from training.report.collect import collect
+from training.report.settings import in_words
 
 SECTIONS = {
     "headline",
@@ -213,3 +215,12 @@ def test_table_fits_a_terminal_of_eighty_columns(whole: Path) -> None:
     assert f"{100 * entry['verify_minus_pass_at_1']['value']:+.1f}" in row
     assert "[red]x" in text and "12.5" in text and "…" not in text
     console.print(summary_table({"benchmarks": {}}))
+
+
+def test_seeds_that_are_a_trainings_own_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder)
+    config = read_json(folder / "config.json")
+    config["verifier"]["run"] = {"seed": 78}
+    write_json(folder / "config.json", config)
+    assert ("Seed", "1; the verifier's 78") in in_words(collect(folder), {})
