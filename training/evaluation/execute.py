@@ -12,7 +12,6 @@ nothing is run. Gold stays here: comparing is `judge`, one pure function.
 It knows nothing of questions, candidates or files (execute_file.py does the latter).
 """
 
-import json
 import math
 import queue
 import re
@@ -23,12 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from typing_extensions import Self
 
 from training.data.records import Execution, ExecutionStatus, Verdict
-from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits
+from training.evaluation.sandbox import channel, zygote
+from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
 from training.evaluation.sandbox.monty import MontyPool
 from training.evaluation.sandbox.reader import MAX_SOURCE_CHARACTERS
 
@@ -49,6 +49,11 @@ TOLERANCE = 1e-3
 _KIND = re.compile(r"(func|var):[^\W\d]\w*|stdout-last")
 _NUMBER = re.compile(r"([-+]?)\$?([-+]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d+)?)%?")
 _STATUSES = frozenset(get_args(ExecutionStatus))
+_MAX_WORD, _MAX_ERROR = 20, 300
+_BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
+
+READER_PROGRAMS = 5_000
+"""After so many the reader is renewed: from Python 3.12 on it keeps every name it has met."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,12 @@ class Executor:
                 stack.callback(lane.close)
             self._lanes[0].start()
             if self._monty is not None:
-                stack.enter_context(self._monty)
+                try:
+                    stack.enter_context(self._monty)
+                except IsolationError as error:
+                    print(f"executor: all programs run in CPython, slower: {error}", flush=True)
+                    for lane in self._lanes:
+                        lane.leave_all_to_cpython()
             self._stack = stack.pop_all()
         return self
 
@@ -133,7 +143,7 @@ class Executor:
 
     @property
     def layers(self) -> list[str]:
-        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, landlock."""
+        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, mounts, landlock."""
         return self._lanes[0].layers
 
     def run(
@@ -187,18 +197,21 @@ class _Lane:
         self._monty = monty
         self._reader = Jail("reader", limits)
         self._light = Jail("light", limits)
-        self._heavy = Jail("heavy", limits)
+        self._others = {"heavy": Jail("heavy", limits), "heaviest": Jail("heaviest", limits)}
 
     @property
     def layers(self) -> list[str]:
         return self._light.layers
+
+    def leave_all_to_cpython(self) -> None:
+        self._monty = None
 
     def start(self) -> None:
         self._reader.start()
         self._light.start()
 
     def close(self) -> None:
-        for jail in (self._reader, self._light, self._heavy):
+        for jail in (self._reader, self._light, *self._others.values()):
             jail.close()
 
     def run(self, program: Program) -> Execution:
@@ -213,28 +226,52 @@ class _Lane:
                 error=f"{len(program.code)} characters: longer than {MAX_SOURCE_CHARACTERS}",
             )
         request = {"code": program.code, "kind": program.kind}
-        read = _ask_twice(self._reader, request)
-        if "error" in read:
-            return Execution(status="error", error=read["error"])
-        if self._monty is not None and read["tier"] == "monty":
-            answer = self._monty.run(program.code, read["entry"])
+        read = self._read(request)
+        if isinstance(read, Execution):
+            return read
+        entry = channel.text(read, "entry", MAX_SOURCE_CHARACTERS)
+        if self._monty is not None and entry is not None:
+            answer = self._monty.run(program.code, entry)
             if answer is not None:
                 result = answer.printed if program.kind == "stdout-last" else answer.value
                 return _from_monty(program.kind, result)
-        reply = _ask_twice(self._heavy if read["heavy"] else self._light, request)
-        return _from_cpython(reply)
+        weight = channel.text(read, "weight", _MAX_WORD) or ""
+        reply = _ask_twice(self._others.get(weight, self._light), request)
+        return _BREAKS_SANDBOX if reply is None else _from_cpython(reply)
+
+    def _read(self, request: dict[str, Any]) -> dict[str, Any] | Execution:
+        """What the reader says of a program, or how it ends without being run."""
+        if self._reader.num_asked >= READER_PROGRAMS:
+            self._reader.close()  # the next question starts another
+        try:
+            read = _ask_twice(self._reader, request)
+            if read is not None and channel.flag(read, "memory") and self._reader.num_asked > 1:
+                self._reader.close()
+                read = _ask_twice(self._reader, request)
+        except OutOfTime:
+            return Execution(status="timeout", error="ran out of CPU time while it was compiled")
+        if read is None:
+            return _BREAKS_SANDBOX
+        if "error" in read:
+            error = channel.text(read, "error", zygote.MAX_REPORT_BYTES) or ""
+            return Execution(status="error", error=_one_line(error))
+        return read
 
 
-def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask; when the jailed process dies, ask a new one. What kills both is the program."""
-    try:
-        return jail.ask(request)
-    except JailDied:
-        pass
-    try:
-        return jail.ask(request)
-    except JailDied:
-        return {"status": "error", "error": "it ended its sandbox twice"}
+def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask; when the jailed process dies, ask a new one. None: the program ends both.
+
+    Raises:
+        OutOfTime: the answer took more CPU time than it may.
+    """
+    for _ in range(2):
+        try:
+            return jail.ask(request)
+        except OutOfTime:
+            raise
+        except JailDied:
+            continue
+    return None
 
 
 def _from_monty(kind: str, result: int | float | str) -> Execution:
@@ -252,28 +289,31 @@ def _from_monty(kind: str, result: int | float | str) -> Execution:
 def _numeric(number: float | None, what: str, tier: Any) -> Execution:
     if number is None or not math.isfinite(number):
         return Execution(
-            status="nonnumeric", error=f"gave {what[:100]}, no finite number", tier=tier
+            status="nonnumeric",
+            error=_one_line(f"gave {what[:100]}, no finite number"),
+            tier=tier,
         )
     return Execution(status="ok", value=number, tier=tier)
 
 
 def _from_cpython(reply: dict[str, Any]) -> Execution:
     """Judge a reply; its `report` is the program's own words and may be anything at all."""
-    claim: Any = reply
+    claim: dict[str, Any] | None = reply
     if "report" in reply:
-        try:
-            claim = json.loads(reply["report"])
-        except (ValueError, RecursionError):
-            claim = None
-    if not isinstance(claim, dict) or claim.get("status") not in _STATUSES:
+        claim = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
+    status = None if claim is None else channel.text(claim, "status", _MAX_WORD)
+    if claim is None or status not in _STATUSES:
         return Execution(status="error", error="gave no readable result", tier="cpython")
-    if claim["status"] != "ok":
-        error = str(claim.get("error", ""))[:300]
-        return Execution(status=claim["status"], error=error, tier="cpython")
+    if status != "ok":
+        error = channel.text(claim, "error", zygote.MAX_REPORT_BYTES) or ""
+        kept = cast(ExecutionStatus, status)
+        return Execution(status=kept, error=_one_line(error), tier="cpython")
     if "text" in claim:
-        return _numeric(parse_number(str(claim["text"])), "a line", "cpython")
-    try:
-        number = float(str(claim.get("number")))
-    except ValueError:
-        number = None
-    return _numeric(number, "no number", "cpython")
+        line = channel.text(claim, "text", zygote.MAX_REPORT_BYTES)
+        return _numeric(None if line is None else parse_number(line), "a line", "cpython")
+    return _numeric(channel.number(claim, "number"), "no number", "cpython")
+
+
+def _one_line(error: str) -> str:
+    """An error as it is kept: short, and without what a terminal or a file cannot take."""
+    return "".join(c if c.isprintable() else " " for c in error[:_MAX_ERROR])

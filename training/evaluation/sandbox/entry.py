@@ -8,14 +8,16 @@ whoever else still holds its descriptors. The inner one is locked down and serve
 import json
 import os
 import signal
+import socket
 import sys
 import sysconfig
 from typing import Any, NoReturn
 
-from training.evaluation.sandbox import channel, lockdown, reader, zygote
+from training.evaluation.sandbox import channel, lockdown, program, reader, seccomp, tier_1, zygote
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_READER_MEMORY_BYTES = 512 << 20
+_MEMORY_BYTES = 512 << 20
+"""Of the reader and of tier 1, on top of what they have mapped when they start."""
 
 
 def main() -> NoReturn:
@@ -26,13 +28,19 @@ def main() -> NoReturn:
     # Ctrl-C and Slurm's warnings go to whole process groups; the parent decides what they mean.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    os.umask(0o022)
     in_namespaces = lockdown.enter_namespaces()
+    ours, theirs = socket.socketpair()
     inner = os.fork()
     if inner:
         os.close(control)
+        theirs.close()
+        if options["role"] == "monty":
+            lockdown.supervise(ours, lambda: os.getppid() == options["parent"])
         _watch(inner, options["parent"])
+    ours.close()
     try:
-        _serve(control, options, in_namespaces)
+        _serve(control, theirs, options, in_namespaces)
     except channel.ChannelClosed:
         pass
     except BaseException as error:
@@ -41,33 +49,72 @@ def main() -> NoReturn:
 
 
 def _watch(inner: int, parent: int) -> NoReturn:
+    """Wait for the inner process and end with 128 + the signal that it was ended by, or 0."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    while os.waitpid(inner, os.WNOHANG) == (0, 0):
+    while True:
+        ended, status = os.waitpid(inner, os.WNOHANG)
+        if ended:
+            break
         if os.getppid() != parent:
-            os.kill(inner, signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)  # the inner one, and what it may have started, and this
         signal.sigtimedwait({signal.SIGCHLD}, _SECONDS_BETWEEN_LOOKS)
-    os._exit(0)
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
 
 
-def _serve(control: int, options: dict[str, Any], in_namespaces: bool) -> None:
-    is_reader = options["role"] == "reader"
-    if not is_reader:
-        zygote.preload(heavy=options["role"] == "heavy")
+def _serve(
+    control: int, supervisor: socket.socket, options: dict[str, Any], in_namespaces: bool
+) -> None:
+    role = options["role"]
+    limits = zygote.ChildLimits(**options["limits"])
+    runs_programs = role in reader.MODULES
+    if runs_programs:
+        zygote.preload(role)
+    elif role == "monty":
+        tier_1.preload()
     sys.path[:] = [folder for folder in sys.path if folder != options["root"]]
     mapped = lockdown.address_space_bytes()
-    paths = sysconfig.get_paths()
-    libraries = [] if is_reader else [paths[n] for n in ("stdlib", "purelib", "platlib")]
     os.environ.clear()
-    has_landlock = lockdown.drop_privileges(sorted(set(libraries)))
-    lockdown.die_with_parent()  # after the change of identity, which would clear it
-    call_filter = lockdown.CallFilter(may_read_files=has_landlock and not is_reader)
-    layers = ["seccomp", "rlimits"] + ["namespaces"] * in_namespaces + ["landlock"] * has_landlock
-    if is_reader:
-        lockdown.limit_resources(address_space=mapped + _READER_MEMORY_BYTES, cpu_seconds=None)
-        call_filter.install()
+    layers = ["seccomp", "rlimits"] + ["namespaces"] * in_namespaces
+    if role == "monty":
+        # It starts its worker from the library, and then nothing opens a file any more.
+        lockdown.drop_privileges(None)
+        lockdown.die_with_parent()
+        lockdown.limit_resources(
+            address_space=mapped + _MEMORY_BYTES, cpu_seconds=None, has_children=True
+        )
+        server = tier_1.Tier1(control, limits)
+        lockdown.CallFilter(seccomp.for_tier_1).install_supervised(supervisor)
+        server.start()
+        lockdown.seal(supervisor)
+        if program.doors_open():
+            raise OSError("tier 1 found a way out")
         channel.send(control, {"ready": True, "layers": layers})
-        reader.serve(control)
-    limits = zygote.ChildLimits(**options["limits"])
-    server = zygote.Zygote(control, limits=limits, call_filter=call_filter, mapped_bytes=mapped)
+        server.serve()
+    supervisor.close()
+    libraries = _libraries() if runs_programs else []
+    is_hidden = in_namespaces and lockdown.hide_files(libraries)
+    has_landlock = lockdown.drop_privileges(libraries)
+    lockdown.die_with_parent()  # after the change of identity, which would clear it
+    layers += ["mounts"] * is_hidden + ["landlock"] * has_landlock
+    if not runs_programs:
+        lockdown.limit_resources(address_space=mapped + _MEMORY_BYTES, cpu_seconds=None)
+        lockdown.CallFilter(seccomp.for_reader).install()
+        channel.send(control, {"ready": True, "layers": layers})
+        reader.serve(control, limits.timeout_seconds)
+    may_read_files = is_hidden or has_landlock
+    server = zygote.Zygote(
+        control,
+        limits=limits,
+        call_filter=lockdown.CallFilter(
+            lambda table: seccomp.for_program(table, may_read_files=may_read_files)
+        ),
+        mapped_bytes=mapped,
+    )
     channel.send(control, {"ready": True, "layers": layers})
     server.serve()
+
+
+def _libraries() -> list[str]:
+    """The folders of Python's library, which programs may read."""
+    paths = sysconfig.get_paths()
+    return sorted({paths[name] for name in ("stdlib", "purelib", "platlib")})

@@ -1,54 +1,58 @@
-"""Tier 1: pydantic-monty, a Python of its own without host access, in its own processes.
+"""Tier 1: pydantic-monty, a Python of its own without host access, in jailed processes.
 
 It decides only programs of the dialect that it runs like CPython (dialect.py), and only
-when they end well; for everything else `run` returns None and CPython has the word.
+when they end well; for everything else `run` returns None and CPython has the word. This is
+the parent's side; tier_1.py is the jailed one.
 """
 
 import contextlib
+import queue
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
-import pydantic_monty
 from typing_extensions import Self
 
-from training.evaluation.sandbox.jail import Limits
+from training.evaluation.sandbox import channel
+from training.evaluation.sandbox.jail import Jail, JailDied, Limits
 
-_FEED_SECONDS = 0.1
-"""Word-problem programs take 0.1 ms here; a longer one is a loop, and CPython's to judge."""
-_KILL_AFTER_SECONDS = 0.4
-_MEMORY_BYTES = 32 << 20
-_RECURSION_DEPTH = 200
-
-# Only a number or a type's name crosses over, whatever the program returned.
-_EPILOGUE = """
-_answer_ = {entry}
-_answer_ if isinstance(_answer_, (int, float)) else type(_answer_).__name__
-"""
+_ANSWER_SECONDS = 2.0
+"""Within which a program of 0.1 s is answered, but on the most crowded machine: then CPython
+judges it, with the same result."""
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True)
 class Answer:
     """How a program ended that ended well."""
 
-    value: int | float | str
+    value: float | str
     """Its number, or the name of the type it gave instead."""
     printed: str
 
 
 class MontyPool:
-    """Monty's worker processes, shared by the threads of one executor."""
+    """Jailed interpreters, shared by the threads of one executor."""
 
     def __init__(self, limits: Limits, num_workers: int) -> None:
         self._limits = limits
-        self._pool = pydantic_monty.Monty(
-            min_processes=1,
-            max_processes=num_workers,
-            request_timeout=_FEED_SECONDS + _KILL_AFTER_SECONDS,
-        )
+        self._jails = [Jail("monty", limits) for _ in range(num_workers)]
+        self._free: queue.LifoQueue[Jail] = queue.LifoQueue()
+        for jail in reversed(self._jails):
+            self._free.put(jail)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._pool)
+        """Start the first.
+
+        Raises:
+            IsolationError: it cannot be jailed here.
+        """
+        with contextlib.ExitStack() as stack:
+            for jail in self._jails:
+                stack.callback(jail.close)
+            self._jails[0].start()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -59,24 +63,26 @@ class MontyPool:
     ) -> None:
         self._stack.close()
 
+    @property
+    def layers(self) -> list[str]:
+        """Which walls stand around it."""
+        return self._jails[0].layers
+
     def run(self, code: str, entry: str) -> Answer | None:
         """Run a program and evaluate `entry`; None when tier 1 cannot tell how it ends."""
-        output = pydantic_monty.CollectString(self._limits.max_output_bytes)
+        jail = self._free.get()
         try:
-            with self._pool.checkout(
-                limits={
-                    "max_feed_duration_secs": min(_FEED_SECONDS, self._limits.timeout_seconds),
-                    "max_memory": min(_MEMORY_BYTES, self._limits.memory_mib << 20),
-                    "max_recursion_depth": _RECURSION_DEPTH,
-                },
-                os_policy={"sleep": "zero"},
-            ) as session:
-                value = session.feed_run(
-                    code + "\n" + _EPILOGUE.format(entry=entry), print_callback=output
-                )
-        except Exception:
-            # Any failure, the worker's death included: errors are never tier 1's to declare.
+            reply = jail.ask({"code": code, "entry": entry}, seconds=_ANSWER_SECONDS)
+        except JailDied:
             return None
-        if isinstance(value, bool):
-            value = "bool"
-        return Answer(value, output.output) if isinstance(value, (int, float, str)) else None
+        finally:
+            self._free.put(jail)
+        return _answer(reply, self._limits)
+
+
+def _answer(reply: dict[str, Any], limits: Limits) -> Answer | None:
+    """What a reply says; None if it is not what tier 1 would send."""
+    printed = channel.text(reply, "printed", limits.max_output_bytes)
+    number = channel.number(reply, "number")
+    value = channel.text(reply, "type", _MAX_NAME) if number is None else number
+    return None if printed is None or value is None else Answer(value, printed)

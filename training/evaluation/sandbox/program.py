@@ -31,7 +31,7 @@ def run(code: str, kind: str, *, result: int, token: str, max_output_bytes: int)
         end(0)
 
     output = _Output(max_output_bytes, lambda: report("output", error="printed too much"))
-    sys.stdin, sys.stdout, sys.stderr = io.StringIO(""), output, output
+    sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO()), output, output
     try:
         value = _outcome(code, kind, output)
         if kind == "stdout-last":
@@ -52,6 +52,7 @@ class _Output(io.TextIOBase):
     def __init__(self, limit: int, too_much: Callable[[], NoReturn]) -> None:
         self._left, self._too_much = limit, too_much
         self.parts: list[str] = []
+        self.buffer = _Bytes(self)
 
     def write(self, text: str, /) -> int:
         # Characters stand for bytes until encoding is known to fit: a cheap lower bound.
@@ -60,6 +61,28 @@ class _Output(io.TextIOBase):
             self._too_much()
         self.parts.append(text)
         return len(text)
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "utf-8"
+
+    def reconfigure(self, **settings: object) -> None:
+        """What programs set here (encoding, buffering) makes no difference."""
+
+
+class _Bytes(io.RawIOBase):
+    """`sys.stdout.buffer`: bytes are output as well."""
+
+    def __init__(self, output: _Output) -> None:
+        self._output = output
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any, /) -> int:
+        text = bytes(content).decode("utf-8", "replace")
+        self._output.write(text)
+        return len(bytes(content))
 
 
 def _outcome(code: str, kind: str, output: _Output) -> Any:
@@ -109,6 +132,29 @@ def number_text(value: Any) -> str | None:
     except OverflowError:
         return None
     return repr(number) if abs(number) < float("inf") else None
+
+
+def doors_open() -> int:
+    """Try each way out of the sandbox once, and count those that were open: 0 is expected."""
+    import ctypes
+
+    attempts: list[Callable[[], object]] = [
+        lambda: open("/etc/passwd").read(),
+        lambda: open("/dev/null", "w"),
+        lambda: 1 / (ctypes.CDLL(None).socket(2, 1, 0) + 1),
+        lambda: os.fork() or os._exit(0),
+        lambda: os.kill(os.getppid(), 0),
+        lambda: os.execv("/bin/true", ["true"]),
+    ]
+    return sum(map(_is_done, attempts))
+
+
+def _is_done(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except BaseException:
+        return False
+    return True
 
 
 def one_line(error: BaseException) -> str:
