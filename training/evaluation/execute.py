@@ -29,7 +29,6 @@ from typing_extensions import Self
 from training.data.records import Execution, ExecutionStatus, Verdict
 from training.evaluation.sandbox import channel, zygote
 from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
-from training.evaluation.sandbox.monty import MontyPool
 from training.evaluation.sandbox.reader import MAX_SOURCE_CHARACTERS
 
 __all__ = [
@@ -52,7 +51,11 @@ _STATUSES = frozenset(get_args(ExecutionStatus))
 _MAX_WORD, _MAX_ERROR = 20, 300
 _BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
 
-READER_PROGRAMS = 5_000
+_MONTY_SECONDS = 2.0
+"""Within which Monty answers (it ends a program after 0.1 s), but for an operation that takes
+longer by itself, or on the most crowded machine. CPython judges these, with the same result."""
+
+READER_PROGRAMS = 20_000
 """After so many the reader is renewed: from Python 3.12 on it keeps every name it has met."""
 
 
@@ -100,6 +103,10 @@ def parse_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+class TierOneRefused(IsolationError):
+    """Monty cannot be jailed here, while CPython can."""
+
+
 class Executor:
     """Runs programs on `num_workers` lanes, each with its own jailed processes.
 
@@ -114,22 +121,20 @@ class Executor:
         """`use_monty=False` leaves everything to CPython: slower, same verdicts."""
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: set at least 1")
-        self._monty = MontyPool(limits, num_workers) if use_monty else None
-        self._lanes = [_Lane(limits, self._monty) for _ in range(num_workers)]
+        self._lanes = [_Lane(limits, use_monty) for _ in range(num_workers)]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for lane in self._lanes:
                 stack.callback(lane.close)
-            self._lanes[0].start()
-            if self._monty is not None:
-                try:
-                    stack.enter_context(self._monty)
-                except IsolationError as error:
-                    print(f"executor: all programs run in CPython, slower: {error}", flush=True)
-                    for lane in self._lanes:
-                        lane.leave_all_to_cpython()
+            try:
+                self._lanes[0].start()
+            except TierOneRefused as error:
+                print(f"executor: all programs run in CPython, slower: {error}", flush=True)
+                for lane in self._lanes:
+                    lane.leave_all_to_cpython()
+                self._lanes[0].start()
             self._stack = stack.pop_all()
         return self
 
@@ -191,27 +196,34 @@ class Executor:
 
 
 class _Lane:
-    """One reader, and one CPython zygote of each weight, asked by one thread at a time."""
+    """One reader with its Monty, and one CPython zygote of each weight.
 
-    def __init__(self, limits: Limits, monty: MontyPool | None) -> None:
-        self._monty = monty
-        self._reader = Jail("reader", limits)
+    Asked by one thread at a time.
+    """
+
+    def __init__(self, limits: Limits, use_monty: bool) -> None:
+        self._limits, self._use_monty = limits, use_monty
+        self._reader = Jail("monty" if use_monty else "reader", limits)
         self._light = Jail("light", limits)
-        self._others = {"heavy": Jail("heavy", limits), "heaviest": Jail("heaviest", limits)}
+        self._heavier = {"heavy": Jail("heavy", limits), "heaviest": Jail("heaviest", limits)}
 
     @property
     def layers(self) -> list[str]:
         return self._light.layers
 
     def leave_all_to_cpython(self) -> None:
-        self._monty = None
+        self._use_monty = False
+        self._reader = Jail("reader", self._limits)
 
     def start(self) -> None:
-        self._reader.start()
         self._light.start()
+        try:
+            self._reader.start()
+        except IsolationError as error:
+            raise TierOneRefused(str(error)) if self._use_monty else error from None
 
     def close(self) -> None:
-        for jail in (self._reader, self._light, *self._others.values()):
+        for jail in (self._reader, self._light, *self._heavier.values()):
             jail.close()
 
     def run(self, program: Program) -> Execution:
@@ -229,14 +241,11 @@ class _Lane:
         read = self._read(request)
         if isinstance(read, Execution):
             return read
-        entry = channel.text(read, "entry", MAX_SOURCE_CHARACTERS)
-        if self._monty is not None and entry is not None:
-            answer = self._monty.run(program.code, entry)
-            if answer is not None:
-                result = answer.printed if program.kind == "stdout-last" else answer.value
-                return _from_monty(program.kind, result)
+        answer = _answer(read, self._limits)
+        if answer is not None:
+            return _from_monty(program.kind, *answer)
         weight = channel.text(read, "weight", _MAX_WORD) or ""
-        reply = _ask_twice(self._others.get(weight, self._light), request)
+        reply = _ask_twice(self._heavier.get(weight, self._light), request)
         return _BREAKS_SANDBOX if reply is None else _from_cpython(reply)
 
     def _read(self, request: dict[str, Any]) -> dict[str, Any] | Execution:
@@ -244,10 +253,10 @@ class _Lane:
         if self._reader.num_asked >= READER_PROGRAMS:
             self._reader.close()  # the next question starts another
         try:
-            read = _ask_twice(self._reader, request)
+            read = self._ask_reader(request)
             if read is not None and channel.flag(read, "memory") and self._reader.num_asked > 1:
                 self._reader.close()
-                read = _ask_twice(self._reader, request)
+                read = self._ask_reader(request)
         except OutOfTime:
             return Execution(status="timeout", error="ran out of CPU time while it was compiled")
         if read is None:
@@ -256,6 +265,15 @@ class _Lane:
             error = channel.text(read, "error", zygote.MAX_REPORT_BYTES) or ""
             return Execution(status="error", error=_one_line(error))
         return read
+
+    def _ask_reader(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Ask with Monty first; where that ends the process, leave the program to CPython."""
+        try:
+            return self._reader.ask({**request, "monty": True}, seconds=_MONTY_SECONDS)
+        except OutOfTime:
+            raise
+        except JailDied:
+            return _ask_twice(self._reader, {**request, "monty": False})
 
 
 def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -274,16 +292,21 @@ def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _from_monty(kind: str, result: int | float | str) -> Execution:
+def _answer(read: dict[str, Any], limits: Limits) -> tuple[float | str, str] | None:
+    """Monty's number, or the name of the type it gave instead, and what it printed; or None."""
+    printed = channel.text(read, "printed", limits.max_output_bytes)
+    number = channel.number(read, "number")
+    value = channel.text(read, "type", _MAX_ERROR) if number is None else number
+    return None if printed is None or value is None else (value, printed)
+
+
+def _from_monty(kind: str, value: float | str, printed: str) -> Execution:
     if kind == "stdout-last":
-        lines = [line for line in str(result).splitlines() if line.strip()]
+        lines = [line for line in printed.splitlines() if line.strip()]
         return _numeric(parse_number(lines[-1]) if lines else None, "a line", "monty")
-    if isinstance(result, str):
-        return _numeric(None, result, "monty")
-    try:
-        return _numeric(float(result), "a number", "monty")
-    except OverflowError:
-        return _numeric(None, "a number", "monty")
+    if isinstance(value, str):
+        return _numeric(None, value, "monty")
+    return _numeric(value, "a number", "monty")
 
 
 def _numeric(number: float | None, what: str, tier: Any) -> Execution:

@@ -13,11 +13,12 @@ import sys
 import sysconfig
 from typing import Any, NoReturn
 
-from training.evaluation.sandbox import channel, lockdown, program, reader, seccomp, tier_1, zygote
+from training.evaluation.sandbox import channel, lockdown, program, reader, seccomp, zygote
+from training.evaluation.sandbox.monty import Monty
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _MEMORY_BYTES = 512 << 20
-"""Of the reader and of tier 1, on top of what they have mapped when they start."""
+"""Of the reader, and of Monty, on top of what is mapped when they start."""
 
 
 def main() -> NoReturn:
@@ -65,42 +66,40 @@ def _serve(
     control: int, supervisor: socket.socket, options: dict[str, Any], in_namespaces: bool
 ) -> None:
     role = options["role"]
-    limits = zygote.ChildLimits(**options["limits"])
-    runs_programs = role in reader.MODULES
-    if runs_programs:
+    limits = lockdown.ChildLimits(**options["limits"])
+    runs_cpython = role in reader.MODULES
+    monty = Monty(limits) if role == "monty" else None
+    if runs_cpython:
         zygote.preload(role)
-    elif role == "monty":
-        tier_1.preload()
     sys.path[:] = [folder for folder in sys.path if folder != options["root"]]
     mapped = lockdown.address_space_bytes()
     os.environ.clear()
     layers = ["seccomp", "rlimits"] + ["namespaces"] * in_namespaces
-    if role == "monty":
-        # It starts its worker from the library, and then nothing opens a file any more.
+    if monty is not None:
+        # Its worker comes from the library; from then on no file is opened by anyone.
         lockdown.drop_privileges(None)
         lockdown.die_with_parent()
         lockdown.limit_resources(
             address_space=mapped + _MEMORY_BYTES, cpu_seconds=None, has_children=True
         )
-        server = tier_1.Tier1(control, limits)
-        lockdown.CallFilter(seccomp.for_tier_1).install_supervised(supervisor)
-        server.start()
+        lockdown.CallFilter(seccomp.for_monty).install_supervised(supervisor)
+        monty.start()
         lockdown.seal(supervisor)
         if program.doors_open():
             raise OSError("tier 1 found a way out")
         channel.send(control, {"ready": True, "layers": layers})
-        server.serve()
+        reader.serve(control, limits.timeout_seconds, monty)
     supervisor.close()
-    libraries = _libraries() if runs_programs else []
+    libraries = _libraries() if runs_cpython else []
     is_hidden = in_namespaces and lockdown.hide_files(libraries)
     has_landlock = lockdown.drop_privileges(libraries)
     lockdown.die_with_parent()  # after the change of identity, which would clear it
     layers += ["mounts"] * is_hidden + ["landlock"] * has_landlock
-    if not runs_programs:
+    if not runs_cpython:
         lockdown.limit_resources(address_space=mapped + _MEMORY_BYTES, cpu_seconds=None)
         lockdown.CallFilter(seccomp.for_reader).install()
         channel.send(control, {"ready": True, "layers": layers})
-        reader.serve(control, limits.timeout_seconds)
+        reader.serve(control, limits.timeout_seconds, None)
     may_read_files = is_hidden or has_landlock
     server = zygote.Zygote(
         control,

@@ -21,6 +21,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from training.evaluation.sandbox import seccomp
 
@@ -57,6 +58,16 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
 _LANDLOCK_READ_FILE, _LANDLOCK_READ_DIR = 1 << 2, 1 << 3
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class ChildLimits:
+    """What one program may use; `memory_bytes` on top of what its process has mapped."""
+
+    timeout_seconds: float
+    idle_seconds: float
+    memory_bytes: int
+    max_output_bytes: int
 
 
 def _failed(what: str) -> OSError:

@@ -1,88 +1,94 @@
-"""Tier 1: pydantic-monty, a Python of its own without host access, in jailed processes.
+"""Tier 1, inside its jail: pydantic-monty, a Python of its own without host access.
 
-It decides only programs of the dialect that it runs like CPython (dialect.py), and only
-when they end well; for everything else `run` returns None and CPython has the word. This is
-the parent's side; tier_1.py is the jailed one.
+It decides only programs of the dialect that it runs like CPython (dialect.py), and only when
+they end well; for everything else `run` gives no answer and CPython has the word.
+
+Monty's worker is an executable, which has to be started, load its libraries and start a
+thread. So this process installs a filter of system calls with a supervisor (entry.py), who
+allows all of that, starts the worker, which inherits the filter, runs a first program, and
+then has the supervisor leave. From there on worker and client can compute and talk to each
+other, and nothing else.
 """
 
 import contextlib
-import queue
-from dataclasses import dataclass
-from types import TracebackType
+import os
 from typing import Any
 
-from typing_extensions import Self
+from training.evaluation.sandbox.lockdown import ChildLimits
 
-from training.evaluation.sandbox import channel
-from training.evaluation.sandbox.jail import Jail, JailDied, Limits
+_FEED_SECONDS = 0.1
+"""Word-problem programs take 0.1 ms here; a longer one is a loop, and CPython's to judge."""
+_MEMORY_BYTES = 32 << 20
+_RECURSION_DEPTH = 200
 
-_ANSWER_SECONDS = 2.0
-"""Within which a program of 0.1 s is answered, but on the most crowded machine: then CPython
-judges it, with the same result."""
-_MAX_NAME = 200
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How a program ended that ended well."""
-
-    value: float | str
-    """Its number, or the name of the type it gave instead."""
-    printed: str
+# Only a number or a type's name crosses over, whatever the program returned.
+_EPILOGUE = """
+_answer_ = {entry}
+_answer_ if isinstance(_answer_, (int, float)) else type(_answer_).__name__
+"""
 
 
-class MontyPool:
-    """Jailed interpreters, shared by the threads of one executor."""
+class Monty:
+    """Monty's client and its one worker.
 
-    def __init__(self, limits: Limits, num_workers: int) -> None:
-        self._limits = limits
-        self._jails = [Jail("monty", limits) for _ in range(num_workers)]
-        self._free: queue.LifoQueue[Jail] = queue.LifoQueue()
-        for jail in reversed(self._jails):
-            self._free.put(jail)
+    Made while all files can be reached; `start` comes when privileges are dropped and the
+    filter is in place.
+    """
+
+    def __init__(self, limits: ChildLimits) -> None:
+        # Here and not above: most jailed processes, and the parent, have no use for it.
+        import pydantic_monty
+        from pydantic_monty import _binary
+
+        self._library, self._limits = pydantic_monty, limits
+        # By its descriptor: the folders above it may be closed to nobody.
+        self._binary = os.open(_binary.find_monty_binary(), os.O_PATH | os.O_CLOEXEC)
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        """Start the first.
+    def start(self) -> None:
+        """Start the worker and run a first program, so that all it needs is loaded."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 2)  # the worker inherits it
+        os.close(null)
+        self._pool = self._stack.enter_context(
+            self._library.Monty(
+                binary_path=f"/proc/self/fd/{self._binary}", min_processes=1, max_processes=1
+            )
+        )
+        self.run("def f(): print(1.5)", "f() or 2")
+
+    def run(self, code: str, entry: str) -> dict[str, Any]:
+        """Run a program and evaluate `entry`.
+
+        Returns `number` (a float as text) or `type` (the name of what it gave instead), and
+        `printed`; an empty dict for what only CPython may judge.
 
         Raises:
-            IsolationError: it cannot be jailed here.
+            MontyCrashedError: the worker is gone, and this process cannot start another.
         """
-        with contextlib.ExitStack() as stack:
-            for jail in self._jails:
-                stack.callback(jail.close)
-            self._jails[0].start()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-    @property
-    def layers(self) -> list[str]:
-        """Which walls stand around it."""
-        return self._jails[0].layers
-
-    def run(self, code: str, entry: str) -> Answer | None:
-        """Run a program and evaluate `entry`; None when tier 1 cannot tell how it ends."""
-        jail = self._free.get()
+        output = self._library.CollectString(self._limits.max_output_bytes)
         try:
-            reply = jail.ask({"code": code, "entry": entry}, seconds=_ANSWER_SECONDS)
-        except JailDied:
-            return None
-        finally:
-            self._free.put(jail)
-        return _answer(reply, self._limits)
-
-
-def _answer(reply: dict[str, Any], limits: Limits) -> Answer | None:
-    """What a reply says; None if it is not what tier 1 would send."""
-    printed = channel.text(reply, "printed", limits.max_output_bytes)
-    number = channel.number(reply, "number")
-    value = channel.text(reply, "type", _MAX_NAME) if number is None else number
-    return None if printed is None or value is None else Answer(value, printed)
+            with self._pool.checkout(
+                limits={
+                    "max_feed_duration_secs": min(_FEED_SECONDS, self._limits.timeout_seconds),
+                    "max_memory": min(_MEMORY_BYTES, self._limits.memory_bytes),
+                    "max_recursion_depth": _RECURSION_DEPTH,
+                },
+                os_policy={"sleep": "zero"},
+            ) as session:
+                value = session.feed_run(
+                    code + "\n" + _EPILOGUE.format(entry=entry), print_callback=output
+                )
+        except self._library.MontyCrashedError:
+            raise
+        except self._library.MontyError:
+            return {}  # errors are never tier 1's to declare
+        answer: dict[str, Any] = {"printed": output.output}
+        if isinstance(value, str):
+            return answer | {"type": value}
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return answer | {"type": type(value).__name__}
+        try:
+            return answer | {"number": repr(float(value))}
+        except OverflowError:
+            return answer | {"type": "int"}

@@ -2,15 +2,17 @@
 
 Parsing is done in a jailed process of its own: CPython's parser is C code that meets text
 nobody has read, and a nest of ten thousand parentheses must not reach the training process.
+The same process hands what tier 1 may judge on to Monty (monty.py), if it has one.
 """
 
 import ast
 import signal
 import unicodedata
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from training.evaluation.sandbox import channel, dialect, program
+from training.evaluation.sandbox.monty import Monty
 
 MAX_SOURCE_CHARACTERS = 100_000
 """Longest program that is looked at; 20 times the longest seen from a trained model."""
@@ -27,25 +29,32 @@ MODULES: dict[Weight, tuple[str, ...]] = {
 """A program that mentions one of these goes to the lightest zygote that has loaded it."""
 
 
-def serve(control: int, timeout_seconds: float) -> None:
-    """Answer requests for ever; ends by ChannelClosed.
+def serve(control: int, timeout_seconds: float, monty: Monty | None) -> NoReturn:
+    """Answer requests `{code, kind, monty}` for ever; ends by ChannelClosed.
 
-    One that takes more than `timeout_seconds` of CPU time ends this process, by SIGPROF:
+    With `monty` true, what tier 1 may judge is run there, and the reply has its answer too
+    (`Monty.run`).
+
+    Reading that takes more than `timeout_seconds` of CPU time ends this process, by SIGPROF:
     nothing else stops CPython's compiler.
     """
     warnings.simplefilter("ignore")  # about what programs do, to nobody's use
     while True:
         request = channel.receive(control)
         signal.setitimer(signal.ITIMER_PROF, timeout_seconds)
-        answer = read(request["code"], request["kind"])
+        reply = read(request["code"], request["kind"])
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        channel.send(control, answer)
+        entry = reply.get("entry")
+        if monty is not None and request["monty"] and entry is not None:
+            reply |= monty.run(request["code"], entry)
+        channel.send(control, reply)
 
 
 def read(code: str, kind: str) -> dict[str, Any]:
-    """`{"error": …}` if it does not compile, else `{"tier", "weight", "entry"}`.
+    """`{"error": …}` if it does not compile, else `{"weight", "entry"}`.
 
-    `entry` is the expression that asks for the program's result, for tier 1 only. With
+    `entry` is the expression that asks for the program's result where tier 1 may judge it, else
+    None; `weight` is the zygote that would run it in tier 2. With
     `"memory": true` beside the error, the error may be the state of this process and not the
     program: a new process has to say the same before it counts.
     """
@@ -63,7 +72,7 @@ def read(code: str, kind: str) -> dict[str, Any]:
         entry = _entry(tree, kind) if dialect.same_in_monty(tree) else None
     except (RecursionError, MemoryError):
         entry = None
-    return {"tier": "cpython" if entry is None else "monty", "weight": weight, "entry": entry}
+    return {"weight": weight, "entry": entry}
 
 
 def _entry(tree: ast.Module, kind: str) -> str | None:

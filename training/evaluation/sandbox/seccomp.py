@@ -128,13 +128,13 @@ def for_reader(table: Machine) -> bytes:
     return _assemble(table, allowed=[*table.compute.values(), *table.read.values()])
 
 
-def for_tier_1(table: Machine) -> bytes:
+def for_monty(table: Machine) -> bytes:
     """The filter of tier 1: whatever is not allowed is its supervisor's to decide.
 
     The supervisor allows it while tier 1 starts, and then closes its end: from there on the
     kernel answers ENOSYS.
     """
-    names = (table.compute, table.sleep, table.supervise)
+    names = (table.compute, table.sleep, table.read, table.supervise)
     allowed = [number for calls in names for number in calls.values()]
     return _assemble(
         table, allowed=[*allowed, table.futex], waits=True, otherwise=_RETURN_SUPERVISOR

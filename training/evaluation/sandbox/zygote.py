@@ -17,7 +17,6 @@ import traceback
 import uuid
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from training.evaluation.sandbox import channel, lockdown, program, reader
@@ -104,16 +103,6 @@ def _load(name: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class ChildLimits:
-    """What one program may use; `memory_bytes` on top of what the zygote has mapped."""
-
-    timeout_seconds: float
-    idle_seconds: float
-    memory_bytes: int
-    max_output_bytes: int
-
-
 class Zygote:
     """Serves requests `{code, kind}` one at a time until the channel closes."""
 
@@ -121,7 +110,7 @@ class Zygote:
         self,
         control: int,
         *,
-        limits: ChildLimits,
+        limits: lockdown.ChildLimits,
         call_filter: lockdown.CallFilter,
         mapped_bytes: int,
     ) -> None:
