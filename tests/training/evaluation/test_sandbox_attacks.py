@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 
 from training.evaluation.execute import Executor, Limits, Program
-from training.evaluation.sandbox.monty import Answer, MontyPool
+from training.evaluation.sandbox import jail
+from training.evaluation.sandbox.jail import Jail, JailDied
 
 LIMITS = Limits(timeout_seconds=0.3, idle_seconds=0.5, memory_mib=128)
+READ_NOTHING = (
+    "from training.evaluation.sandbox import reader; "
+    "reader.read = lambda code, kind: dict(entry='simple_math_problem()'); "
+)
+"""Has everything sent to tier 1."""
 HARMLESS = "def simple_math_problem():\n    return 6 * 7\n"
 
 ATTACKS = {
@@ -109,7 +115,6 @@ ATTACKS = {
         "import sys\nsys.setrecursionlimit(10 ** 9)\nx = []\n"
         "for _ in range(10 ** 6):\n    x = [x]\nreturn len(repr(x)) and 666"
     ),
-    "sleep": "import time\ntime.sleep(60)\nreturn 666",
     "wait for input": "return int(input())",
     "large value": "return 'x' * 10 ** 8",
     "large number": "return 10 ** 100000",
@@ -172,10 +177,27 @@ def executor_with_monty() -> Iterator[Executor]:
         yield made
 
 
+class Monty:
+    """Tier 1 alone: programs go straight there, past the dialect that sends them elsewhere."""
+
+    def __init__(self, jail: Jail) -> None:
+        self._jail = jail
+
+    def number(self, code: str) -> str | None:
+        """The number that it gives, as text."""
+        try:
+            reply = self._jail.ask({"code": code, "kind": "", "monty": True}, seconds=5.0)
+        except JailDied:
+            return None
+        return reply.get("number")
+
+
 @pytest.fixture(scope="module")
-def pool() -> Iterator[MontyPool]:
-    with MontyPool(LIMITS, 1) as made:
-        yield made
+def monty() -> Iterator[Monty]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jail, "_START", jail._START.replace("main()", READ_NOTHING + "main()"))
+        with Jail("monty", LIMITS) as made:
+            yield Monty(made)
 
 
 class Surroundings:
@@ -227,12 +249,9 @@ def test_cpython_contains(name: str, executor: Executor, surroundings: Surroundi
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_monty_contains(name: str, pool: MontyPool, surroundings: Surroundings) -> None:
-    """Straight into tier 1, past the dialect that would send these to tier 2."""
-    attack = pool.run(surroundings.code(ATTACKS[name]), "simple_math_problem()")
-    # Sleeping is ended at once, not refused, and lifting a recursion limit is no way out.
-    assert attack is None or attack.value != 666 or name == "sleep", attack
-    assert pool.run(HARMLESS, "simple_math_problem()") == Answer(42, "")
+def test_monty_contains(name: str, monty: Monty, surroundings: Surroundings) -> None:
+    assert monty.number(surroundings.code(ATTACKS[name])) != "666.0"
+    assert monty.number(HARMLESS) == "42.0"
     surroundings.assert_untouched()
 
 
@@ -258,7 +277,6 @@ def test_a_program_changes_only_its_own_interpreter(name: str, executor: Executo
     ("body", "status"),
     [
         ("while True:\n    pass", "timeout"),
-        ("import time\ntime.sleep(60)", "timeout"),
         ("x = [0] * 10 ** 10", "memory"),
         ("while True:\n    print('x' * 1000)", "output"),
         ("import os\nos.write(1, b'x' * 10 ** 5)", "output"),

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import sysconfig
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from training.evaluation.sandbox import channel, lockdown, program, reader, seccomp, zygote
@@ -41,12 +42,15 @@ def main() -> NoReturn:
         _watch(inner, options["parent"])
     ours.close()
     try:
-        _serve(control, theirs, options, in_namespaces)
-    except channel.ChannelClosed:
-        pass
+        layers, serve = _locked_down(control, theirs, options, in_namespaces)
     except BaseException as error:
         channel.send(control, {"refused": f"{type(error).__name__}: {error}"})
-    os._exit(0)
+        os._exit(0)
+    try:
+        channel.send(control, {"ready": True, "layers": layers})
+        serve()
+    finally:
+        os._exit(0)  # the channel is closed, or this process cannot answer any more
 
 
 def _watch(inner: int, parent: int) -> NoReturn:
@@ -62,9 +66,10 @@ def _watch(inner: int, parent: int) -> NoReturn:
     os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
 
 
-def _serve(
+def _locked_down(
     control: int, supervisor: socket.socket, options: dict[str, Any], in_namespaces: bool
-) -> None:
+) -> tuple[list[str], Callable[[], NoReturn]]:
+    """Lock this process down for its role; which walls stand, and what serves behind them."""
     role = options["role"]
     limits = lockdown.ChildLimits(**options["limits"])
     runs_cpython = role in reader.MODULES
@@ -87,8 +92,7 @@ def _serve(
         lockdown.seal(supervisor)
         if program.doors_open():
             raise OSError("tier 1 found a way out")
-        channel.send(control, {"ready": True, "layers": layers})
-        reader.serve(control, limits.timeout_seconds, monty)
+        return layers, lambda: reader.serve(control, limits.timeout_seconds, monty)
     supervisor.close()
     libraries = _libraries() if runs_cpython else []
     is_hidden = in_namespaces and lockdown.hide_files(libraries)
@@ -98,8 +102,7 @@ def _serve(
     if not runs_cpython:
         lockdown.limit_resources(address_space=mapped + _MEMORY_BYTES, cpu_seconds=None)
         lockdown.CallFilter(seccomp.for_reader).install()
-        channel.send(control, {"ready": True, "layers": layers})
-        reader.serve(control, limits.timeout_seconds, None)
+        return layers, lambda: reader.serve(control, limits.timeout_seconds, None)
     may_read_files = is_hidden or has_landlock
     server = zygote.Zygote(
         control,
@@ -109,8 +112,7 @@ def _serve(
         ),
         mapped_bytes=mapped,
     )
-    channel.send(control, {"ready": True, "layers": layers})
-    server.serve()
+    return layers, server.serve
 
 
 def _libraries() -> list[str]:

@@ -64,25 +64,26 @@ class Monty:
         `printed`; an empty dict for what only CPython may judge.
 
         Raises:
-            MontyCrashedError: the worker is gone, and this process cannot start another.
+            MontyError: the worker is gone, and this process cannot start another.
         """
         output = self._library.CollectString(self._limits.max_output_bytes)
-        try:
-            with self._pool.checkout(
-                limits={
-                    "max_feed_duration_secs": min(_FEED_SECONDS, self._limits.timeout_seconds),
-                    "max_memory": min(_MEMORY_BYTES, self._limits.memory_bytes),
-                    "max_recursion_depth": _RECURSION_DEPTH,
-                },
-                os_policy={"sleep": "zero"},
-            ) as session:
+        session_of_worker = self._pool.checkout(
+            limits={
+                "max_feed_duration_secs": min(_FEED_SECONDS, self._limits.timeout_seconds),
+                "max_memory": min(_MEMORY_BYTES, self._limits.memory_bytes),
+                "max_recursion_depth": _RECURSION_DEPTH,
+            },
+            os_policy={"sleep": "zero"},
+        )
+        with session_of_worker as session:
+            try:
                 value = session.feed_run(
                     code + "\n" + _EPILOGUE.format(entry=entry), print_callback=output
                 )
-        except self._library.MontyCrashedError:
-            raise
-        except self._library.MontyError:
-            return {}  # errors are never tier 1's to declare
+            except self._library.MontyCrashedError:
+                raise
+            except self._library.MontyError:
+                return {}  # errors are never tier 1's to declare
         answer: dict[str, Any] = {"printed": output.output}
         if isinstance(value, str):
             return answer | {"type": value}

@@ -5,19 +5,15 @@ and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); e
 adds resource limits and the system call filter before it touches the program.
 """
 
-import datetime
 import gc
 import importlib
 import os
-import random
 import select
 import signal
 import time
 import traceback
-import uuid
 import warnings
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from training.evaluation.sandbox import channel, lockdown, program, reader
 from training.evaluation.sandbox.reader import Weight
@@ -43,11 +39,12 @@ HEAVY_PARTS = {
 }
 """What programs may use of the other modules, which load much of it when it is asked for."""
 
-_LIGHT_WARM_UPS: tuple[Callable[[], object], ...] = (
-    uuid.uuid4,
-    lambda: random.SystemRandom().random(),
-    lambda: datetime.datetime.strptime("2026-01-31", "%Y-%m-%d"),
-)
+_LIGHT_WARM_UP = """
+import datetime, platform, random, uuid
+uuid.uuid4(), random.SystemRandom().random(), platform.uname()
+datetime.datetime.strptime("2026-01-31", "%Y-%m-%d")
+"""
+"""Modules that import others on the first call, or remember what they are told."""
 
 _SYMPY_WARM_UP = """
 from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
@@ -86,8 +83,7 @@ def preload(weight: Weight) -> None:
         warnings.simplefilter("ignore")
         for name in LIGHT_MODULES:
             _load(name)
-        for warm_up in _LIGHT_WARM_UPS:
-            warm_up()
+        exec(_LIGHT_WARM_UP, {})
         for name in reader.MODULES[weight]:
             if _load(name):
                 for part in HEAVY_PARTS[name].split():
@@ -117,7 +113,7 @@ class Zygote:
         self._control, self._limits, self._filter = control, limits, call_filter
         self._address_space = mapped_bytes + limits.memory_bytes
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         """Answer requests for ever; ends by ChannelClosed."""
         gc.collect()
         gc.freeze()  # the collector would touch, and so copy, every inherited page
