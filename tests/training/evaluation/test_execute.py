@@ -357,7 +357,7 @@ def test_closing_leaves_no_process() -> None:
         executor.run([Program(code=function("import numpy\nreturn numpy.float64(1)"))])
         children = {
             child
-            for watcher in (executor._lanes[0]._light.pid, executor._lanes[0]._others["heavy"].pid)
+            for watcher in (executor._lanes[0]._light.pid, executor._lanes[0]._heavier["heavy"].pid)
             for child in descendants(watcher or 0) | {watcher}
             if child
         }

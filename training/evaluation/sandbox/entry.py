@@ -39,7 +39,7 @@ def main() -> NoReturn:
         theirs.close()
         if options["role"] == "monty":
             lockdown.supervise(ours, lambda: os.getppid() == options["parent"])
-        _watch(inner, options["parent"])
+        _watch(inner, options["parent"], has_group=options["role"] == "monty")
     ours.close()
     try:
         layers, serve = _locked_down(control, theirs, options, in_namespaces)
@@ -53,7 +53,7 @@ def main() -> NoReturn:
         os._exit(0)  # the channel is closed, or this process cannot answer any more
 
 
-def _watch(inner: int, parent: int) -> NoReturn:
+def _watch(inner: int, parent: int, *, has_group: bool) -> NoReturn:
     """Wait for the inner process and end with 128 + the signal that it was ended by, or 0."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while True:
@@ -61,7 +61,9 @@ def _watch(inner: int, parent: int) -> NoReturn:
         if ended:
             break
         if os.getppid() != parent:
-            os.killpg(0, signal.SIGKILL)  # the inner one, and what it may have started, and this
+            os.kill(inner, signal.SIGKILL)
+            if has_group:
+                os.killpg(0, signal.SIGKILL)  # with Monty's worker, and this process
         signal.sigtimedwait({signal.SIGCHLD}, _SECONDS_BETWEEN_LOOKS)
     os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
 

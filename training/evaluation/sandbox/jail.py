@@ -78,6 +78,9 @@ class Jail:
         self.num_asked = 0
         """Requests since the process was started."""
         self._role, self._limits = role, limits
+        # Monty's worker is ended with its group. The others stay in ours, so that Ctrl-C at a
+        # terminal ends the programs that run.
+        self._has_group = role == "monty"
         # What it printed, in ASCII JSON (up to twelve characters each), and some names.
         self._max_reply_bytes = 65_536 + 12 * limits.max_output_bytes
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,8 +161,9 @@ class Jail:
             self._channel = None
         self.num_asked = 0
         if self._process is not None:
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)  # with what it may have started
+            if self._has_group and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
             self._process = None
         if self._complaints is not None:
@@ -206,7 +210,7 @@ class Jail:
                 stderr=self._complaints,
                 env=environment,
                 cwd="/",
-                start_new_session=True,  # a process group of its own, to be ended as a whole
+                start_new_session=self._has_group,
             )
         self._check_that_it_holds()
 

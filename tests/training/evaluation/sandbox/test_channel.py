@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -86,7 +86,7 @@ def forging_executor(draw: random.Random) -> Executor:
     made = Executor(limits=LIMITS)
     lane = made._lanes[0]
     lane._reader, lane._light = Forger(draw), Forger(draw)
-    lane._heavier = {"heavy": Forger(draw), "heaviest": Forger(draw)}
+    lane._heavier |= {"heavy": Forger(draw), "heaviest": Forger(draw)}
     return made
 
 
@@ -97,11 +97,12 @@ def test_replies_of_every_process_of_a_lane() -> None:
         assert_well_formed(execution)
 
 
-def far_end(write: Callable[[int], None]) -> int:
+def received(content: bytes) -> int:
+    """A descriptor from which `content` can be read, and then nothing more."""
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    write(theirs.fileno())
-    theirs.close()
+    with theirs:
+        ours.setblocking(False)
+        theirs.sendall(content)
     return ours.detach()
 
 
@@ -116,9 +117,7 @@ def test_frames_that_are_no_messages_close_the_channel() -> None:
     frames += [frame(random_text(draw).encode("utf-8", "replace")) for _ in range(300)]
     frames += [struct.pack("<I", 2**32 - 1) + b"{}", struct.pack("<I", 1001) + b" " * 1001]
     for content in frames:
-        descriptor = far_end(
-            lambda theirs, content=content: os.write(theirs, content[:9000]) and None
-        )
+        descriptor = received(content[:9000])
         try:
             message = channel.receive(descriptor, 5.0, max_bytes=1000)
         except channel.ChannelClosed:

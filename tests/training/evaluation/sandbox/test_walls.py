@@ -175,7 +175,7 @@ NAPS = {
     "sleep": "import time; time.sleep(3600); return 3",
     "select": "import select; select.select([], [], [], 3600); return 3",
     "event": "import threading; threading.Event().wait(3600); return 3",
-    "lock": "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire(timeout=9); return 3",
+    "lock": "import threading; a = threading.Lock(); a.acquire(); a.acquire(timeout=9); return 3",
 }
 
 
@@ -189,9 +189,9 @@ def test_waiting_takes_no_time(name: str, executor: Executor) -> None:
 
 def test_naps_between_work_use_up_cpu_time() -> None:
     """A program that computes a little and sleeps for long would hold up its lane."""
-    nap = "import time; t = time.sleep; x = 0\n    while True:\n        x += sum(range(1000)); t(0.05)"
+    nap = "import time\nwhile True:\n    sum(range(1000))\n    time.sleep(0.05)\n"
     with Executor(limits=LIMITS) as made:
-        (result,) = made.run(programs([nap.replace("; t(", "\n        t(")]))
+        (result,) = made.run([Program(code=nap, kind="var:x")])
         assert (result.status, result.error) == ("timeout", "ran out of CPU time")
 
 
