@@ -52,7 +52,7 @@ _MAX_WORD, _MAX_ERROR = 20, 300
 _BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
 
 _MONTY_SECONDS = 2.0
-"""Within which Monty answers (it ends a program after 0.1 s), but for an operation that takes
+"""Within which Monty answers (it ends a program far earlier), but for an operation that takes
 longer by itself, or on the most crowded machine. CPython judges these, with the same result."""
 
 READER_PROGRAMS = 20_000

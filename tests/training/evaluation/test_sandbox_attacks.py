@@ -11,16 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.evaluation.sandbox.tier_1 import Tier1
 from training.evaluation.execute import Executor, Limits, Program
-from training.evaluation.sandbox import jail
-from training.evaluation.sandbox.jail import Jail, JailDied
 
 LIMITS = Limits(timeout_seconds=0.3, idle_seconds=0.5, memory_mib=128)
-READ_NOTHING = (
-    "from training.evaluation.sandbox import reader; "
-    "reader.read = lambda code, kind: dict(entry='simple_math_problem()'); "
-)
-"""Has everything sent to tier 1."""
 HARMLESS = "def simple_math_problem():\n    return 6 * 7\n"
 
 ATTACKS = {
@@ -177,27 +171,10 @@ def executor_with_monty() -> Iterator[Executor]:
         yield made
 
 
-class Monty:
-    """Tier 1 alone: programs go straight there, past the dialect that sends them elsewhere."""
-
-    def __init__(self, jail: Jail) -> None:
-        self._jail = jail
-
-    def number(self, code: str) -> str | None:
-        """The number that it gives, as text."""
-        try:
-            reply = self._jail.ask({"code": code, "kind": "", "monty": True}, seconds=5.0)
-        except JailDied:
-            return None
-        return reply.get("number")
-
-
 @pytest.fixture(scope="module")
-def monty() -> Iterator[Monty]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(jail, "_START", jail._START.replace("main()", READ_NOTHING + "main()"))
-        with Jail("monty", LIMITS) as made:
-            yield Monty(made)
+def tier_1() -> Iterator[Tier1]:
+    with Tier1(LIMITS) as made:
+        yield made
 
 
 class Surroundings:
@@ -249,9 +226,11 @@ def test_cpython_contains(name: str, executor: Executor, surroundings: Surroundi
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_monty_contains(name: str, monty: Monty, surroundings: Surroundings) -> None:
-    assert monty.number(surroundings.code(ATTACKS[name])) != "666.0"
-    assert monty.number(HARMLESS) == "42.0"
+def test_monty_contains(name: str, tier_1: Tier1, surroundings: Surroundings) -> None:
+    """Straight into tier 1, past the dialect that would send these to tier 2."""
+    attack = tier_1.run(surroundings.code(ATTACKS[name]), "simple_math_problem()")
+    assert attack is None or attack[0] != 666, attack
+    assert tier_1.run(HARMLESS, "simple_math_problem()") == (42.0, "")
     surroundings.assert_untouched()
 
 
