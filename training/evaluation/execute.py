@@ -12,7 +12,6 @@ nothing is run. Gold stays here: comparing is `judge`, one pure function (number
 It knows nothing of questions, candidates or files (execute_file.py does the latter).
 """
 
-import json
 import math
 import queue
 import re
@@ -23,14 +22,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from typing_extensions import Self
 
 from training.data.records import Execution, ExecutionStatus, Verdict
 from training.evaluation.numbers import last_number, parse_number, same_number
-from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits
-from training.evaluation.sandbox.monty import MontyPool
+from training.evaluation.sandbox import channel, zygote
+from training.evaluation.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
 from training.evaluation.sandbox.reader import MAX_SOURCE_CHARACTERS
 
 __all__ = [
@@ -46,6 +45,15 @@ __all__ = [
 
 _KIND = re.compile(r"(func|var):[^\W\d]\w*|stdout-last")
 _STATUSES = frozenset(get_args(ExecutionStatus))
+_MAX_WORD, _MAX_ERROR = 20, 300
+_BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
+
+_MONTY_SECONDS = 2.0
+"""Within which Monty answers (it ends a program far earlier), but for an operation that takes
+longer by itself, or on the most crowded machine. CPython judges these, with the same result."""
+
+READER_PROGRAMS = 20_000
+"""After so many the reader is renewed: from Python 3.12 on it keeps every name it has met."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,10 @@ def judge(execution: Execution, gold: float) -> Verdict:
     return "right" if same_number(execution.value, gold) else "wrong"
 
 
+class TierOneRefused(IsolationError):
+    """Monty cannot be jailed here, while CPython can."""
+
+
 class Executor:
     """Runs programs on `num_workers` lanes, each with its own jailed processes.
 
@@ -87,17 +99,20 @@ class Executor:
         """`use_monty=False` leaves everything to CPython: slower, same verdicts."""
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: set at least 1")
-        self._monty = MontyPool(limits, num_workers) if use_monty else None
-        self._lanes = [_Lane(limits, self._monty) for _ in range(num_workers)]
+        self._lanes = [_Lane(limits, use_monty) for _ in range(num_workers)]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for lane in self._lanes:
                 stack.callback(lane.close)
-            self._lanes[0].start()
-            if self._monty is not None:
-                stack.enter_context(self._monty)
+            try:
+                self._lanes[0].start()
+            except TierOneRefused as error:
+                print(f"executor: all programs run in CPython, slower: {error}", flush=True)
+                for lane in self._lanes:
+                    lane.leave_all_to_cpython()
+                self._lanes[0].start()
             self._stack = stack.pop_all()
         return self
 
@@ -111,7 +126,7 @@ class Executor:
 
     @property
     def layers(self) -> list[str]:
-        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, landlock."""
+        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, mounts, landlock."""
         return self._lanes[0].layers
 
     def run(
@@ -159,24 +174,34 @@ class Executor:
 
 
 class _Lane:
-    """One reader, and one CPython zygote of each weight, asked by one thread at a time."""
+    """One reader with its Monty, and one CPython zygote of each weight.
 
-    def __init__(self, limits: Limits, monty: MontyPool | None) -> None:
-        self._monty = monty
-        self._reader = Jail("reader", limits)
+    Asked by one thread at a time.
+    """
+
+    def __init__(self, limits: Limits, use_monty: bool) -> None:
+        self._limits, self._use_monty = limits, use_monty
+        self._reader = Jail("monty" if use_monty else "reader", limits)
         self._light = Jail("light", limits)
-        self._heavy = Jail("heavy", limits)
+        self._heavier = {"heavy": Jail("heavy", limits), "heaviest": Jail("heaviest", limits)}
 
     @property
     def layers(self) -> list[str]:
         return self._light.layers
 
+    def leave_all_to_cpython(self) -> None:
+        self._use_monty = False
+        self._reader = Jail("reader", self._limits)
+
     def start(self) -> None:
-        self._reader.start()
         self._light.start()
+        try:
+            self._reader.start()
+        except IsolationError as error:
+            raise TierOneRefused(str(error)) if self._use_monty else error from None
 
     def close(self) -> None:
-        for jail in (self._reader, self._light, self._heavy):
+        for jail in (self._reader, self._light, *self._heavier.values()):
             jail.close()
 
     def run(self, program: Program) -> Execution:
@@ -191,64 +216,101 @@ class _Lane:
                 error=f"{len(program.code)} characters: longer than {MAX_SOURCE_CHARACTERS}",
             )
         request = {"code": program.code, "kind": program.kind}
-        read = _ask_twice(self._reader, request)
+        read = self._read(request)
+        if isinstance(read, Execution):
+            return read
+        answer = _answer(read, self._limits)
+        if answer is not None:
+            return _from_monty(program.kind, *answer)
+        weight = channel.text(read, "weight", _MAX_WORD) or ""
+        reply = _ask_twice(self._heavier.get(weight, self._light), request)
+        return _BREAKS_SANDBOX if reply is None else _from_cpython(reply)
+
+    def _read(self, request: dict[str, Any]) -> dict[str, Any] | Execution:
+        """What the reader says of a program, or how it ends without being run."""
+        if self._reader.num_asked >= READER_PROGRAMS:
+            self._reader.close()  # the next question starts another
+        try:
+            read = self._ask_reader(request)
+            if read is not None and channel.flag(read, "memory") and self._reader.num_asked > 1:
+                self._reader.close()
+                read = self._ask_reader(request)
+        except OutOfTime:
+            return Execution(status="timeout", error="ran out of CPU time while it was compiled")
+        if read is None:
+            return _BREAKS_SANDBOX
         if "error" in read:
-            return Execution(status="error", error=read["error"])
-        if self._monty is not None and read["tier"] == "monty":
-            answer = self._monty.run(program.code, read["entry"])
-            if answer is not None:
-                result = answer.printed if program.kind == "stdout-last" else answer.value
-                return _from_monty(program.kind, result)
-        reply = _ask_twice(self._heavy if read["heavy"] else self._light, request)
-        return _from_cpython(reply)
+            error = channel.text(read, "error", zygote.MAX_REPORT_BYTES) or ""
+            return Execution(status="error", error=_one_line(error))
+        return read
+
+    def _ask_reader(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Ask with Monty first; where that ends the process, leave the program to CPython."""
+        try:
+            return self._reader.ask({**request, "monty": True}, seconds=_MONTY_SECONDS)
+        except OutOfTime:
+            raise
+        except JailDied:
+            return _ask_twice(self._reader, {**request, "monty": False})
 
 
-def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask; when the jailed process dies, ask a new one. What kills both is the program."""
-    try:
-        return jail.ask(request)
-    except JailDied:
-        pass
-    try:
-        return jail.ask(request)
-    except JailDied:
-        return {"status": "error", "error": "it ended its sandbox twice"}
+def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask; when the jailed process dies, ask a new one. None: the program ends both.
+
+    Raises:
+        OutOfTime: the answer took more CPU time than it may.
+    """
+    for _ in range(2):
+        try:
+            return jail.ask(request)
+        except OutOfTime:
+            raise
+        except JailDied:
+            continue
+    return None
 
 
-def _from_monty(kind: str, result: int | float | str) -> Execution:
+def _answer(read: dict[str, Any], limits: Limits) -> tuple[float | str, str] | None:
+    """Monty's number, or the name of the type it gave instead, and what it printed; or None."""
+    printed = channel.text(read, "printed", limits.max_output_bytes)
+    number = channel.number(read, "number")
+    value = channel.text(read, "type", _MAX_ERROR) if number is None else number
+    return None if printed is None or value is None else (value, printed)
+
+
+def _from_monty(kind: str, value: float | str, printed: str) -> Execution:
     if kind == "stdout-last":
-        return _numeric(last_number(str(result)), "a line", "monty")
-    if isinstance(result, str):
-        return _numeric(None, result, "monty")
-    try:
-        return _numeric(float(result), "a number", "monty")
-    except OverflowError:
-        return _numeric(None, "a number", "monty")
+        return _numeric(last_number(printed), "a line", "monty")
+    if isinstance(value, str):
+        return _numeric(None, value, "monty")
+    return _numeric(value, "a number", "monty")
 
 
 def _numeric(number: float | None, what: str, tier: Any) -> Execution:
     if number is None or not math.isfinite(number):
         return Execution(
-            status="nonnumeric", error=f"gave {what[:100]}, no finite number", tier=tier
+            status="nonnumeric",
+            error=_one_line(f"gave {what[:100]}, no finite number"),
+            tier=tier,
         )
     return Execution(status="ok", value=number, tier=tier)
 
 
 def _from_cpython(reply: dict[str, Any]) -> Execution:
     """Judge a reply; its `report` is the program's own words and may be anything at all."""
-    claim: Any = reply
+    claim: dict[str, Any] | None = reply
     if "report" in reply:
-        try:
-            claim = json.loads(reply["report"])
-        except (ValueError, RecursionError):
-            claim = None
-    if not isinstance(claim, dict) or claim.get("status") not in _STATUSES:
+        claim = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
+    status = None if claim is None else channel.text(claim, "status", _MAX_WORD)
+    if claim is None or status not in _STATUSES:
         return Execution(status="error", error="gave no readable result", tier="cpython")
-    if claim["status"] != "ok":
-        error = str(claim.get("error", ""))[:300]
-        return Execution(status=claim["status"], error=error, tier="cpython")
-    try:
-        number = float(str(claim.get("number")))
-    except ValueError:
-        number = None
-    return _numeric(number, "no number", "cpython")
+    if status != "ok":
+        error = channel.text(claim, "error", zygote.MAX_REPORT_BYTES) or ""
+        kept = cast(ExecutionStatus, status)
+        return Execution(status=kept, error=_one_line(error), tier="cpython")
+    return _numeric(channel.number(claim, "number"), "no number", "cpython")
+
+
+def _one_line(error: str) -> str:
+    """An error as it is kept: short, and without what a terminal or a file cannot take."""
+    return "".join(c if c.isprintable() else " " for c in error[:_MAX_ERROR])

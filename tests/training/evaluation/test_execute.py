@@ -378,7 +378,7 @@ def test_closing_leaves_no_process() -> None:
         executor.run([Program(code=function("import numpy\nreturn numpy.float64(1)"))])
         children = {
             child
-            for watcher in (executor._lanes[0]._light.pid, executor._lanes[0]._heavy.pid)
+            for watcher in (executor._lanes[0]._light.pid, executor._lanes[0]._heavier["heavy"].pid)
             for child in descendants(watcher or 0) | {watcher}
             if child
         }
@@ -400,7 +400,7 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(jail.sys, "platform", "plan9")
         assert "plan9 is not Linux" in refusal()
     with monkeypatch.context() as patched:
-        patched.setattr(jail, "_PROBE", "def count():\n    return 1\n")
+        patched.setattr(jail, "_PROBE", "def doors_open():\n    return 1\n")
         assert "found a way out" in refusal()
     with monkeypatch.context() as patched:
         patched.setattr(jail, "_START", "raise OSError('this is why')")
@@ -408,7 +408,7 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patched:
         patched.setattr(seccomp.platform, "machine", lambda: "vax")
         with pytest.raises(OSError, match="no table of system calls"):
-            lockdown.CallFilter(may_read_files=False)
+            lockdown.CallFilter(seccomp.for_reader)
 
 
 def test_the_walls_that_stand_are_named(executor: Executor) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.evaluation.sandbox.tier_1 import Tier1
 from training.evaluation.execute import Executor, Limits, Program
-from training.evaluation.sandbox.monty import Answer, MontyPool
 
 LIMITS = Limits(timeout_seconds=0.3, idle_seconds=0.5, memory_mib=128)
 HARMLESS = "def simple_math_problem():\n    return 6 * 7\n"
@@ -109,7 +109,6 @@ ATTACKS = {
         "import sys\nsys.setrecursionlimit(10 ** 9)\nx = []\n"
         "for _ in range(10 ** 6):\n    x = [x]\nreturn len(repr(x)) and 666"
     ),
-    "sleep": "import time\ntime.sleep(60)\nreturn 666",
     "wait for input": "return int(input())",
     "large value": "return 'x' * 10 ** 8",
     "large number": "return 10 ** 100000",
@@ -173,8 +172,8 @@ def executor_with_monty() -> Iterator[Executor]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[MontyPool]:
-    with MontyPool(LIMITS, 1) as made:
+def tier_1() -> Iterator[Tier1]:
+    with Tier1(LIMITS) as made:
         yield made
 
 
@@ -227,12 +226,11 @@ def test_cpython_contains(name: str, executor: Executor, surroundings: Surroundi
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_monty_contains(name: str, pool: MontyPool, surroundings: Surroundings) -> None:
+def test_monty_contains(name: str, tier_1: Tier1, surroundings: Surroundings) -> None:
     """Straight into tier 1, past the dialect that would send these to tier 2."""
-    attack = pool.run(surroundings.code(ATTACKS[name]), "simple_math_problem()")
-    # Sleeping is ended at once, not refused, and lifting a recursion limit is no way out.
-    assert attack is None or attack.value != 666 or name == "sleep", attack
-    assert pool.run(HARMLESS, "simple_math_problem()") == Answer(42, "")
+    attack = tier_1.run(surroundings.code(ATTACKS[name]), "simple_math_problem()")
+    assert attack is None or attack[0] != 666, attack
+    assert tier_1.run(HARMLESS, "simple_math_problem()") == (42.0, "")
     surroundings.assert_untouched()
 
 
@@ -258,7 +256,6 @@ def test_a_program_changes_only_its_own_interpreter(name: str, executor: Executo
     ("body", "status"),
     [
         ("while True:\n    pass", "timeout"),
-        ("import time\ntime.sleep(60)", "timeout"),
         ("x = [0] * 10 ** 10", "memory"),
         ("while True:\n    print('x' * 1000)", "output"),
         ("import os\nos.write(1, b'x' * 10 ** 5)", "output"),

@@ -1,9 +1,11 @@
 """Framed JSON messages over a socket pair, between the parent and a jailed process.
 
-Both ends are our own code; what a program wrote travels inside as a string. ASCII JSON,
-because a program's text may hold lone surrogates that no encoding takes. Only `read` and
-`write` are used without a deadline, since the jailed end may do little else; with one, the
-descriptor has to be non-blocking.
+Both ends are our own code; what a program wrote travels inside as a string. A program that
+has broken out of its interpreter could still write to the channel, so the parent trusts
+nothing that it receives: `receive` returns an object of JSON or raises, and `text` and its
+like take fields out of it by type and size. ASCII JSON, because a program's text may hold
+lone surrogates that no encoding takes. Only `read` and `write` are used without a deadline,
+since the jailed end may do little else; with one, the descriptor has to be non-blocking.
 """
 
 import json
@@ -11,15 +13,16 @@ import os
 import select
 import struct
 import time
-from typing import Any
+from typing import Any, cast
 
 _LENGTH = struct.Struct("<I")
-_MAX_FRAME_BYTES = 16 << 20
+MAX_FRAME_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
+_MAX_NUMBER_CHARACTERS = 40
 
 
 class ChannelClosed(Exception):
-    """The other end is gone."""
+    """The other end is gone, or sends what is no message."""
 
 
 def send(descriptor: int, message: dict[str, Any], seconds: float | None = None) -> None:
@@ -37,13 +40,53 @@ def send(descriptor: int, message: dict[str, Any], seconds: float | None = None)
             raise ChannelClosed from error
 
 
-def receive(descriptor: int, seconds: float | None = None) -> dict[str, Any]:
-    """Receive one message; raises ChannelClosed, or TimeoutError after `seconds`."""
+def receive(
+    descriptor: int, seconds: float | None = None, *, max_bytes: int = MAX_FRAME_BYTES
+) -> dict[str, Any]:
+    """Receive one message.
+
+    Raises:
+        ChannelClosed: the other end is gone, or sent something else than a JSON object of at
+            most `max_bytes`.
+        TimeoutError: it is not complete after `seconds`.
+    """
     deadline = _deadline(seconds)
     (length,) = _LENGTH.unpack(_exactly(descriptor, _LENGTH.size, deadline))
-    if length > _MAX_FRAME_BYTES:
+    if length > max_bytes:
         raise ChannelClosed(f"a frame of {length} bytes")
-    return json.loads(_exactly(descriptor, length, deadline))
+    message = parsed(_exactly(descriptor, length, deadline))
+    if message is None:
+        raise ChannelClosed("a frame that holds no JSON object")
+    return message
+
+
+def parsed(content: bytes | str) -> dict[str, Any] | None:
+    """A JSON object whose fields may be anything; None if the text is none."""
+    try:
+        message: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return cast(dict[str, Any], message) if isinstance(message, dict) else None
+
+
+def text(message: dict[str, Any], name: str, max_characters: int) -> str | None:
+    """A field that is text of at most `max_characters`; None if it is not."""
+    value = message.get(name)
+    return value if isinstance(value, str) and len(value) <= max_characters else None
+
+
+def number(message: dict[str, Any], name: str) -> float | None:
+    """A field that is a number written as text, as `repr(float)` does; None if it is not."""
+    written = text(message, name, _MAX_NUMBER_CHARACTERS)
+    try:
+        return None if written is None else float(written)
+    except ValueError:
+        return None
+
+
+def flag(message: dict[str, Any], name: str) -> bool:
+    """Whether a field is there and is true."""
+    return message.get(name) is True
 
 
 def _deadline(seconds: float | None) -> float | None:

@@ -10,6 +10,7 @@ than a second.
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing_extensions import Self
 from training.config import ConfigError
 from training.evaluation.sandbox import channel, zygote
 
-Role = Literal["reader", "light", "heavy"]
+Role = Literal["reader", "monty", "light", "heavy", "heaviest"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _START = (
@@ -34,27 +35,11 @@ _START_SECONDS = 120.0
 """Loading sympy from a cold network disk takes its time."""
 _MARGIN_SECONDS = 10.0
 """How long beyond a program's own limits an answer may take before the jail counts as dead."""
+_MAX_REASON = 4096
 _END_SECONDS = 1.0
 """Between a process's channel closing and its exit code being there."""
 
-_PROBE = """
-import ctypes, os
-def held(action):
-    try:
-        action()
-    except BaseException:
-        return 0
-    return 1
-def count():
-    return sum(map(held, [
-        lambda: open("/etc/passwd").read(),
-        lambda: open("/dev/null", "w"),
-        lambda: 1 / (ctypes.CDLL(None).socket(2, 1, 0) + 1),
-        lambda: os.fork() or os._exit(0),
-        lambda: os.kill(os.getppid(), 0),
-        lambda: os.execv("/bin/true", ["true"]),
-    ]))
-"""
+_PROBE = "from training.evaluation.sandbox.program import doors_open"
 """Tries every door once. Its result, the number that were open, must be 0."""
 
 
@@ -64,6 +49,10 @@ class IsolationError(ConfigError):
 
 class JailDied(RuntimeError):
     """The jailed process ended or hung while it was asked."""
+
+
+class OutOfTime(JailDied):
+    """The jailed process was ended for the CPU time that an answer took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +74,15 @@ class Jail:
 
     def __init__(self, role: Role, limits: Limits) -> None:
         self.layers: list[str] = []
-        """Which walls stand: `seccomp`, `rlimits`, `namespaces`, `landlock`."""
+        """Which walls stand: `seccomp`, `rlimits`, `namespaces`, `mounts`, `landlock`."""
+        self.num_asked = 0
+        """Requests since the process was started."""
         self._role, self._limits = role, limits
+        # Monty's worker is ended with its group. The others stay in ours, so that Ctrl-C at a
+        # terminal ends the programs that run.
+        self._has_group = role == "monty"
+        # What it printed, in ASCII JSON (up to twelve characters each), and some names.
+        self._max_reply_bytes = 65_536 + 12 * limits.max_output_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._complaints: IO[bytes] | None = None
@@ -107,21 +103,31 @@ class Jail:
         """The watching process outside, None when it is not running."""
         return None if self._process is None else self._process.pid
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and wait for its reply.
+    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """Send one request and wait for its reply, whose fields may be anything.
+
+        Args:
+            request: What the role's process understands.
+            seconds: When the process counts as hung, by the clock; by default some time after
+                it should have ended the program itself.
 
         Raises:
+            OutOfTime: the process limits the CPU time of an answer (the reader), and that was up.
             JailDied: the process ended or hung; the next call starts another.
             IsolationError: it could not be started, or does not hold.
         """
+        if seconds is None:
+            seconds = zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
         try:
             if self._channel is None:
                 self._start()
-            return self._exchange(
-                request, zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
-            )
+            self.num_asked += 1
+            return self._exchange(request, seconds)
         except (channel.ChannelClosed, TimeoutError) as error:
+            ran_out = self._exit_code() == 128 + signal.SIGPROF
             self.close()
+            if ran_out:
+                raise OutOfTime(f"the {self._role} process ran out of CPU time") from error
             raise JailDied(f"the {self._role} process ended or hung") from error
         except BaseException:
             # Ctrl-C between question and answer: what comes next would answer the wrong one.
@@ -153,7 +159,10 @@ class Jail:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        self.num_asked = 0
         if self._process is not None:
+            if self._has_group and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -164,7 +173,7 @@ class Jail:
     def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._channel is not None
         channel.send(self._channel.fileno(), request, seconds)
-        return channel.receive(self._channel.fileno(), seconds)
+        return channel.receive(self._channel.fileno(), seconds, max_bytes=self._max_reply_bytes)
 
     def _start(self) -> None:
         if not sys.platform.startswith("linux"):
@@ -184,7 +193,8 @@ class Jail:
         }
         # A clean environment: no keys and tokens for a program to find. The hash seed is
         # fixed so that a program that walks a set of strings gives the same value each time.
-        environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        # The time zone is fixed, too: it would be read from the host's files, or not.
+        environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TZ": "UTC0"}
         environment.update(PYTHONDONTWRITEBYTECODE="1", OPENBLAS_NUM_THREADS="1")
         environment.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
         if "PYTHONPATH" in os.environ:
@@ -200,6 +210,7 @@ class Jail:
                 stderr=self._complaints,
                 env=environment,
                 cwd="/",
+                start_new_session=self._has_group,
             )
         self._check_that_it_holds()
 
@@ -211,33 +222,34 @@ class Jail:
         lines = self._complaints.read().decode("utf-8", "replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
-    def _was_ended(self) -> bool:
-        """Whether a signal has ended the process; its channel closes a moment before that."""
+    def _exit_code(self) -> int | None:
+        """The process's exit code, a moment after its channel has closed; None if it runs on."""
         assert self._process is not None
         try:
-            return self._process.wait(_END_SECONDS) < 0
+            return self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            return False
+            return None
 
     def _check_that_it_holds(self) -> None:
         assert self._channel is not None
         try:
             greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
         except (channel.ChannelClosed, TimeoutError) as error:
-            if self._was_ended():
-                raise  # by somebody: that says nothing about isolation
+            if (self._exit_code() or 0) < 0:
+                raise  # by somebody's signal: that says nothing about isolation
             raise IsolationError(
                 f"no isolation can be had here: the {self._role} process did not start "
                 f"({self._last_complaint()})"
             ) from error
-        if "refused" in greeting:
-            raise IsolationError(f"no isolation can be had here: {greeting['refused']}")
+        if not channel.flag(greeting, "ready"):
+            reason = channel.text(greeting, "refused", _MAX_REASON) or "it gave no reason"
+            raise IsolationError(f"no isolation can be had here: {reason}")
         self.layers = greeting["layers"]
-        if self._role == "reader":
-            return
-        reply = self._exchange({"code": _PROBE, "kind": "func:count"}, _START_SECONDS)
-        report = str(reply.get("report", ""))
-        if '"number": "0.0"' not in report:
+        if self._role in ("reader", "monty"):
+            return  # one runs nothing, the other has looked for a way out by itself
+        reply = self._exchange({"code": _PROBE, "kind": "func:doors_open"}, _START_SECONDS)
+        report = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
+        if report is None or channel.number(report, "number") != 0.0:
             raise IsolationError(
                 f"no isolation can be had here: the test program found a way out ({reply})"
             )

@@ -12,17 +12,39 @@ import select
 import signal
 import time
 import traceback
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from typing import Any, NoReturn
 
 from training.evaluation.sandbox import channel, lockdown, program, reader, seeds
+from training.evaluation.sandbox.reader import Weight
 
 LIGHT_MODULES = (
-    "abc bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum "
-    "fractions functools heapq itertools json math numbers operator pprint random re statistics "
-    "string textwrap time types typing unicodedata warnings"
+    "__future__ _strptime abc array ast base64 binascii bisect calendar cmath codecs collections "
+    "collections.abc contextlib contextvars copy csv ctypes dataclasses datetime decimal enum "
+    "errno fractions functools gc graphlib hashlib heapq hmac inspect io itertools json keyword "
+    "locale logging math numbers operator os pathlib pickle platform pprint queue random re "
+    "reprlib secrets signal statistics string struct sys textwrap threading time timeit "
+    "traceback types typing unicodedata uuid warnings weakref zlib "
+    "encodings.ascii encodings.cp1252 encodings.latin_1 encodings.unicode_escape "
+    "encodings.utf_16 encodings.utf_32 encodings.utf_8_sig"
 ).split()
 """Loaded before the doors close, so that programs find them whatever can still be read."""
+
+HEAVY_PARTS = {
+    "numpy": "numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random",
+    "sympy": "sympy.stats sympy.physics.units sympy.solvers.inequalities sympy.abc",
+    "pandas": "",
+    "scipy": "scipy.constants scipy.integrate scipy.interpolate scipy.linalg scipy.optimize "
+    "scipy.special scipy.stats",
+}
+"""What programs may use of the other modules, which load much of it when it is asked for."""
+
+_LIGHT_WARM_UP = """
+import datetime, platform, random, uuid
+uuid.uuid4(), random.SystemRandom().random(), platform.uname()
+datetime.datetime.strptime("2026-01-31", "%Y-%m-%d")
+"""
+"""Modules that import others on the first call, or remember what they are told."""
 
 _SYMPY_WARM_UP = """
 from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
@@ -31,6 +53,15 @@ solve(Eq(2 * x + 3, 7), x), solve([x + y - 10, x - y - 2], [x, y]), solve(x**2 -
 simplify((x**2 - 1) / (x - 1)), float(Rational(1, 3)), float(sqrt(2)), diff(x**2), integrate(x)
 """
 """sympy loads half of itself on the first call; after this, each child starts warm."""
+
+_PANDAS_WARM_UP = """
+import pandas
+frame = pandas.DataFrame({"a": [1, 2, 2], "b": [3.0, 4.0, 5.0], "c": ["x", "y", "z"]})
+str(frame), frame.groupby("a").agg({"b": "sum"}), frame.describe(), frame.merge(frame, on="a")
+frame.sort_values("b"), frame["c"].str.upper(), frame.pivot_table("b", "a")
+pandas.to_datetime(["2026-01-31"]), pandas.date_range("2026-01-31", periods=3)
+"""
+_WARM_UPS = {"sympy": _SYMPY_WARM_UP, "pandas": _PANDAS_WARM_UP}
 
 MAX_REPORT_BYTES = 4096
 
@@ -42,29 +73,30 @@ _MAX_DESCRIPTOR = 256
 """Above all that the zygote has open: it holds a handful, its channel the lowest free one."""
 
 
-def preload(*, heavy: bool) -> None:
-    """Import what programs may use; modules that are not installed are simply not there."""
-    for name in LIGHT_MODULES:
+def preload(weight: Weight) -> None:
+    """Import what programs may use; modules that are not installed are simply not there.
+
+    A module that is not loaded here may still be found where the library can be read, but not
+    its compiled parts: the filter allows no new executable memory.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in LIGHT_MODULES:
+            _load(name)
+        exec(_LIGHT_WARM_UP, {})
+        for name in reader.MODULES[weight]:
+            if _load(name):
+                for part in HEAVY_PARTS[name].split():
+                    _load(part)
+                exec(_WARM_UPS.get(name, ""), {})
+
+
+def _load(name: str) -> bool:
+    try:
         importlib.import_module(name)
-    if not heavy:
-        return
-    for name in reader.HEAVY_MODULES:
-        try:
-            importlib.import_module(name)
-            if name == "sympy":
-                exec(_SYMPY_WARM_UP, {})
-        except ImportError:
-            continue
-
-
-@dataclass(frozen=True)
-class ChildLimits:
-    """What one program may use; `memory_bytes` on top of what the zygote has mapped."""
-
-    timeout_seconds: float
-    idle_seconds: float
-    memory_bytes: int
-    max_output_bytes: int
+    except ImportError:
+        return False
+    return True
 
 
 class Zygote:
@@ -74,14 +106,14 @@ class Zygote:
         self,
         control: int,
         *,
-        limits: ChildLimits,
+        limits: lockdown.ChildLimits,
         call_filter: lockdown.CallFilter,
         mapped_bytes: int,
     ) -> None:
         self._control, self._limits, self._filter = control, limits, call_filter
         self._address_space = mapped_bytes + limits.memory_bytes
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         """Answer requests for ever; ends by ChannelClosed."""
         seeds.take_over()
         gc.collect()
