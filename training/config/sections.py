@@ -159,8 +159,9 @@ class SourceConfig(Section):
     does; in about a quarter of TinyGSM's rows the program is wrong. Questions and gold
     answers do not depend on it."""
     balance: Literal["none", "question"] = "none"
-    """Of `candidates`: `question` keeps as many wrong as right programs of each question, so
-    that how hard a question is tells nothing of the label; `none` keeps all."""
+    """Of `candidates`: `question` keeps as many wrong as right programs of each question, of
+    those that all other filters leave, so that how hard a question is tells nothing of the
+    label; `none` keeps all."""
 
     @model_validator(mode="after")
     def _misread_are_problems(self) -> Self:

@@ -138,16 +138,14 @@ class Converter:
                 kept.append(labelled)
         return kept
 
-    def _tokenized(
-        self, found: Sequence[Labelled], dropped: Counter[str]
-    ) -> list[tuple[bytes, TokenizedExample]]:
+    def _tokenized(self, found: Sequence[Labelled], dropped: Counter[str]) -> list[parts.Kept]:
         assert self._tokenizer is not None
         prompts = self._tokenizer.encode_all(
             [programs.prompt(labelled.example.question) for labelled in found]
         )
         bodies = self._tokenizer.encode_all([labelled.example.program for labelled in found])
         prompt_mode = Mode.SUPERVISED if self._data.supervise == "all" else Mode.CONTEXT
-        kept: list[tuple[bytes, TokenizedExample]] = []
+        kept: list[parts.Kept] = []
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
             tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
             if len(tokens) > self._data.row_tokens:
@@ -159,7 +157,7 @@ class Converter:
                 prompt_mode=Mode.CONTEXT if labelled.right is not None else prompt_mode,
                 program_mode=_program_mode(labelled.right),
             )
-            kept.append((_key(labelled), example))
+            kept.append(parts.Kept(key=_key(labelled), example=example, order=labelled.order))
         return kept
 
 

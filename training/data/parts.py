@@ -28,9 +28,23 @@ _SCHEMA = pa.schema(
         ("num_prompt_tokens", pa.int32()),
         ("prompt_mode", pa.uint8()),
         ("program_mode", pa.uint8()),
+        ("order", pa.binary()),
     ]
 )
 _LABEL = b"tinygsm"
+_VERSION = 2
+"""Of the columns: parts of another are made anew."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """An example that passed the filters which need no other example."""
+
+    key: bytes
+    """8 bytes: examples with equal keys are duplicates."""
+    example: TokenizedExample
+    order: bytes = b""
+    """Of a candidate: its place among those of its question and verdict (`balance.order_of`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +54,7 @@ class Converted:
     source: int
     """The source's index in `data.sources`."""
     num_rows: int
-    kept: list[tuple[bytes, TokenizedExample]]
-    """With a key of 8 bytes each: examples with equal keys are duplicates."""
+    kept: list[Kept]
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Reason to number of rows."""
 
@@ -53,17 +66,19 @@ def path_of(folder: Path, number: int) -> Path:
 
 def write(path: Path, converted: Converted, *, made_from: str) -> None:
     """Durably write a part; one without examples is whole too."""
-    examples = [example for _, example in converted.kept]
+    examples = [kept.example for kept in converted.kept]
     tokens = [example.tokens for example in examples]
     offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
     columns = [
-        pa.array([key for key, _ in converted.kept], pa.binary(8)),
+        pa.array([kept.key for kept in converted.kept], pa.binary(8)),
         pa.ListArray.from_arrays(offsets, np.concatenate([*tokens, np.array([], np.uint16)])),
         pa.array([example.num_prompt_tokens for example in examples], pa.int32()),
         pa.array([int(example.prompt_mode) for example in examples], pa.uint8()),
         pa.array([int(example.program_mode) for example in examples], pa.uint8()),
+        pa.array([kept.order for kept in converted.kept], pa.binary()),
     ]
     label = {
+        "version": _VERSION,
         "made_from": made_from,
         "source": converted.source,
         "num_rows": converted.num_rows,
@@ -78,7 +93,8 @@ def is_current(path: Path, *, made_from: str) -> bool:
     """Whether a whole part is there and made from this."""
     try:
         metadata = parquet.read_schema(path).metadata or {}
-        return json.loads(metadata[_LABEL])["made_from"] == made_from
+        label = json.loads(metadata[_LABEL])
+        return (label["version"], label["made_from"]) == (_VERSION, made_from)
     except (OSError, KeyError, ValueError, pa.ArrowInvalid):
         return False
 
@@ -98,13 +114,21 @@ def read(path: Path) -> Converted:
             program_mode=Mode(program_mode),
         )
         for (start, stop), num_prompt_tokens, prompt_mode, program_mode in zip(
-            pairwise(offsets), *(_integers(table, name) for name in _SCHEMA.names[2:]), strict=True
+            pairwise(offsets), *(_integers(table, name) for name in _SCHEMA.names[2:5]), strict=True
         )
     ]
     return Converted(
         source=label["source"],
         num_rows=label["num_rows"],
-        kept=list(zip(table.column("key").to_pylist(), examples, strict=True)),
+        kept=[
+            Kept(key=key, example=example, order=order)
+            for key, example, order in zip(
+                table.column("key").to_pylist(),
+                examples,
+                table.column("order").to_pylist(),
+                strict=True,
+            )
+        ],
         dropped=Counter(label["dropped"]),
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from training.config import ConfigError, SourceConfig
 from training.data import gsm8k, hub, programs, tables
-from training.data.balance import balanced
+from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.problems import write_problem
 from training.data.records import Candidate, Example
@@ -36,6 +36,8 @@ class Labelled:
 
     example: Example
     right: bool | None = None
+    order: bytes = b""
+    """Of a candidate: `balance.order_of` it."""
 
 
 def examples(source: SourceConfig) -> Iterator[Example]:
@@ -106,7 +108,7 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         )
         return Labelled(example=Example(question=problem.question, program=problem.program))
     if source.kind == "candidates":
-        return _of_candidate(*raw)
+        return _of_candidate(raw)
     example = _of_gsm8k(source, raw) if source.kind == "gsm8k" else _of_table(source, raw)
     if not _is_unicode(example.question + example.program):
         raise DroppedError("half a character in the text")
@@ -126,11 +128,8 @@ def _rows(source: SourceConfig) -> Iterator[Raw]:
     if source.kind == "candidates":
         if not files:
             raise ConfigError(f"{_SETTING} = {source.path!r}: there are no candidates")
-        found = (candidate for path in files for candidate in candidates.read(path))
-        if source.balance == "question":
-            yield from balanced(found)
-        else:
-            yield from ((candidate, "") for candidate in found)
+        for path in files:
+            yield from candidates.read(path)
     elif files:
         yield from tables.rows_of(files, _parquet_columns(source, files))
     else:
@@ -167,17 +166,16 @@ def _of_table(source: SourceConfig, row: tables.Row) -> Example:
     return Example(question=question or asked, program=program)
 
 
-def _of_candidate(candidate: Candidate, left_out: str) -> Labelled:
+def _of_candidate(candidate: Candidate) -> Labelled:
     # An unfinished program has no end token, where the verifier's score is read, and gives
     # no number that could be selected: a label on it would teach lengths, nothing else.
     # A finished one that fails is as wrong as one that gives another number.
     if not candidate.finished:
         raise DroppedError("candidate: not finished")
-    if left_out:
-        raise DroppedError(left_out)
     return Labelled(
         example=Example(question=candidate.question, program=candidate.program),
         right=candidate.verdict == "right",
+        order=order_of(candidate),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from training.config import DataConfig
+from training.data.balance import balanced
 from training.data.convert import is_for_verifier
 from training.data.pack import Mode, TokenizedExample
-from training.data.parts import Converted
+from training.data.parts import Converted, Kept
 
 _DUPLICATE = "duplicate question"
 _DUPLICATE_PROGRAM = "duplicate program of a question"
@@ -29,24 +31,46 @@ class Tally:
         self._dropped = [Counter[str]() for _ in data.sources]
         self._modes = Counter[Mode]()
         self._tokens = self._supervised_tokens = 0
+        self._seen: set[bytes] = set()
         self.rows = 0
         """Packed rows; the packer counts them."""
 
     def distinct(self, converted: Iterable[Converted]) -> Iterator[TokenizedExample]:
-        """The kept examples without duplicates; counts everything on the way."""
+        """The examples that are left, counting everything on the way.
+
+        Without duplicates, and then balanced where the source asks for it.
+
+        Args:
+            converted: All parts of the first source, then of the next.
+        """
+        for source, of_source in groupby(converted, key=lambda part: part.source):
+            found = self._without_duplicates(of_source)
+            if self._data.sources[source].balance == "question":
+                found = self._balanced(source, found)
+            for kept in found:
+                self._examples_kept[source] += 1
+                self._count(kept.example)
+                yield kept.example
+
+    def _without_duplicates(self, converted: Iterable[Converted]) -> Iterator[Kept]:
         duplicate = _DUPLICATE_PROGRAM if self._for_verifier else _DUPLICATE
-        seen: set[bytes] = set()
         for part in converted:
             self._rows_read[part.source] += part.num_rows
             self._dropped[part.source] += part.dropped
-            for key, example in part.kept:
-                if key in seen:
+            for kept in part.kept:
+                if kept.key in self._seen:
                     self._dropped[part.source][duplicate] += 1
-                    continue
-                seen.add(key)
-                self._examples_kept[part.source] += 1
-                self._count(example)
-                yield example
+                else:
+                    self._seen.add(kept.key)
+                    yield kept
+
+    def _balanced(self, source: int, distinct: Iterable[Kept]) -> Iterator[Kept]:
+        for kept, reason in balanced(distinct):
+            if reason:
+                self._dropped[source][reason] += 1
+                self._seen.discard(kept.key)  # a later source may still give it
+            else:
+                yield kept
 
     def facts(self) -> dict[str, Any]:
         """What the manifest keeps."""

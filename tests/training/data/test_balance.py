@@ -1,89 +1,92 @@
 """Balanced candidates: within each question as many wrong as right, and no other rule."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
-from training.data.balance import ONE_KIND, SURPLUS, balanced
-from training.data.records import Candidate
+import numpy as np
+
+from tests.training.data.test_sources import candidate
+from training.data.balance import ONE_KIND, SURPLUS, balanced, order_of
+from training.data.pack import Mode, TokenizedExample
+from training.data.parts import Kept
+from training.data.records import Verdict
 
 
-def _candidate(
-    question: str, program: str, right: bool, finished: bool = True, failed: bool = False
-) -> Candidate:
-    return Candidate(
-        question_id=question,
-        question=question,
-        program=program,
-        generator="g",
-        temperature=0.5,
-        index=0,
-        status="ok",
-        value=1.0,
-        error="",
-        verdict="right" if right else "failed" if failed else "wrong",
-        num_tokens=3,
-        finished=finished,
-    )
+@dataclass(frozen=True)
+class _Given:
+    question: str
+    program: str
+    verdict: str
+    reason: str
+
+
+def _balanced(found: Sequence[tuple[str, str, Any]]) -> list[_Given]:
+    """What becomes of (question, program, verdict)s."""
+    kept: list[Kept] = []
+    for number, (question, program, verdict) in enumerate(found):
+        assert verdict in get_args(Verdict)
+        tokens = np.frombuffer(question.encode() + b"\0" + program.encode(), np.uint8)
+        kept.append(
+            Kept(
+                key=number.to_bytes(8, "big"),
+                example=TokenizedExample(
+                    tokens=tokens.astype(np.uint16),
+                    num_prompt_tokens=len(question.encode()) + 1,
+                    prompt_mode=Mode.CONTEXT,
+                    program_mode=Mode.RIGHT if verdict == "right" else Mode.WRONG,
+                ),
+                order=order_of(candidate(program, verdict)),
+            )
+        )
+    return [_Given(*found[int.from_bytes(k.key, "big")], reason) for k, reason in balanced(kept)]
 
 
 def test_each_question_keeps_as_many_wrong_as_right() -> None:
-    found = [_candidate("q", f"w{i}", False) for i in range(9)]
-    found += [_candidate("q", f"r{i}", True) for i in range(2)]
-    found += [_candidate("p", "r", True), _candidate("p", "w", False)]
-    kept = [candidate for candidate, reason in balanced(found) if not reason]
-    assert Counter((c.question_id, c.verdict) for c in kept) == {
+    found = [("q", f"w{i}", "wrong") for i in range(9)]
+    found += [("q", f"r{i}", "right") for i in range(2)]
+    found += [("p", "r", "right"), ("p", "w", "wrong")]
+    given = _balanced(found)
+    assert Counter((g.question, g.verdict) for g in given if not g.reason) == {
         ("q", "right"): 2,
         ("q", "wrong"): 2,
         ("p", "right"): 1,
         ("p", "wrong"): 1,
     }
-    assert Counter(reason for _, reason in balanced(found))[SURPLUS] == 7
+    assert Counter(g.reason for g in given)[SURPLUS] == 7 and len(given) == len(found)
 
 
 def test_of_the_wrong_those_that_gave_no_number_go_first() -> None:
-    found = [_candidate("q", f"f{i}", False, failed=True) for i in range(9)]
-    found += [_candidate("q", f"w{i}", False) for i in range(2)]
-    found += [_candidate("q", f"r{i}", True) for i in range(3)]
-    kept = {c.program for c, reason in balanced(found) if not reason}
+    found = [("q", f"f{i}", "failed") for i in range(9)]
+    found += [("q", f"w{i}", "wrong") for i in range(2)]
+    found += [("q", f"r{i}", "right") for i in range(3)]
+    kept = {g.program for g in _balanced(found) if not g.reason}
     assert kept > {"w0", "w1", "r0", "r1", "r2"}
     assert sum(program.startswith("f") for program in kept) == 1
 
 
 def test_questions_with_one_verdict_go() -> None:
-    found = [_candidate("a", "r", True), _candidate("b", "w", False), _candidate("b", "v", False)]
-    assert [reason for _, reason in balanced(found)] == [ONE_KIND] * 3
+    found = [("a", "r", "right"), ("b", "w", "wrong"), ("b", "v", "failed")]
+    assert [g.reason for g in _balanced(found)] == [ONE_KIND] * 3
 
 
-def test_copies_go_with_their_first_and_the_unfinished_do_not_count() -> None:
+def test_right_and_wrong_that_stay_come_in_turn() -> None:
+    verdicts = {"w": "wrong", "r": "right"}
     found = [
-        _candidate("q", "r", True),
-        _candidate("q", "w", False),
-        _candidate("q", "w", False),
-        _candidate("q", "half", False, finished=False),
-    ]
-    assert [(c.program, reason) for c, reason in balanced(found)] == [
-        ("r", ""),
-        ("w", ""),
-        ("w", ""),
-        ("half", ""),
-    ]
-
-
-def test_what_stays_comes_first_right_and_wrong_in_turn() -> None:
-    found = [
-        _candidate(question, f"{kind}{i}", kind == "r")
-        for i in range(3)
+        (question, f"{kind}{number}{place}", verdicts[kind])
+        for number in range(3)
         for question in "pq"
-        for kind in "wwr"
+        for place, kind in enumerate("wwr")
     ]
-    found += [_candidate("p", "r9", True)]
-    given = [(c.question_id, c.verdict, bool(reason)) for c, reason in balanced(found)]
-    pair = lambda question: [(question, "right", False), (question, "wrong", False)]  # noqa: E731
-    assert given[:12] == pair("p") * 3 + pair("q") * 3
-    assert len(given) == len(found)
+    given = [(g.question, g.verdict) for g in _balanced(found) if not g.reason]
+    assert given == [(q, verdict) for q in "pq" for _ in range(3) for verdict in ("right", "wrong")]
 
 
-def test_the_same_are_kept_whatever_the_order() -> None:
-    found = [_candidate("q", f"w{i}", False) for i in range(9)] + [_candidate("q", "r", True)]
-    kept = {c.program for c, reason in balanced(found) if not reason}
-    assert kept == {c.program for c, reason in balanced(reversed(found)) if not reason}
-    assert len(kept) == 2
+def test_a_hash_of_the_text_decides_whatever_the_order() -> None:
+    found = [("q", f"w{i}", "wrong") for i in range(9)] + [("q", "r", "right")]
+    kept = {g.program for g in _balanced(found) if not g.reason}
+    assert kept == {g.program for g in _balanced(found[::-1]) if not g.reason}
+    first = min((f"w{i}" for i in range(9)), key=lambda w: hashlib.sha256(w.encode()).digest())
+    assert kept == {"r", first}

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from training.data import parts, programs
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_share
+from training.data.records import Candidate
 from training.data.tokenizer import Tokenizer
 from training.evaluation import candidates
 
@@ -222,6 +225,56 @@ def test_candidates_become_labelled_programs_once_each(tmp_path: Path) -> None:
         prepare(config(tmp_path / "other", source))
     with pytest.raises(ConfigError, match="mixes kinds candidates, problems"):
         prepare(config(tmp_path / "other", source, PROBLEMS))
+
+
+def test_candidates_are_balanced_after_every_other_filter(tmp_path: Path) -> None:
+    """A verdict that other filters thin out costs the other verdict as many."""
+    prepare(config(tmp_path / "generator", jsonl(tmp_path, row())))
+    long = "    x = 1\n" * 300
+
+    def asked(question: str, name: str, verdicts: dict[str, str]) -> list[Candidate]:
+        base = candidate()
+        return [
+            replace(base, question=question, question_id=name, program=program, verdict=verdict)
+            for program, verdict in verdicts.items()
+        ]
+
+    def programs_of(kind: str, number: int, before: str = "") -> dict[str, str]:
+        return {f"{before}    x = {n}\n    return x  # {kind}": kind for n in range(number)}
+
+    longer = asked(
+        QUESTION, "longer", programs_of("right", 4) | programs_of("wrong", 9, long)
+        | programs_of("wrong", 2),
+    )  # fmt: skip
+    gone = asked(QUESTION + "b", "gone", programs_of("right", 3) | programs_of("wrong", 3, long))
+    empty = asked(
+        QUESTION + "c", "empty", programs_of("right", 2) | {" " * n: "wrong" for n in range(5)}
+    )
+    twice = [
+        *asked(QUESTION + "d", "once", {"    return 1": "right", "    return 2": "wrong"}),
+        *asked(QUESTION + "d", "again", {"    return 1": "right", "    return 3": "wrong"}),
+    ]
+    written = [*longer, *gone, *empty, *twice]
+    candidates.write(candidates.part_path(tmp_path, 0), written, labels={})
+    source = {"kind": "candidates", "path": str(tmp_path), "balance": "question"}
+    facts = prepare(
+        config(tmp_path / "verifier", source, tokenizer={"source": str(tmp_path / "generator")})
+    )
+    kept = Counter((prompt, mode) for prompt, _, mode in texts(tmp_path / "verifier"))
+    assert kept == {
+        (programs.prompt(QUESTION), Mode.RIGHT): 2,
+        (programs.prompt(QUESTION), Mode.WRONG): 2,
+        (programs.prompt(QUESTION + "d"), Mode.RIGHT): 1,
+        (programs.prompt(QUESTION + "d"), Mode.WRONG): 1,
+    }
+    assert (facts["examples"], facts["right_examples"]) == (6, 3)
+    assert facts["sources"][0]["dropped"] == {
+        "longer than a row": 12,
+        "program is empty": 5,
+        "candidate: its question has only right or only wrong programs": 5,
+        "candidate: its question has more of this verdict than of the other": 3,
+        "duplicate program of a question": 1,
+    }
 
 
 def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_path: Path) -> None:

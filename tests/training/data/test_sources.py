@@ -150,7 +150,7 @@ def test_candidates_carry_their_verdict(tmp_path: Path) -> None:
     candidates.write(candidates.part_path(tmp_path, 1), written[2:], labels={})
     config = source("candidates", tmp_path)
     found = list(rows(config))
-    assert [raw[0] for raw in found] == written and num_rows(config) == 4
+    assert found == written and num_rows(config) == 4
     assert [example_of(config, raw).right for raw in found[:3]] == [True, False, False]
     with pytest.raises(DroppedError, match="not finished"):
         example_of(config, found[3])
