@@ -5,13 +5,14 @@
 A question keeps its id wherever the set is cut, so that results of two runs can be paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from training.config import BenchmarkConfig, ConfigError, DifficultyConfig
 from training.data import gsm8k, hub, tables
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
+from training.data.question_texts import normalised
 from training.data.records import Question
 from training.evaluation.numbers import read_gold
 
@@ -21,13 +22,17 @@ _SVAMP_SPLITS = ("train", "test")
 def questions(config: BenchmarkConfig) -> list[Question]:
     """The questions of a benchmark, those passed over and those beyond the number left out.
 
+    The built-in problems may repeat by chance; a set that was read from files may not.
+
     Raises:
-        ConfigError: its file or hub data set is not there, it holds too few questions, or
-            one of them has no readable answer.
+        ConfigError: its file or hub data set is not there, it holds too few questions, one
+            of them has no readable answer, or one is there twice.
     """
     if config.kind == "problems":
         return _problems(config)
-    found = _gsm8k(config) if config.kind == "gsm8k" else _svamp(config)
+    origins: list[str] = []
+    rows = _noted(_rows(config), origins)
+    found = _gsm8k(config, rows) if config.kind == "gsm8k" else _svamp(config, rows)
     end = config.skip_questions + config.num_questions if config.num_questions else None
     taken = list(islice(found, config.skip_questions, end))
     if len(taken) < max(1, config.num_questions):
@@ -36,6 +41,7 @@ def questions(config: BenchmarkConfig) -> list[Question]:
             f"num_questions = {config.num_questions} ask for more questions than "
             f"{config.path} holds: it gave {len(taken)}"
         )
+    _check_distinct(config, taken, origins[config.skip_questions :])
     return taken
 
 
@@ -71,8 +77,41 @@ def _problems(config: BenchmarkConfig) -> list[Question]:
     ]
 
 
-def _gsm8k(config: BenchmarkConfig) -> Iterator[Question]:
-    for index, row in enumerate(_rows(config)):
+def _check_distinct(
+    config: BenchmarkConfig, found: Sequence[Question], origins: Sequence[str]
+) -> None:
+    """Raise where a question text is there twice: it would count twice in every measure.
+
+    Args:
+        config: The benchmark.
+        found: Its questions.
+        origins: Where each was read.
+    """
+    first: dict[str, int] = {}
+    repeated = [
+        (first[text], at)
+        for at, question in enumerate(found)
+        if first.setdefault(text := normalised(question.text), at) != at
+    ]
+    if repeated:
+        example = " and ".join(
+            f"question {config.skip_questions + at} ({origins[at]})" for at in repeated[0]
+        )
+        raise ConfigError(
+            f"benchmark {config.name} holds {len(repeated):,} questions more than once: "
+            f"{found[repeated[0][0]].text!r} is {example}. Name one file in its path"
+        )
+
+
+def _noted(rows: Iterable[tuple[str, tables.Row]], origins: list[str]) -> Iterator[tables.Row]:
+    """The rows; where each was read is appended to `origins`."""
+    for origin, row in rows:
+        origins.append(origin)
+        yield row
+
+
+def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
+    for index, row in enumerate(rows):
         answer = str(_cell(row, "answer", config))
         num_marks = answer.count("<<")
         try:
@@ -87,9 +126,9 @@ def _gsm8k(config: BenchmarkConfig) -> Iterator[Question]:
         )
 
 
-def _svamp(config: BenchmarkConfig) -> Iterator[Question]:
+def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
     """All of SVAMP: it is published as one set of 1,000, the hub's two splits together."""
-    for index, row in enumerate(_rows(config)):
+    for index, row in enumerate(rows):
         body, question = str(_cell(row, "Body", config)), str(_cell(row, "Question", config))
         try:
             gold = read_gold(_cell(row, "Answer", config))
@@ -125,15 +164,18 @@ def files_of(config: BenchmarkConfig) -> list[Path]:
     ]
 
 
-def _rows(config: BenchmarkConfig) -> Iterator[tables.Row]:
+def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
+    """Each row with the file or hub split it was read from."""
     files = files_of(config)
+    for file in files:
+        yield from ((str(file), row) for row in tables.rows_of([file]))
     if files:
-        yield from tables.rows_of(files)
         return
     name = gsm8k.HUB_CONFIG if config.kind == "gsm8k" else None
     for split in (config.split,) if config.kind == "gsm8k" else _SVAMP_SPLITS:
         setting = f"path of benchmark {config.name}"
-        yield from hub.stream(config.path, name=name, split=split, setting=setting)
+        for row in hub.stream(config.path, name=name, split=split, setting=setting):
+            yield f"{split} split of {config.path}", row
 
 
 def _cell(row: tables.Row, column: str, config: BenchmarkConfig) -> object:

@@ -82,8 +82,8 @@ def files_of(source: SourceConfig) -> list[Path]:
     path = hub.local_path(source.path, _SETTING)
     if path is None:
         return []
-    if source.kind == "candidates" and path.is_dir():
-        parts = candidates.part_paths(path)
+    if source.kind == "candidates":
+        parts = candidates.part_paths(path) if path.is_dir() else [path]
         if not parts:
             raise ConfigError(f"{path} holds no candidates: run launch/sample.py first")
         return parts

@@ -6,6 +6,7 @@ in the order of their names.
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,48 @@ from training.config import ConfigError
 Row = Mapping[str, Any]
 
 _ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".json")
+_SPLITS = ("train", "test", "validation")
 _ROWS_AT_ONCE = 4096
 
 
 def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
     """The table files that `path` stands for: itself, or a folder's.
 
-    Of a folder, Parquet before JSON lines before JSON; and where some of the files or
-    their folders are named for the split (`train.jsonl`, `main/test-00000.parquet`),
-    only those.
+    Of a folder, Parquet before JSON lines before JSON. Of each the files named exactly for
+    the split (`test.jsonl`), else its numbered ones (`main/test-00000-of-00002.parquet`), else
+    those in folders named for it, else the one variant there is (`test_socratic.jsonl`), else
+    all files, where none is named for any split.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, there are several variants, or `path` is a file that is
+            named for another split.
     """
     if path.is_file():
+        named = _split_of(path.name)
+        if named not in ("", split) and not _is_named_for(path.name, split):
+            raise ConfigError(
+                f"{setting} = {str(path)!r} is named for the {named} split, but split = {split!r}: "
+                f"set split = {named!r}, or the path of {split} data"
+            )
         return [path]
     for ending in _ENDINGS:
         found = sorted(file for file in path.rglob(f"*{ending}") if file.is_file())
-        named = [file for file in found if _is_of(file.relative_to(path), split)]
+        named = (
+            [file for file in found if file.name == split + ending]
+            or [file for file in found if re.match(rf"{re.escape(split)}[-_.]\d", file.name)]
+            or [file for file in found if split in file.relative_to(path).parts[:-1]]
+        )
         if named:
             return named
-        if found and not any(_names_a_split(file.name) for file in found):
+        variants = [file for file in found if _is_named_for(file.name, split)]
+        if len(variants) > 1:
+            raise ConfigError(
+                f"{setting} = {str(path)!r} holds no {split}{ending}, but "
+                f"{', '.join(file.name for file in variants)}: name one of them"
+            )
+        if variants:
+            return variants
+        if found and not any(_split_of(file.name) for file in found):
             return found
     raise ConfigError(
         f"{setting} = {str(path)!r} holds no {split} split: expected {split}.jsonl, "
@@ -46,12 +68,13 @@ def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
     )
 
 
-def _is_of(file: Path, split: str) -> bool:
-    return file.name.startswith((f"{split}.", f"{split}-", f"{split}_")) or split in file.parts[:-1]
+def _is_named_for(name: str, split: str) -> bool:
+    return re.match(rf"{re.escape(split)}[-_.]", name) is not None
 
 
-def _names_a_split(name: str) -> bool:
-    return name.startswith(("train", "test", "validation"))
+def _split_of(name: str) -> str:
+    """The common split that a file is named for; empty: none."""
+    return next((split for split in _SPLITS if _is_named_for(name, split)), "")
 
 
 def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]:

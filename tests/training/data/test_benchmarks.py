@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.data.real import real_data
 from training.config import BenchmarkConfig, ConfigError
-from training.data.benchmarks import questions
+from training.data.benchmarks import files_of, questions
 
 ROWS = [
     {"question": f"Question {number}?", "answer": f"<<1+{number}=x>>\n#### {number + 1},000"}
@@ -108,7 +108,7 @@ def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((repository, name, split, streaming))
         if repository == "no/network":
             raise ConnectionError("offline")
-        return iter(ROWS if name else [{"Body": "A 1", "Question": "Q?", "Answer": "2.0"}])
+        return iter(ROWS if name else [{"Body": f"A {split}", "Question": "Q?", "Answer": "2.0"}])
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     assert len(questions(benchmark("openai/gsm8k"))) == 5
@@ -163,3 +163,55 @@ def test_real_svamp() -> None:
     assert found[0].text.endswith("on each pack How much do you have to pay to buy each pack?")
     assert found[0].gold == 51
     assert questions(benchmark(real_data("svamp/SVAMP.json"), kind="svamp")) == found
+
+
+def test_a_folder_s_exact_file_comes_before_its_variants(tmp_path: Path) -> None:
+    """GSM8K's repository holds `test_socratic.jsonl` beside `test.jsonl`: the same questions."""
+    lines(tmp_path / "test.jsonl", ROWS)
+    lines(tmp_path / "test_socratic.jsonl", ROWS)
+    lines(tmp_path / "example_model_solutions.jsonl", ROWS)
+    config = benchmark(tmp_path)
+    assert files_of(config) == [tmp_path / "test.jsonl"]
+    assert len(questions(config)) == 5
+    (tmp_path / "test.jsonl").unlink()
+    assert files_of(config) == [tmp_path / "test_socratic.jsonl"]
+    lines(tmp_path / "test_main.jsonl", ROWS)
+    with pytest.raises(ConfigError, match=r"test_main\.jsonl, test_socratic\.jsonl: name one"):
+        files_of(config)
+
+
+def test_numbered_files_of_a_split_are_read_together(tmp_path: Path) -> None:
+    names = ("test-00000-of-00002-1f0c.jsonl", "test-00001-of-00002-9a.jsonl")
+    for at, name in enumerate(names):
+        lines(tmp_path / name, ROWS[at * 2 : at * 2 + 2])
+    lines(tmp_path / "test_socratic.jsonl", ROWS)
+    assert files_of(benchmark(tmp_path)) == [tmp_path / name for name in names]
+    assert len(questions(benchmark(tmp_path))) == 4
+
+
+def test_repeated_questions_are_refused_with_their_files(tmp_path: Path) -> None:
+    lines(tmp_path / "test-0.jsonl", ROWS[:4])
+    again = {**ROWS[1], "question": " question  1 "}
+    lines(tmp_path / "test-1.jsonl", [ROWS[4], again, ROWS[2]])
+    with pytest.raises(
+        ConfigError,
+        match=r"benchmark it holds 2 questions more than once: 'Question 1\?' is question 1 "
+        r"\(.*test-0\.jsonl\) and question 5 \(.*test-1\.jsonl\)",
+    ):
+        questions(benchmark(tmp_path))
+    assert len(questions(benchmark(tmp_path, num_questions=5))) == 5
+
+
+def test_built_in_problems_may_repeat_by_chance() -> None:
+    easy = {"min_operations": 1, "max_operations": 1, "max_distractors": 0, "num_phrasings": 1}
+    narrow = {**easy, "num_names": 8, "num_items": 6, "max_given": 12, "story_kinds": ["bakery"]}
+    found = questions(benchmark(kind="problems", num_questions=2000, difficulty=narrow))
+    assert len(found) == 2000 > len({question.text for question in found})
+
+
+def test_a_file_named_for_another_split_is_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(ConfigError, match="named for the test split, but split = 'train'"):
+        questions(benchmark(path, split="train"))
+    other = lines(tmp_path / "testimony.jsonl", ROWS)
+    assert len(questions(benchmark(other, split="train"))) == 5

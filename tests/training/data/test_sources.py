@@ -92,6 +92,14 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
             list(rows(source(kind, tmp_path)))
 
 
+def test_a_file_named_for_another_split_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test-00000.jsonl"
+    path.write_text(json.dumps({"question": "Q 1?", "program": PROGRAM}))
+    with pytest.raises(ConfigError, match="named for the test split, but split = 'train'"):
+        list(rows(source("jsonl", path)))
+    assert len(list(rows(source("jsonl", path, split="test")))) == 1
+
+
 def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(repository: str, name: str | None, *, split: str, streaming: bool) -> Any:
         assert (repository, name, split, streaming) == ("TinyGSM/TinyGSM", None, "train", True)
