@@ -3,7 +3,7 @@
     python launch/check.py train configs/generator_1b3.toml --ranks 32
     python launch/check.py recipe configs/recipe_paper.toml --write
 
-Takes a second and no torch. Prints the run folder; what is wrong goes to standard error, with
+Takes seconds and no torch. Prints the run folder; what is wrong goes to standard error, with
 exit code 2. `--write` writes a recipe's stage configs and prints `STAGE VERB` lines after the
 folder. Job scripts add `--life JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
 With `--dry-run` neither is written.

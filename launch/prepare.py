@@ -48,8 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     with assemble(config.data.num_workers) as crew:
         if crew is None:
             return 0
+        from training.data.held_out import refuse_shared
         from training.data.prepare import prepare_share
 
+        refuse_shared(config)
         wanted = PrepareConfig(data=config.data, execution=config.execution)
         try:
             with StopSignal(ALONE) as stop:  # the first rank answers for all

@@ -1,9 +1,10 @@
-"""What can be told of a stage before it starts: on a login node, in a second, without torch.
+"""What can be told of a stage before it starts: on a login node, in seconds, without torch.
 
     check(verb, config, num_ranks=32)       raises ConfigError with all that is wrong
 
-Looks at what the config alone does not tell: whether the files it names are there, and
-whether its layout fits the ranks.
+Looks at what the config alone does not tell: whether the files it names are there, whether
+evaluated questions are among those that are learnt from (data/held_out.py), and whether its
+layout fits the ranks.
 """
 
 import os
@@ -26,7 +27,7 @@ from training.config import (
     checked,
     resolved,
 )
-from training.data import benchmarks, sources
+from training.data import benchmarks, held_out, sources
 from training.data.hub import local_path
 from training.files import write_json
 from training.manifest import MANIFEST
@@ -82,6 +83,8 @@ def check(verb: str, config: Any, *, num_ranks: int) -> None:
             f"data.folder = {config.data.folder} holds no prepared data: submit "
             "slurm/prepare.sh with the same config first"
         )
+    if not problems:  # the files are there whose questions are compared
+        problems += held_out.shared(config)
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -12,6 +12,7 @@ from parallel.ranks import Ranks
 from training import manifest
 from training.check import refuse_folder
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data.held_out import refuse_shared
 from training.data.loader import RowDataset
 from training.data.prepare import prepare
 from training.files import read_json_object, write_json
@@ -56,6 +57,8 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     device = ranks.device(config.training.device)
     refuse_folder(config.run.folder / CHECKPOINTS)
     ranks.connect(device)
+    if ranks.is_first:
+        refuse_shared(config)
     _ensure_data(config, ranks)
     inputs = _inputs(config)
     folder = config.run.folder

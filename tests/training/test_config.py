@@ -137,6 +137,35 @@ def test_a_verifier_never_learns_from_a_test_set() -> None:
         load(RecipeConfig, [CONFIGS / "recipe_gsm8k_small.toml"], ["sampling.questions.split=test"])
 
 
+def test_svamp_is_a_test_set_whatever_its_split() -> None:
+    path = CONFIGS / "recipe_gsm8k_small.toml"
+    svamp = "{name = 'svamp', kind = 'svamp', path = 'ChilleD/SVAMP'"
+    for split, message in (("}", "SVAMP is a test set"), (", split = 'train'}", "is one test set")):
+        with pytest.raises(ConfigError, match=message):
+            load(RecipeConfig, [path], [f"sampling.questions={svamp}{split}"])
+        with pytest.raises(ConfigError, match="leave split out"):
+            load(RecipeConfig, [path], [f"evaluation.benchmarks=[{svamp}, split = 'train'}}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.questions.path=data", "path = 'data' with kind = 'problems', which does not"),
+        ("sampling.questions.split=train", "split = 'train' with kind = 'problems'"),
+        ("generator.data.sources.0.split=test", "split = 'test' with kind = 'problems'"),
+        ("verifier.data.sources.0.split=test", "split = 'test' with kind = 'candidates'"),
+        ("verifier.data.sources.0.seed=2", "seed = 2 with kind = 'candidates'"),
+        (
+            "evaluation.benchmarks.0={name='it', kind='svamp', path='x', seed=4}",
+            "seed = 4 with kind = 'svamp'",
+        ),
+    ],
+)
+def test_settings_that_a_kind_does_not_use_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], [override])
+
+
 def test_evaluated_problems_have_a_seed_of_their_own() -> None:
     with pytest.raises(ConfigError, match="has seed 1, which training uses"):
         load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ["evaluation.benchmarks.0.seed=1"])

@@ -133,7 +133,10 @@ class DifficultyConfig(Section):
 
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
-    unread = ("path", "split") if kind == "problems" else ("seed", "difficulty")
+    unread = {
+        "problems": ("path", "split"),
+        "candidates": ("split", "seed", "difficulty"),
+    }.get(kind, ("seed", "difficulty"))
     if found := section.changed(*unread):
         raise ValueError(f"{found} with kind = {kind!r}, which does not read it: leave it out")
 
@@ -204,6 +207,7 @@ class BenchmarkConfig(Section):
     path: OptionalSource = ""
     """Local file or folder, or hub id (`openai/gsm8k`); unused by `problems`."""
     split: str = "test"
+    """Of `gsm8k`. SVAMP is one test set, whatever splits it is published in."""
     skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
     """Questions passed over at the front: how a hold-out is cut from a train split."""
     num_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
@@ -215,6 +219,15 @@ class BenchmarkConfig(Section):
     @model_validator(mode="after")
     def _settings_are_of_the_kind(self) -> Self:
         _check_kind_reads(self, self.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _svamp_has_one_split(self) -> Self:
+        if self.kind == "svamp" and self.split != "test":
+            raise ValueError(
+                f"split = {self.split!r} with kind = 'svamp': SVAMP is one test set of 1,000 "
+                "questions, all of which are read; leave split out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -362,9 +375,16 @@ class SamplingConfig(Section):
 
     @model_validator(mode="after")
     def _questions_are_no_test_set(self) -> Self:
-        if self.questions.kind != "problems" and self.questions.split != "train":
+        kind, split = self.questions.kind, self.questions.split
+        if kind == "svamp":
             raise ValueError(
-                f"questions.split = {self.questions.split!r}: a verifier that learns from "
+                "questions.kind = 'svamp': SVAMP is a test set, and a verifier that learns from "
+                "test questions makes every number after it worthless: sample 'gsm8k' with "
+                "split = 'train', or 'problems'"
+            )
+        if kind != "problems" and split != "train":
+            raise ValueError(
+                f"questions.split = {split!r}: a verifier that learns from "
                 "test questions makes every number after it worthless: set split = 'train'"
             )
         return self

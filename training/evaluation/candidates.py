@@ -95,6 +95,15 @@ def read(source: Path) -> Iterator[Candidate]:
                 yield Candidate(**row)
 
 
+def question_texts(paths: Iterable[Path]) -> set[str]:
+    """The distinct questions of candidates; no other column is read. Raises as `read`."""
+    found: set[str] = set()
+    for path in paths:
+        for batch in _batches(path, ["question"]):
+            found.update(batch.column("question").unique().to_pylist())
+    return found
+
+
 def merge(parts: Iterable[Path], target: Path) -> None:
     """Durably write the candidates of several files as one, in order, a batch at a time."""
     with replacing(target) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
@@ -113,13 +122,13 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
         parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
     try:
         with parquet.ParquetFile(path) as file:
             missing = set(SCHEMA.names) - set(file.schema_arrow.names)
             if missing:
                 raise ConfigError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-            yield from file.iter_batches(_ROWS_AT_ONCE, columns=SCHEMA.names)
+            yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
     except pa.ArrowInvalid as error:
         raise ConfigError(f"{path} is not a whole Parquet file: {error}") from error
 

@@ -26,6 +26,7 @@ from training import files, manifest
 from training.check import refuse_folder
 from training.config import BenchmarkConfig, ConfigError, EvaluateConfig, resolved
 from training.data.benchmarks import questions as questions_of
+from training.data.held_out import refuse_shared
 from training.data.records import Question
 from training.evaluation import benchmark, candidates, load, work
 from training.evaluation.execute import Executor
@@ -123,6 +124,13 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
     questions = {entry.name: _questions(entry) for entry in evaluation.benchmarks}
+    refuse_shared(
+        config,
+        {
+            entry: [question.text for question in questions[entry.name]]
+            for entry in evaluation.benchmarks
+        },
+    )
     inputs = {"generator": load.fingerprint(evaluation.generator)}
     if evaluation.verifier:
         inputs["verifier"] = load.fingerprint(evaluation.verifier)

@@ -22,6 +22,7 @@ from training import files, manifest
 from training.check import refuse_folder
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
 from training.data.benchmarks import questions as questions_of
+from training.data.held_out import refuse_shared
 from training.data.records import Question
 from training.evaluation import candidates, load, work
 from training.evaluation.execute import Executor, Limits
@@ -119,6 +120,7 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
             f"sampling.questions ({sampling.questions.kind}, {sampling.questions.path}) gives "
             "no question: look at its path, split, skip_questions and num_questions"
         )
+    refuse_shared(config, {sampling.questions: [question.text for question in questions]})
     names = load.names(sampling.checkpoints)
     inputs = {
         "questions": work.fingerprint(questions),

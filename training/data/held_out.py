@@ -1,0 +1,302 @@
+"""Evaluated questions must be none that a model learns from: their texts are compared.
+
+    refuse_shared(config)          # of train, sample, evaluate or a whole recipe
+
+Compared with every benchmark are what its verifier is sampled on, the sources of its
+generator less what `decontaminate` drops, and what the `run.json` of a saved model says
+that it learnt from. Texts are compared as `question_texts.normalised` has them. To take
+seconds whatever the size of the data, only the first 10,000 rows of a training source and the
+first 10,000 built-in problems that are sampled are looked at (all of candidates, whose column
+of questions is read alone). Sets of the hub, which
+are not fetched for this, are compared by split and position, and so are the built-in
+problems of one seed. Overlap beyond that is `data.decontaminate`'s, which prepare applies to
+every row.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from training.config import (
+    BenchmarkConfig,
+    ConfigError,
+    DataConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    RecipeConfig,
+    SampleConfig,
+    SourceConfig,
+    TrainConfig,
+)
+from training.data import benchmarks, programs, sources
+from training.data.decontaminate import Overlap
+from training.data.question_texts import normalised
+from training.evaluation import candidates
+from training.files import read_json
+from training.manifest import MANIFEST
+
+_MOST_ROWS = 10_000
+_EXAMPLE_CHARACTERS = 100
+_RUN = "run.json"
+"""A run folder's config as it was trained."""
+
+Texts = Mapping[BenchmarkConfig, Sequence[str]]
+"""Question texts of benchmarks that were read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Set:
+    """Questions that are evaluated or learnt from."""
+
+    setting: str
+    what: BenchmarkConfig | SourceConfig
+    data: DataConfig | None = None
+    """Of a source: the section it is in, whose `decontaminate` drops some of it."""
+
+
+def refuse_shared(
+    config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
+    known: Texts | None = None,
+) -> None:
+    """Raise where a question is both evaluated and learnt from.
+
+    Args:
+        config: Of the stage that is about to start, or of all of them.
+        known: Texts that the caller has read already.
+
+    Raises:
+        ConfigError: a line for each two sets, with the number of shared questions and one of
+            them; or a benchmark that cannot be read.
+    """
+    if problems := [*shared(config, known)]:
+        raise ConfigError("\n".join(problems))
+
+
+def shared(
+    config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
+    known: Texts | None = None,
+) -> Iterator[str]:
+    """What `refuse_shared` raises, line by line."""
+    evaluated, learnt = _sides(config)
+    yield from _compared(evaluated, learnt, known or {})
+
+
+def _sides(
+    config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
+) -> tuple[list[_Set], list[_Set]]:
+    """The sets that are evaluated, and those that are learnt from."""
+    if isinstance(config, RecipeConfig):
+        evaluated = _benchmarks(config.evaluation)
+        learnt = [_Set(setting="sampling.questions", what=config.sampling.questions)]
+        for name, trained in (("generator.", config.generator), ("verifier.", config.verifier)):
+            evaluated += _in_training(trained, name)
+        # A verifier's sources are the candidates, on the sampled questions.
+        return evaluated, [*learnt, *_learnt(config.generator, "generator.")]
+    if isinstance(config, SampleConfig):
+        evaluated = []
+        for source in config.sampling.checkpoints:
+            if run := _run_of(source):
+                evaluated += _in_training(run, f"{source}: ")
+        return evaluated, [_Set(setting="sampling.questions", what=config.sampling.questions)]
+    if isinstance(config, TrainConfig):
+        models = [config.evaluation.generator]
+        evaluated, learnt = _in_training(config, ""), _learnt(config, "")
+    else:
+        models = [config.evaluation.generator, config.evaluation.verifier]
+        evaluated, learnt = _benchmarks(config.evaluation), []
+    for source in models:
+        if run := _run_of(source):
+            learnt += _learnt(run, f"{source}: ")
+    return evaluated, learnt
+
+
+def _benchmarks(section: EvaluationConfig, prefix: str = "") -> list[_Set]:
+    return [
+        _Set(setting=f"{prefix}evaluation.benchmarks {entry.name!r}", what=entry)
+        for entry in section.benchmarks
+    ]
+
+
+def _in_training(config: TrainConfig, prefix: str) -> list[_Set]:
+    return _benchmarks(config.evaluation, prefix) if config.evaluation.every_steps else []
+
+
+def _learnt(config: TrainConfig, prefix: str) -> list[_Set]:
+    return [
+        _Set(
+            setting=f"{prefix}data.sources.{number}",
+            what=source,
+            data=config.data,
+        )
+        for number, source in enumerate(config.data.sources)
+    ]
+
+
+def _run_of(model: str) -> TrainConfig | None:
+    """The config that a saved model was trained with, where its run's folder is at hand."""
+    try:
+        folder = Path(model).expanduser().absolute()
+        if (folder / MANIFEST).is_file():  # an exported model names its checkpoint
+            exported = read_json(folder / MANIFEST).get("facts", {}).get("checkpoint")
+            folder = Path(exported) if exported else folder
+        # A checkpoint, or the folder of weights in it.
+        checkpoints = next(above for above in [*folder.parents][:2] if above.name == "checkpoints")
+        return TrainConfig.model_validate(read_json(checkpoints.parent / _RUN))
+    except (OSError, StopIteration, AttributeError, TypeError, ValueError):
+        return None
+
+
+def _compared(evaluated: Sequence[_Set], learnt: Sequence[_Set], known: Texts) -> Iterator[str]:
+    if not evaluated or not learnt:
+        return
+    asked = [
+        {normalised(text) for text in _benchmark_texts(_benchmark(entry), known)}
+        for entry in evaluated
+    ]
+    for source in learnt:
+        learnt_texts = {normalised(text): text for text in _learnt_texts(source, asked, known)}
+        for entry, texts in zip(evaluated, asked, strict=True):
+            if _is_dropped(entry, source):
+                continue
+            if found := learnt_texts.keys() & texts:
+                count = f"{len(found):,} of its {len(texts):,} questions"
+                yield _message(entry, source, count, _cut(learnt_texts[min(found)]))
+            elif positions := _shared_positions(entry, source, known):
+                yield _message(entry, source, *positions)
+
+
+def _benchmark(entry: _Set) -> BenchmarkConfig:
+    assert isinstance(entry.what, BenchmarkConfig)
+    return entry.what
+
+
+def _message(entry: _Set, source: _Set, count: str, example: str) -> str:
+    if isinstance(source.what, BenchmarkConfig):
+        remedy = "sample or evaluate others (split, skip_questions, seed)"
+    elif source.what.kind == "candidates":
+        remedy = "evaluate others, or sample candidates of others"
+    else:
+        remedy = "evaluate others, or name the benchmark in data.decontaminate"
+    return (
+        f"{entry.setting} shares {count} with {source.setting} ({example}): what is evaluated "
+        f"must be nothing that is learnt from; {remedy}"
+    )
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= _EXAMPLE_CHARACTERS else f"{text[:_EXAMPLE_CHARACTERS]}...")
+
+
+def _is_at_hand(config: BenchmarkConfig | SourceConfig) -> bool:
+    """Whether its texts can be read here: not those of the hub, nor of files that are gone."""
+    if config.kind == "problems":
+        return True
+    find = benchmarks.files_of if isinstance(config, BenchmarkConfig) else sources.files_of
+    try:
+        return bool(find(config))  # pyright: ignore[reportArgumentType]
+    except ConfigError:
+        return False
+
+
+def _benchmark_texts(config: BenchmarkConfig, known: Texts) -> Sequence[str]:
+    if config in known:
+        return known[config]
+    if not _is_at_hand(config):
+        return ()
+    return [question.text for question in benchmarks.questions(config)]
+
+
+def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iterable[str]:
+    """Texts of a set that is learnt from; of a source those which are among `asked`."""
+    if isinstance(learnt.what, BenchmarkConfig):
+        sampled = learnt.what
+        if sampled.kind == "problems" and sampled not in known:
+            first = min(sampled.num_questions, _MOST_ROWS)
+            sampled = sampled.model_copy(update={"num_questions": first})
+        return _benchmark_texts(sampled, known)
+    wanted = set[str]().union(*asked)
+    if not wanted or not _is_at_hand(learnt.what):
+        return ()
+    try:
+        found = [text for text in _source_texts(learnt.what) if normalised(text) in wanted]
+    except ConfigError:
+        return ()  # damaged, which prepare reports: it has learnt nothing from this file
+    if not found or learnt.data is None:
+        return found
+    overlap = Overlap(
+        (text for entry in learnt.data.decontaminate for text in _benchmark_texts(entry, known)),
+        ngram=learnt.data.decontaminate_ngram,
+    )
+    return [text for text in found if not overlap.hits(text)]
+
+
+def _source_texts(source: SourceConfig) -> Iterable[str]:
+    if source.kind == "candidates":
+        return candidates.question_texts(sources.files_of(source))
+    rows = islice(sources.rows(source), _MOST_ROWS)
+    if source.kind == "problems":
+        return (sources.example_of(source, row).example.question for row in rows)
+    return map(_asked_by, rows)
+
+
+def _asked_by(row: Mapping[str, object]) -> str:
+    """A row's question; the row is not converted, which takes longer."""
+    text = str(row.get("question") or "")
+    if text or not row.get("code"):
+        return text
+    try:
+        return programs.split(str(row["code"]))[0]
+    except ValueError:
+        return ""
+
+
+# --- Sets that are cut from the same one, without their texts.
+
+
+def _shared_positions(entry: _Set, learnt: _Set, known: Texts) -> tuple[str, str] | None:
+    """How many questions two cuts of one set share, and which; of files their texts say it."""
+    first, second = _cut_of(entry.what), _cut_of(learnt.what)
+    if not first or not second or first[0] != second[0]:
+        return None
+    if entry.what.kind != "problems" and all(
+        each.what in known or _is_at_hand(each.what) for each in (entry, learnt)
+    ):
+        return None
+    start, stop = max(first[1].start, second[1].start), min(first[1].stop, second[1].stop)
+    if start >= stop:
+        return None
+    last = "its end" if stop == sys.maxsize else f"question {stop - 1:,}"
+    count = "questions" if stop == sys.maxsize else f"{stop - start:,} questions"
+    return count, f"question {start:,} to {last} of {first[0][0]}"
+
+
+def _is_dropped(entry: _Set, learnt: _Set) -> bool:
+    """Whether `decontaminate` names all of a benchmark: whatever a source shares is dropped."""
+    cut = _cut_of(entry.what)
+    for other in map(_cut_of, learnt.data.decontaminate if learnt.data else ()):
+        if cut and other and cut[0] == other[0]:
+            if other[1].start <= cut[1].start and cut[1].stop <= other[1].stop:
+                return True
+    return False
+
+
+_Cut = tuple[tuple[str, str], range]
+"""A set, by its name and what else tells it from others, and positions in it."""
+
+
+def _cut_of(config: BenchmarkConfig | SourceConfig) -> _Cut | None:
+    """The set that a config is a cut of; None: of any file."""
+    if isinstance(config, BenchmarkConfig):
+        start, count = config.skip_questions, config.num_questions
+    else:
+        start, count = 0, config.num_examples
+    if config.kind == "problems":
+        name = f"the built-in problems of seed {config.seed}", config.difficulty.model_dump_json()
+    elif config.kind in ("gsm8k", "svamp"):
+        name = f"{config.path} ({config.split})", ""
+    else:
+        return None
+    return name, range(start, start + count if count else sys.maxsize)
