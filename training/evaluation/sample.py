@@ -120,7 +120,8 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
             f"sampling.questions ({sampling.questions.kind}, {sampling.questions.path}) gives "
             "no question: look at its path, split, skip_questions and num_questions"
         )
-    refuse_shared(config, {sampling.questions: [question.text for question in questions]})
+    texts = [question.text for question in questions]
+    refuse_shared(config, {asked: texts for asked in (sampling.questions,)})
     names = load.names(sampling.checkpoints)
     inputs = {
         "questions": work.fingerprint(questions),
