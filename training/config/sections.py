@@ -134,10 +134,11 @@ class DifficultyConfig(Section):
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
     unread = {
-        "problems": ("path", "split"),
+        "problems": ("path", "split", "damaged"),
         "candidates": ("split", "seed", "difficulty"),
     }.get(kind, ("seed", "difficulty"))
-    if found := section.changed(*unread):
+    known = type(section).model_fields
+    if found := section.changed(*(name for name in unread if name in known)):
         raise ValueError(f"{found} with kind = {kind!r}, which does not read it: leave it out")
 
 
@@ -161,6 +162,9 @@ class SourceConfig(Section):
     `3 dollars for every 4`) that the programs misread, as the teacher of a synthetic set
     does; in about a quarter of TinyGSM's rows the program is wrong. Questions and gold
     answers do not depend on it."""
+    damaged: Literal["refuse", "skip"] = "refuse"
+    """Lines, row groups and files that cannot be read: `refuse` ends with a message that names
+    the first; `skip` leaves them out and counts them among the dropped rows."""
     balance: Literal["none", "question"] = "none"
     """Of `candidates`: `question` keeps as many wrong as right programs of each question, of
     those that all other filters leave, so that how hard a question is tells nothing of the

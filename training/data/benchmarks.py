@@ -112,7 +112,7 @@ def _noted(rows: Iterable[tuple[str, tables.Row]], origins: list[str]) -> Iterat
 
 def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
     for index, row in enumerate(rows):
-        answer = str(_cell(row, "answer", config))
+        answer = _text(row, "answer", config)
         num_marks = answer.count("<<")
         try:
             gold = gsm8k.gold_of(answer)
@@ -120,7 +120,7 @@ def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
             raise ConfigError(f"{config.path}, {config.split} question {index}: {error}") from None
         yield Question(
             id=f"gsm8k-{config.split}-{index}",
-            text=str(_cell(row, "question", config)).strip(),
+            text=_text(row, "question", config).strip(),
             gold=gold,
             tags={"operations": num_marks} if num_marks else {},
         )
@@ -129,7 +129,7 @@ def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
 def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
     """All of SVAMP: it is published as one set of 1,000, the hub's two splits together."""
     for index, row in enumerate(rows):
-        body, question = str(_cell(row, "Body", config)), str(_cell(row, "Question", config))
+        body, question = _text(row, "Body", config), _text(row, "Question", config)
         try:
             gold = read_gold(_cell(row, "Answer", config))
         except ValueError as error:
@@ -176,6 +176,16 @@ def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
         setting = f"path of benchmark {config.name}"
         for row in hub.stream(config.path, name=name, split=split, setting=setting):
             yield f"{split} split of {config.path}", row
+
+
+def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
+    text = _cell(row, column, config)
+    if not isinstance(text, str):
+        raise ConfigError(
+            f"benchmark {config.name}: {config.path} has a {column!r} that is no text: "
+            f"{text!r:.100}"
+        )
+    return text
 
 
 def _cell(row: tables.Row, column: str, config: BenchmarkConfig) -> object:

@@ -278,7 +278,7 @@ def _evaluate(expression: str, values: Mapping[str, float]) -> float:
     try:
         value = _value(ast.parse(expression, mode="eval").body, values)
         is_finite = math.isfinite(value)  # an integer too large for a double raises
-    except (SyntaxError, ZeroDivisionError, OverflowError) as error:
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise NoProgramError("a calculation is no arithmetic") from error
     if not is_finite:
         raise NoProgramError("a calculation is no arithmetic")

@@ -62,7 +62,15 @@ def stream(
         rows = load_dataset(repository, name, split=split, streaming=True)
     except Exception as error:
         raise _unreachable(repository, setting, error) from error
-    yield from rows
+    stream = iter(rows)
+    while True:
+        try:
+            row = next(stream)
+        except StopIteration:
+            return
+        except Exception as error:  # the network's, or damaged files
+            raise _unreachable(repository, setting, error) from error
+        yield row
 
 
 def _unreachable(repository: str, setting: str, error: Exception) -> ConfigError:

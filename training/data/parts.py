@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
 from training.files import replacing
 
@@ -86,7 +87,7 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
     }
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_LABEL: json.dumps(label)}))
     with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def is_current(path: Path, *, made_from: str) -> bool:
@@ -100,8 +101,20 @@ def is_current(path: Path, *, made_from: str) -> bool:
 
 
 def read(path: Path) -> Converted:
-    """What was written there."""
-    table = parquet.read_table(path)
+    """What was written there.
+
+    Raises:
+        ConfigError: it is damaged since.
+    """
+    try:
+        table = parquet.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ConfigError(
+            f"{path}, a part of an unfinished prepare, is damaged: remove it, and the same command "
+            f"makes it again ({error})"
+        ) from error
     label = json.loads(table.schema.metadata[_LABEL])
     lists = table.column("tokens").combine_chunks()
     values = lists.values.to_numpy(zero_copy_only=False)

@@ -57,9 +57,22 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
     """The source's rows in order, at most `num_examples`.
 
     Raises:
-        ConfigError: its file, folder or hub data set is not there or cannot be read.
+        ConfigError: its file, folder or hub data set is not there, or something in it cannot be
+            read and `damaged` is `refuse`.
     """
-    return islice(_rows(source), source.num_examples or None)
+    return islice(
+        _sound(source) if source.damaged == "refuse" else _rows(source), source.num_examples or None
+    )
+
+
+def _sound(source: SourceConfig) -> Iterator[Raw]:
+    for raw in _rows(source):
+        if isinstance(raw, tables.Damaged):
+            raise ConfigError(
+                f"{raw.message}. Mend it, or set damaged = 'skip' of the source to leave out and "
+                "count what cannot be read"
+            )
+        yield raw
 
 
 def num_rows(source: SourceConfig) -> int:
@@ -99,6 +112,8 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         DroppedError: it gives none.
         ConfigError: the row does not have the columns of the source's kind.
     """
+    if isinstance(raw, tables.Damaged):
+        raise DroppedError(raw.reason)
     if source.kind == "problems":
         problem = write_problem(
             source.seed,
@@ -129,9 +144,9 @@ def _rows(source: SourceConfig) -> Iterator[Raw]:
         if not files:
             raise ConfigError(f"{_SETTING} = {source.path!r}: there are no candidates")
         for path in files:
-            yield from candidates.read(path)
+            yield from candidates.read_or_damage(path)
     elif files:
-        yield from tables.rows_of(files, _parquet_columns(source, files))
+        yield from tables.rows_or_damage(files, _parquet_columns(source, files))
     else:
         name = gsm8k.HUB_CONFIG if source.kind == "gsm8k" else None
         yield from hub.stream(source.path, name=name, split=source.split, setting=_SETTING)
@@ -145,22 +160,22 @@ def _parquet_columns(source: SourceConfig, files: Sequence[Path]) -> tuple[str, 
 
 def _of_gsm8k(source: SourceConfig, row: tables.Row) -> Example:
     _require(source, row, "question", "answer")
-    question = str(row["question"]).strip()
+    question, answer = _text(row, "question").strip(), _text(row, "answer")
     try:
-        return Example(question=question, program=gsm8k.program_of(question, str(row["answer"])))
+        return Example(question=question, program=gsm8k.program_of(question, answer))
     except gsm8k.NoProgramError as error:
         raise DroppedError(f"GSM8K: {error}") from error
 
 
 def _of_table(source: SourceConfig, row: tables.Row) -> Example:
     """A row with `code`, a whole function, or with `question` and `program`, its body."""
-    question = str(row.get("question") or "").strip()
+    question = _text(row, "question").strip()
     if row.get("program"):
         _require(source, row, "question")
-        return Example(question=question, program=str(row["program"]).strip("\n").rstrip())
+        return Example(question=question, program=_text(row, "program").strip("\n").rstrip())
     _require(source, row, "code")
     try:
-        asked, program = programs.split(str(row["code"]))
+        asked, program = programs.split(_text(row, "code"))
     except ValueError as error:
         raise DroppedError("code cannot be cut into question and program") from error
     return Example(question=question or asked, program=program)
@@ -179,9 +194,18 @@ def _of_candidate(candidate: Candidate) -> Labelled:
     )
 
 
+def _text(row: tables.Row, column: str) -> str:
+    text = row.get(column)
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise DroppedError(f"{column} is no text")
+    return text
+
+
 def _require(source: SourceConfig, row: tables.Row, *columns: str) -> None:
     missing = [column for column in columns if not row.get(column)]
-    if missing and not all(column in row for column in columns):
+    if missing and source.damaged == "refuse" and not all(column in row for column in columns):
         raise ConfigError(
             f"{source.path} has no column {', '.join(missing)}, which a source of kind "
             f"{source.kind!r} needs: it has {', '.join(row)}"

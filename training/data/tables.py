@@ -7,9 +7,11 @@ in the order of their names.
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -21,6 +23,12 @@ Row = Mapping[str, Any]
 _ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".json")
 _SPLITS = ("train", "test", "validation")
 _ROWS_AT_ONCE = 4096
+_MAX_LINE_BYTES = 1 << 24
+"""A longer line is taken for damage: no question with its program has 16 MiB."""
+_MAX_JSON_BYTES = 1 << 28
+_MAX_CAUSE_CHARACTERS = 200
+_DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, MemoryError)
+"""What readers raise on damaged content; see `_raise_if_unreadable` for the system's errors."""
 
 
 def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
@@ -77,63 +85,234 @@ def _split_of(name: str) -> str:
     return next((split for split in _SPLITS if _is_named_for(name, split)), "")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damaged:
+    """What stands where a row, or the rest of a file, cannot be read."""
+
+    reason: str
+    """Short, to be counted."""
+    message: str
+    """Names the file, and the line or the row group in it."""
+
+
 def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of these files in order; of a Parquet file only `columns`, where given.
 
     Raises:
-        ConfigError: a file or a line of it cannot be read; the message names it.
+        ConfigError: a file or a row of it cannot be read; the message names both.
+    """
+    for row in rows_or_damage(files, columns):
+        if isinstance(row, Damaged):
+            raise ConfigError(row.message)
+        yield row
+
+
+def rows_or_damage(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row | Damaged]:
+    """As `rows_of`, with a `Damaged` for each row and for each rest of a file that is damaged.
+
+    Raises:
+        ConfigError: a Parquet file has other columns.
     """
     for path in files:
-        yield from _parquet(path, columns) if path.suffix == ".parquet" else _json(path)
+        if path.suffix == ".parquet":
+            yield from _parquet(path, columns)
+        elif path.suffix == ".json":
+            yield from _json(path)
+        else:
+            yield from _json_lines(path)
 
 
 def num_rows(files: Sequence[Path]) -> int:
-    """How many rows there are, without reading more than needed to tell."""
-    return sum(
-        parquet.read_metadata(path).num_rows if path.suffix == ".parquet" else _num_lines(path)
-        for path in files
+    """How many rows there are, without reading more than needed to tell; of damaged files 0."""
+    return sum(map(_num_rows, files))
+
+
+def _num_rows(path: Path) -> int:
+    try:
+        if path.suffix == ".parquet":
+            return parquet.read_metadata(path).num_rows
+        if path.suffix == ".json":
+            return len(json.loads(_text_of(path)))
+        return sum(1 for _, line in lines(path) if line is None or line.strip())
+    except (*_DAMAGE, TypeError, RecursionError) as error:
+        _raise_if_unreadable(error)
+        return 0
+
+
+# --- Parquet.
+
+
+def batches(
+    path: Path, columns: Sequence[str], *, num_rows: int
+) -> Iterator[pa.RecordBatch | Damaged]:
+    """A Parquet file in batches of at most `num_rows`; a row group that is damaged is passed over.
+
+    Checksums of pages are compared where the file has them.
+
+    Raises:
+        ConfigError: it lacks one of the columns.
+    """
+    try:
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        names, num_groups = file.schema_arrow.names, file.num_row_groups
+    except _DAMAGE as error:
+        _raise_if_unreadable(error)
+        yield Damaged(
+            reason="file is damaged", message=f"{path} is not a whole Parquet file: {_cause(error)}"
+        )
+        return
+    with file:
+        if missing := set(columns) - set(names):
+            raise ConfigError(
+                f"{path} has no column {', '.join(sorted(missing))}: its columns are "
+                f"{', '.join(names)}"
+            )
+        for group in range(num_groups):
+            left = file.metadata.row_group(group).num_rows
+            try:
+                for batch in file.iter_batches(
+                    num_rows, row_groups=[group], columns=list(columns) or None
+                ):
+                    left -= batch.num_rows
+                    yield batch
+            except _DAMAGE as error:
+                _raise_if_unreadable(error)
+                damaged = Damaged(
+                    reason="row group is damaged",
+                    message=f"{path}, row group {group} is damaged: {_cause(error)}",
+                )
+                yield from (damaged for _ in range(max(1, left)))
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Damaged]:
+    first = 0
+    for batch in batches(path, columns, num_rows=_ROWS_AT_ONCE):
+        if isinstance(batch, Damaged):
+            yield batch
+            first += 1
+            continue
+        try:
+            yield from batch.to_pylist()
+        except ValueError:  # a text is no UTF-8
+            yield from _one_by_one(path, batch, first)
+        first += batch.num_rows
+
+
+def _one_by_one(path: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row | Damaged]:
+    for number in range(batch.num_rows):
+        try:
+            yield batch.slice(number, 1).to_pylist()[0]
+        except ValueError as error:
+            yield Damaged(
+                reason="row is damaged",
+                message=f"{path}, row {first + number} is damaged: {_cause(error)}",
+            )
+
+
+# --- JSON.
+
+
+def _json(path: Path) -> Iterator[Row | Damaged]:
+    """The rows of one JSON list."""
+    try:
+        rows = json.loads(_text_of(path))
+    except (ValueError, RecursionError, MemoryError) as error:
+        yield Damaged(
+            reason="file is damaged", message=f"{path} is not a JSON list of rows: {_cause(error)}"
+        )
+        return
+    if not isinstance(rows, list):
+        yield Damaged(
+            reason="file is damaged",
+            message=f"{path} is not a JSON list of rows: it holds {_kind(rows)}",
+        )
+        return
+    for number, row in enumerate(cast(list[object], rows)):
+        yield _row(row, f"{path}, entry {number}")
+
+
+def _text_of(path: Path) -> str:
+    if (size := path.stat().st_size) > _MAX_JSON_BYTES:
+        raise ValueError(
+            f"it has {size:,} bytes, and is read whole up to {_MAX_JSON_BYTES:,} only: write it "
+            "as JSON lines"
+        )
+    return path.read_text("utf-8")
+
+
+def _json_lines(path: Path) -> Iterator[Row | Damaged]:
+    number = 0
+    try:
+        for number, line in lines(path):
+            where = f"{path}, line {number}"
+            if line is None:
+                yield Damaged(
+                    reason="line is damaged",
+                    message=f"{where} is longer than {_MAX_LINE_BYTES:,} bytes",
+                )
+            elif line.strip():
+                yield parsed(line, where)
+    except _DAMAGE as error:
+        _raise_if_unreadable(error)
+        yield Damaged(
+            reason="file is damaged",
+            message=f"{path} is damaged after line {number}: {_cause(error)}",
+        )
+
+
+def parsed(line: bytes, where: str) -> Row | Damaged:
+    """The JSON object of a line, or why there is none."""
+    try:
+        return _row(json.loads(line), where)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return Damaged(reason="line is damaged", message=f"{where} is not JSON: {_cause(error)}")
+
+
+def _row(row: object, where: str) -> Row | Damaged:
+    if isinstance(row, dict):
+        return cast(Row, row)
+    return Damaged(
+        reason="row is damaged", message=f"{where} is no JSON object: it is {_kind(row)}"
     )
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    try:
-        with parquet.ParquetFile(path) as file:
-            missing = set(columns) - set(file.schema_arrow.names)
-            if missing:
-                raise ConfigError(
-                    f"{path} has no column {', '.join(sorted(missing))}: its columns are "
-                    f"{', '.join(file.schema_arrow.names)}"
-                )
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns) or None):
-                yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"{path} is not a whole Parquet file: {error}") from error
+def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Lines of a file, or of a `.gz`, with their numbers from 1; None for one above 16 MiB.
 
-
-def _json(path: Path) -> Iterator[Row]:
-    if path.suffix == ".json":
-        try:
-            yield from json.loads(path.read_text("utf-8"))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is not a JSON list of rows: {error}") from error
-        return
+    Raises:
+        EOFError, OSError, zlib.error: a `.gz` is damaged.
+    """
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
+        number = 0
+        while line := stream.readline(_MAX_LINE_BYTES):
+            number += 1
+            if len(line) < _MAX_LINE_BYTES or line.endswith(b"\n"):
+                yield number, line
                 continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ConfigError(f"{path}, line {number} is no JSON object")
-            yield row
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_MAX_LINE_BYTES)
+            yield number, None
 
 
-def _num_lines(path: Path) -> int:
-    if path.suffix == ".json":
-        return sum(1 for _ in _json(path))
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as stream:
-        return sum(1 for line in stream if line.strip())
+def _raise_if_unreadable(error: BaseException) -> None:
+    """Raise what the system says of a file (permissions, a disk's fault): the file may be whole."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return " ".join(str(error).split())[:_MAX_CAUSE_CHARACTERS] or type(error).__name__
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+    }
+    return names.get(type(value), "a number")

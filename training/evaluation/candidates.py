@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from training.config import ConfigError
+from training.data import tables
 from training.data.records import Candidate, Question
 from training.files import replacing
 
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
 )
 """Field names, order and types are those of `records.Candidate`."""
 
+_MAY_BE_NONE = ("value", "score")
 _LABELS = b"tinygsm"
 _PART = re.compile(r"part-\d{5,}\.parquet")
 _ROWS_AT_ONCE = 16_384
@@ -67,7 +69,7 @@ def write(path: Path, candidates: Sequence[Candidate], *, labels: Mapping[str, s
     rows = [_writable(asdict(candidate)) for candidate in candidates]
     table = pa.Table.from_pylist(rows, schema=_labelled(labels))
     with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def labels(path: Path) -> dict[str, str] | None:
@@ -90,9 +92,29 @@ def read(source: Path) -> Iterator[Candidate]:
     if not paths or not all(path.is_file() for path in paths):
         raise FileNotFoundError(f"{source} holds no candidates: run launch/sample.py first")
     for path in paths:
-        for batch in _batches(path):
-            for row in batch.to_pylist():
-                yield Candidate(**row)
+        for candidate in read_or_damage(path):
+            if isinstance(candidate, tables.Damaged):
+                raise ConfigError(candidate.message)
+            yield candidate
+
+
+def read_or_damage(path: Path) -> Iterator[Candidate | tables.Damaged]:
+    """The candidates of one file, with a `Damaged` for each that cannot be read.
+
+    Raises:
+        ConfigError: it is a Parquet file of other columns.
+    """
+    for row in tables.rows_or_damage([path], SCHEMA.names):
+        if isinstance(row, tables.Damaged):
+            yield row
+        elif missing := [
+            name for name in SCHEMA.names if row[name] is None and name not in _MAY_BE_NONE
+        ]:
+            yield tables.Damaged(
+                reason="row is damaged", message=f"{path} holds a row without {', '.join(missing)}"
+            )
+        else:
+            yield Candidate(**row)
 
 
 def question_texts(paths: Iterable[Path]) -> set[str]:
@@ -106,7 +128,10 @@ def question_texts(paths: Iterable[Path]) -> set[str]:
 
 def merge(parts: Iterable[Path], target: Path) -> None:
     """Durably write the candidates of several files as one, in order, a batch at a time."""
-    with replacing(target) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
+    with (
+        replacing(target) as temporary,
+        parquet.ParquetWriter(temporary, SCHEMA, write_page_checksum=True) as writer,
+    ):
         for path in parts:
             for batch in _batches(path):
                 writer.write_batch(batch.cast(SCHEMA))
@@ -123,14 +148,10 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
 
 
 def _batches(path: Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
-    try:
-        with parquet.ParquetFile(path) as file:
-            missing = set(SCHEMA.names) - set(file.schema_arrow.names)
-            if missing:
-                raise ConfigError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-            yield from file.iter_batches(_ROWS_AT_ONCE, columns=list(columns))
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"{path} is not a whole Parquet file: {error}") from error
+    for batch in tables.batches(path, columns, num_rows=_ROWS_AT_ONCE):
+        if isinstance(batch, tables.Damaged):
+            raise ConfigError(batch.message)
+        yield batch
 
 
 def _labelled(content: Mapping[str, str]) -> pa.Schema:

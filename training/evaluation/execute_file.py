@@ -11,6 +11,7 @@ programs.
 import gzip
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import IO, Any, cast
 
 from parallel.workers import Crew, in_chunks
 from training.config import ConfigError
+from training.data import tables
 from training.data.records import Execution, Verdict
 from training.evaluation.execute import Executor, Limits, Program, judge
 from training.evaluation.numbers import read_gold
@@ -130,14 +132,14 @@ def read_lines(source: Path) -> Iterator[Line]:
     """
     number = 0
     try:
-        with _open(source, "rt", source.suffix) as stream:
-            for text in stream:
-                number += 1
-                if text.strip():
-                    yield _parsed(text)
+        for number, line in tables.lines(source):  # noqa: B007 (an error names it)
+            if line is None:
+                raise ValueError("the line is too long")
+            if line.strip():
+                yield _parsed(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or not what we ask for
         raise ConfigError(f"{source}, line {max(number, 1)}: {error}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{source}, after line {number}: {error}") from error
 
 

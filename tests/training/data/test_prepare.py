@@ -175,6 +175,57 @@ def test_every_reason_to_drop_is_counted(tmp_path: Path) -> None:
     assert texts(tmp_path / "data") == [(programs.prompt(QUESTION), PROGRAM, Mode.SUPERVISED)]
 
 
+def test_damage_is_refused_or_skipped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    good = [json.dumps(row(QUESTION + letter)) for letter in "abc"]
+    listed = json.dumps({"question": [QUESTION], "program": PROGRAM})
+    unlike = json.dumps({"asked": QUESTION})
+    lines = [good[0], '{"question": ', good[1], listed, unlike, "[" * 100_000]
+    (tmp_path / "mine" / "train-0.jsonl").write_text("\n".join(lines))
+    (tmp_path / "mine" / "train-1.jsonl").write_text(good[2])
+    source = {"kind": "jsonl", "path": str(tmp_path / "mine")}
+    with pytest.raises(ConfigError, match=r"train-0\.jsonl, line 2 is not JSON(.|\n)*= 'skip'"):
+        prepare(config(tmp_path / "data", source))
+    facts = prepare(config(tmp_path / "data", {**source, "damaged": "skip"}))
+    assert facts["sources"][0] == {
+        "kind": "jsonl",
+        "rows_read": 7,
+        "examples_kept": 3,
+        "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
+    }
+    assert "dropped: line is damaged" in capsys.readouterr().out
+
+
+def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "generator", jsonl(tmp_path, row())))
+    written = [candidate(), candidate(PROGRAM.replace("4", "5"), "wrong")]
+    for number in range(2):
+        path = candidates.part_path(tmp_path / "candidates", number)
+        candidates.write(path, written, labels={})
+    path.write_bytes(path.read_bytes()[:-9])
+    source = {"kind": "candidates", "path": str(tmp_path / "candidates")}
+    tokenizer = {"source": str(tmp_path / "generator")}
+    with pytest.raises(ConfigError, match=r"part-00001\.parquet is not a whole Parquet file"):
+        prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
+    source["damaged"] = "skip"
+    facts = prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
+    assert (facts["examples"], facts["sources"][0]["dropped"]) == (2, {"file is damaged": 1})
+
+
+def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
+    wanted = config(tmp_path / "data", PROBLEMS)
+    assert prepare_share(wanted, Share(1, 2)) is None
+    (part,) = (tmp_path / "data.parts").glob("part-*")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:1000] + bytes(255 - byte for byte in whole[1000:1100]) + whole[1100:])
+    with pytest.raises(ConfigError, match=r"part-000000\.parquet.* is damaged: remove it"):
+        prepare(wanted)
+    part.unlink()
+    assert prepare(wanted)["rows"] > 0
+
+
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     source = jsonl(tmp_path, row("Short 1?"), row("Short 2?"))
     with pytest.raises(
