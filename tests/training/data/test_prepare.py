@@ -201,10 +201,10 @@ def test_damage_is_refused_or_skipped_and_counted(
 def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -> None:
     prepare(config(tmp_path / "generator", jsonl(tmp_path, row())))
     written = [candidate(), candidate(PROGRAM.replace("4", "5"), "wrong")]
-    for number in range(2):
-        path = candidates.part_path(tmp_path / "candidates", number)
+    paths = [candidates.part_path(tmp_path / "candidates", number) for number in range(2)]
+    for path in paths:
         candidates.write(path, written, labels={})
-    path.write_bytes(path.read_bytes()[:-9])
+    paths[1].write_bytes(paths[1].read_bytes()[:-9])
     source = {"kind": "candidates", "path": str(tmp_path / "candidates")}
     tokenizer = {"source": str(tmp_path / "generator")}
     with pytest.raises(ConfigError, match=r"part-00001\.parquet is not a whole Parquet file"):

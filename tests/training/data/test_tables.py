@@ -58,8 +58,8 @@ def no_utf8(path: Path) -> None:
     parquet.write_table(pa.table({"question": texts}), path)
 
 
-def writing(content: bytes) -> Callable[[Path], None]:
-    return lambda path: [None, path.write_bytes(content)][0]
+def writing(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
 
 
 def cut_gz(path: Path) -> None:
@@ -96,7 +96,7 @@ def damaged_gz(path: Path) -> None:
     ],
 )
 def test_damage_is_told_by_file_and_place(
-    tmp_path: Path, name: str, damage: Callable[[Path], None], message: str
+    tmp_path: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
     damage(tmp_path / name)
     with pytest.raises(ConfigError, match=message):

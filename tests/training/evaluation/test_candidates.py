@@ -78,7 +78,7 @@ def test_reading_what_is_not_there_says_so(tmp_path: Path):
     with pytest.raises(ValueError, match="not a whole Parquet file"):
         list(read(tmp_path / "damaged.parquet"))
     parquet.write_table(pa.table({"question_id": ["q"]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="lacks the columns"):
+    with pytest.raises(ValueError, match="has no column .*its columns are question_id"):
         list(read(tmp_path / "other.parquet"))
 
 
