@@ -90,7 +90,8 @@ def test_a_printed_line_counts_whole_however_long(
 ) -> None:
     program = Program(code=code, kind="stdout-last")
     (first,), (second,) = executor.run([program]), cpython.run([program])
-    assert (first.tier, second.tier) == ("monty", "cpython")
+    computes_text = "*" in code and "'" in code  # which is not tier 1's to judge
+    assert (first.tier, second.tier) == ("cpython" if computes_text else "monty", "cpython")
     for result in (first, second):
         assert (result.status, result.value) == ("ok" if value else "nonnumeric", value), result
     assert first.error == second.error
