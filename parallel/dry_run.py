@@ -43,6 +43,11 @@ SUPERVISED_SHARE = 0.45
 Share = LanguageModel | Verifier
 
 
+def supervised_share(config: TrainConfig) -> float:
+    """Share of typical tokens that are supervised."""
+    return 1.0 if config.data.supervise == "all" else SUPERVISED_SHARE
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activations:
     """Bytes that the forward pass of one micro-batch leaves for its backward pass."""
@@ -100,9 +105,7 @@ class TypicalRows:
         shape = (config.training.micro_batch_rows, config.data.row_tokens)
         place = torch.arange(shape[1]).repeat(shape[0], 1)
         positions = place % DOCUMENT_TOKENS
-        num_context = DOCUMENT_TOKENS - round(SUPERVISED_SHARE * DOCUMENT_TOKENS)
-        if config.data.supervise == "all":
-            num_context = 0
+        num_context = DOCUMENT_TOKENS - round(supervised_share(config) * DOCUMENT_TOKENS)
         verifies = config.model.head == "verifier"
         return cls(
             tokens=torch.zeros(shape, dtype=torch.long),

@@ -17,7 +17,13 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from parallel.dry_run import Activations, MicroBatchRun, pretended, run_micro_batch
+from parallel.dry_run import (
+    Activations,
+    MicroBatchRun,
+    pretended,
+    run_micro_batch,
+    supervised_share,
+)
 from parallel.groups import Groups
 from parallel.layout import Layout, Place, micro_batches_per_step, stage_blocks
 from parallel.order_of_use import both_passes
@@ -25,6 +31,7 @@ from parallel.share import cut_dim
 from parallel.watch import sent_bytes
 from parallel.zero_costs import Share, Transfer, zero_costs
 from training.config import ConfigError, TrainConfig
+from training.metrics import block_matmul_parameters, head_matmul_parameters
 from training.optimizer import adamw
 
 INTEGER_BYTES = 8
@@ -43,7 +50,8 @@ class StagePlan:
     stage_parameters: int
     """Of the whole stage: of all its tensor-parallel ranks, what they share counted once."""
     multiplying_parameters: int
-    """Of the whole stage, without the embedding: what the time of a token goes with."""
+    """Of the whole stage, for an average token: matrices of its blocks, and of the head the
+    share of tokens that are supervised, since it is computed at those only."""
     weights_bytes: int
     gathered_bytes: int
     """ZeRO-3: weights that are whole while they are needed."""
@@ -197,9 +205,7 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
         blocks=tuple(stage_blocks(config.model, layout.pipeline)[stage]),
         parameters=sum(value.numel() for value in run.parameters.values()),
         stage_parameters=sum(counted.values()),
-        multiplying_parameters=sum(
-            size for name, size in counted.items() if not name.startswith("body.embedding.")
-        ),
+        multiplying_parameters=_multiplying_parameters(config, layout, stage),
         weights_bytes=costs.weights_bytes,
         gathered_bytes=costs.gathered_bytes,
         gradients_bytes=costs.gradients_bytes,
@@ -219,6 +225,13 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
             if transfer.num_ranks > 1 and transfer.num_bytes
         ),
     )
+
+
+def _multiplying_parameters(config: TrainConfig, layout: Layout, stage: int) -> int:
+    num_blocks = len(stage_blocks(config.model, layout.pipeline)[stage])
+    head = head_matmul_parameters(config.model) if stage == layout.pipeline - 1 else 0
+    blocks = num_blocks * block_matmul_parameters(config.model)
+    return blocks + round(supervised_share(config) * head)
 
 
 def _whole_size(parameter: nn.Parameter, layout: Layout) -> int:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from parallel.dry_run import DOCUMENT_TOKENS, SUPERVISED_SHARE
+from parallel.dry_run import DOCUMENT_TOKENS, supervised_share
 from parallel.plan import Plan, StagePlan, sent
 from training.config import TrainConfig
 
@@ -151,9 +151,8 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
 
 
 def _assumptions(plan: Plan, config: TrainConfig) -> str:
-    supervised = (
-        "every token" if config.data.supervise == "all" else f"{SUPERVISED_SHARE:.0%} of the tokens"
-    )
+    share = supervised_share(config)
+    supervised = "every token" if share == 1.0 else f"{share:.0%} of the tokens"
     device = "GPUs" if plan.on_gpu else "CPUs"
     return (
         f"Activations are what autograd saves of a micro-batch of "

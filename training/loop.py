@@ -211,11 +211,11 @@ class Trainer:
         """One update; whether any rank wants to stop after it, and a line for people."""
         with timer.waiting():
             batches = self._loader.next_step()
-        counted = ("weight", "num_tokens", "num_attended")
+        counted = ("weight", "num_tokens", "num_supervised", "num_attended")
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank speaks for these batches
-        weight, tokens, keys, stop = self._summed([*counts, int(self._stop.wanted)])
+        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.wanted)])
         if not weight:
             raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
@@ -234,7 +234,13 @@ class Trainer:
             )
         self._state.step += 1
         self._state.tokens += int(tokens)
-        return bool(stop), self._log(timer, loss, rate, int(tokens), int(keys))
+        step_counts = metrics.StepCounts(
+            tokens=int(tokens),
+            supervised=int(supervised),
+            keys=int(keys),
+            capacity_tokens=self._config.training.global_batch_rows * self._config.data.row_tokens,
+        )
+        return bool(stop), self._log(timer, loss, rate, step_counts)
 
     def _seed_dropout(self) -> None:
         """Make dropout's randomness a function of the step: nothing of it has to be saved.
@@ -249,14 +255,10 @@ class Trainer:
         )
 
     def _log(
-        self, timer: metrics.StepTimer, loss: float, rate: float, tokens: int, keys: int
+        self, timer: metrics.StepTimer, loss: float, rate: float, counts: metrics.StepCounts
     ) -> str:
         seconds = timer.lap()
         self._goodput.count(seconds.step)
-        rows = self._config.training.global_batch_rows
-        counts = metrics.StepCounts(
-            tokens=tokens, keys=keys, capacity_tokens=rows * self._config.data.row_tokens
-        )
         values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
         if (norm := self._engine.grad_norm) is not None:
             values[metrics.GRAD_NORM] = norm

@@ -46,52 +46,50 @@ def evaluation_metric(benchmark: str, measure: str) -> str:
     return f"{EVALUATION}{benchmark}/{measure}"
 
 
-def matmul_parameters(model: ModelConfig) -> int:
-    """Parameters that every token is computed with: all but the embedding, which is looked up.
+def block_matmul_parameters(model: ModelConfig) -> int:
+    """Parameters of one block that multiply: its matrices, without biases and LayerNorm.
 
     Counted from the shape, since a rank may hold only its shard of the weights.
     """
-    hidden, ffn = model.hidden_size, model.ffn_size
-    attention = 4 * (hidden * hidden + hidden)
-    feed_forward = 2 * hidden * ffn + ffn + hidden
-    norm = 2 * hidden
-    outputs = 1 if model.head == "verifier" else model.vocab_size
-    return model.num_layers * (attention + feed_forward + norm) + norm + outputs * (hidden + 1)
+    hidden = model.hidden_size
+    return 4 * hidden * hidden + 2 * hidden * model.ffn_size
 
 
-def mean_keys_attended(document_tokens: Iterable[int]) -> float:
-    """Keys the average token attends to, itself included, in causal documents of these lengths."""
-    num_tokens = num_keys = 0
-    for length in document_tokens:
-        num_tokens += length
-        num_keys += length * (length + 1) // 2
-    return num_keys / num_tokens if num_tokens else 0.0
+def head_matmul_parameters(model: ModelConfig) -> int:
+    """Parameters of the head that multiply, at supervised tokens only."""
+    return model.hidden_size * (1 if model.head == "verifier" else model.vocab_size)
 
 
-def flops_per_token(
-    matmul_parameters: int, num_layers: int, hidden_size: int, mean_keys_attended: float
-) -> float:
-    """Floating-point operations of one token's forward and backward pass.
+def training_flops(model: ModelConfig, counts: "StepCounts") -> float:
+    """Floating-point operations that a step needs: its forward and its backward pass.
 
-    6 per parameter that multiplies, and 12 x layers x hidden x keys for the products of
-    queries, keys and values (PaLM, arXiv 2204.02311, appendix B), with the keys that are
-    really attended: not the row's length, and half a document for causal attention.
-    Recomputed activations count as nothing.
+    6 per token and matmul parameter of the blocks; 6 per supervised token and matmul parameter
+    of the head, which is computed at those only (training/models/heads.py); 12 x layers x hidden
+    per key attended, for the products of queries, keys and values (PaLM, arXiv 2204.02311,
+    appendix B), with the keys that are really attended: not the row's length, and half a
+    document for causal attention. The embedding is looked up, padding is no token, and
+    activations that are computed again count as nothing.
     """
-    return 6.0 * matmul_parameters + 12.0 * num_layers * hidden_size * mean_keys_attended
+    blocks = model.num_layers * block_matmul_parameters(model)
+    attention = 12.0 * model.num_layers * model.hidden_size * counts.keys
+    head = head_matmul_parameters(model)
+    return 6.0 * blocks * counts.tokens + 6.0 * head * counts.supervised + attention
 
 
 def mfu(
-    flops_per_token: float,
-    tokens_per_second: float,
-    *,
-    peak_flops: float | None,
-    num_devices: int = 1,
+    flops: float, seconds: float, *, peak_flops: float | None, num_devices: int = 1
 ) -> float | None:
-    """Model FLOPs utilisation over all devices; None where the peak is not known."""
+    """Model FLOPs utilisation over all devices; None where the peak is not known.
+
+    Args:
+        flops: Needed by what was done in these seconds.
+        seconds: Wall-clock time.
+        peak_flops: Of one device, a second.
+        num_devices: How many there are.
+    """
     if peak_flops is None:
         return None
-    return flops_per_token * tokens_per_second / (peak_flops * num_devices)
+    return flops / (seconds * peak_flops * num_devices)
 
 
 # Dense bf16 FLOPS with fp32 accumulation, from the makers' data sheets, which print the
@@ -99,11 +97,13 @@ def mfu(
 # where a weaker sibling's name goes on (`RTX 4090 Laptop GPU`).
 _PEAK_TERAFLOPS = (
     (r"\bMIG\b", None),  # a slice of a device that carries the whole device's name
-    (r"\bG?B200\b", 2250.0),
+    # Per GPU: the superchips' run at more power than those of the HGX boards.
+    (r"\bGB[23]00\b", 2500.0),
+    (r"\bB[23]00\b", 2250.0),
     (r"\bGH200\b", 989.4),
     (r"\bH200 NVL\b", 835.5),
     (r"\bH200\b", 989.4),
-    (r"\bH100 PCIe\b", 756.0),
+    (r"\bH[18]00 PCIe\b", 756.0),
     (r"\bH100 NVL\b", 835.5),
     (r"\bH[18]00\b", 989.4),
     (r"\bH20$", 148.0),
@@ -202,26 +202,30 @@ class StepCounts:
 
     tokens: int
     """Real tokens: pad tokens are none."""
+    supervised: int
+    """Of them those at which the head and the loss are computed."""
     keys: int
     """Keys attended by all of them: n (n + 1) / 2 for a document of n tokens."""
     capacity_tokens: int
     """Rows times tokens of a row."""
 
     @classmethod
-    def of(cls, document_tokens: Iterable[int], *, capacity_tokens: int) -> "StepCounts":
+    def of(
+        cls, document_tokens: Iterable[int], *, supervised: int, capacity_tokens: int
+    ) -> "StepCounts":
         """Count documents of these lengths."""
         lengths = list(document_tokens)
         keys = sum(length * (length + 1) // 2 for length in lengths)
-        return cls(tokens=sum(lengths), keys=keys, capacity_tokens=capacity_tokens)
+        return cls(
+            tokens=sum(lengths), supervised=supervised, keys=keys, capacity_tokens=capacity_tokens
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
     """Turns a step's counts and seconds into the metrics people read."""
 
-    matmul_parameters: int
-    num_layers: int
-    hidden_size: int
+    model: ModelConfig
     num_devices: int
     peak_flops: float | None
     """Of one device; None: no MFU."""
@@ -229,31 +233,22 @@ class Throughput:
     @classmethod
     def of(cls, model: ModelConfig, *, device: torch.device, num_devices: int) -> "Throughput":
         """For a model trained on `num_devices` devices like this one."""
-        return cls(
-            matmul_parameters=matmul_parameters(model),
-            num_layers=model.num_layers,
-            hidden_size=model.hidden_size,
-            num_devices=num_devices,
-            peak_flops=device_peak_flops(device),
-        )
+        return cls(model=model, num_devices=num_devices, peak_flops=device_peak_flops(device))
 
     def metrics(self, counts: StepCounts, seconds: StepSeconds) -> dict[str, float]:
         """Tokens per second, MFU where the peak is known, padding, and times."""
-        tokens_per_second = counts.tokens / max(seconds.step, 1e-9)
+        elapsed = max(seconds.step, 1e-9)
         found = {
-            TOKENS_PER_SECOND: tokens_per_second,
+            TOKENS_PER_SECOND: counts.tokens / elapsed,
             PADDING_FRACTION: 1.0 - counts.tokens / max(counts.capacity_tokens, 1),
             TIME_STEP: seconds.step,
             TIME_DATA_WAIT: seconds.data_wait,
         }
-        flops = flops_per_token(
-            self.matmul_parameters,
-            self.num_layers,
-            self.hidden_size,
-            counts.keys / max(counts.tokens, 1),
-        )
         utilisation = mfu(
-            flops, tokens_per_second, peak_flops=self.peak_flops, num_devices=self.num_devices
+            training_flops(self.model, counts),
+            elapsed,
+            peak_flops=self.peak_flops,
+            num_devices=self.num_devices,
         )
         return found if utilisation is None else {**found, MFU: utilisation}
 

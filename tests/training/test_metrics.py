@@ -1,41 +1,77 @@
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from training import metrics
 from training.config import ModelConfig
 from training.metrics import Goodput, StepCounts, StepSeconds, StepTimer, Throughput
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape
+from training.models.phi import Attention, PhiShape
 
 PHI_1B3 = ModelConfig()
+PHI_125M = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=3072)
 
 
-def test_flops_of_the_1b3_shape_on_150_token_examples() -> None:
-    parameters = metrics.matmul_parameters(PHI_1B3)
-    assert parameters == 1_418_270_720 - 51_200 * 2_048
-    keys = metrics.mean_keys_attended([150] * 40)
-    assert keys == 75.5
-    flops = metrics.flops_per_token(parameters, PHI_1B3.num_layers, PHI_1B3.hidden_size, keys)
-    assert flops == pytest.approx(7.925e9, rel=1e-5)
+@pytest.mark.parametrize(
+    ("model", "expected", "surplus"),
+    [
+        # By hand: blocks 24 x 12 x 2048^2, head 51200 x 2048, 97 of 150 tokens supervised.
+        (PHI_1B3, 6 * (1_207_959_552 + 97 / 150 * 104_857_600) + 12 * 24 * 2048 * 75.5, 0.029),
+        (PHI_125M, 6 * (84_934_656 + 97 / 150 * 39_321_600) + 12 * 12 * 768 * 75.5, 0.124),
+    ],
+)
+def test_flops_of_a_token_of_150_token_examples(
+    model: ModelConfig, expected: float, surplus: float
+) -> None:
+    counts = StepCounts.of([150] * 40, supervised=97 * 40, capacity_tokens=6144)
+    found = metrics.training_flops(model, counts) / counts.tokens
+    assert found == pytest.approx(expected, rel=1e-12)
+    # A head counted at every token would be this much too many.
+    whole = StepCounts.of([150] * 40, supervised=150 * 40, capacity_tokens=6144)
+    more = metrics.training_flops(model, whole) / counts.tokens / found - 1
+    assert more == pytest.approx(surplus, abs=1e-3)
+
+
+def _attention_of_attended_keys_only(lengths: list[int]) -> Attention:
+    """Causal attention within documents, a product per token: no masked key is multiplied."""
+
+    def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        rows: list[Tensor] = []
+        for row in range(query.shape[0]):
+            found: list[Tensor] = []
+            start = 0
+            for length in lengths:
+                for last in range(start, start + length):
+                    keys, values = (part[row, start : last + 1] for part in (key, value))
+                    logits = torch.bmm(query[row, last].unsqueeze(1), keys.permute(1, 2, 0))
+                    found.append(torch.bmm(logits.softmax(-1), values.transpose(0, 1)).squeeze(1))
+                start += length
+            rows.append(torch.stack(found))
+        return torch.stack(rows)
+
+    return attend
 
 
 @pytest.mark.parametrize(
     ("head", "kind"), [("language_model", LanguageModel), ("verifier", Verifier)]
 )
-def test_matmul_parameters_are_those_of_the_model_without_its_embedding(
-    head: str, kind: type[torch.nn.Module]
+@pytest.mark.parametrize("every", [1, 3])
+def test_flops_are_those_that_torch_counts_in_both_passes(
+    head: str, kind: type[LanguageModel] | type[Verifier], every: int
 ) -> None:
-    sizes = {"hidden_size": 64, "num_layers": 3, "num_heads": 4, "ffn_size": 96, "vocab_size": 512}
+    sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "ffn_size": 24, "vocab_size": 300}
+    lengths, num_rows = [3, 5, 4], 2
+    num_tokens = sum(lengths)
+    model = kind(PhiShape(**sizes, max_tokens=16))
+    tokens = torch.zeros((num_rows, num_tokens), dtype=torch.long)
+    positions = torch.cat([torch.arange(length) for length in lengths]).expand(num_rows, -1)
+    at = torch.arange(0, num_rows * num_tokens, every)
+    with FlopCounterMode(display=False) as counter:
+        model(tokens, positions, _attention_of_attended_keys_only(lengths), at=at).sum().backward()
+    counts = StepCounts.of(lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel())
     config = ModelConfig.model_validate({**sizes, "head": head})
-    with torch.device("meta"):
-        model = kind(PhiShape(**sizes, max_tokens=128))
-    total = sum(parameter.numel() for parameter in model.parameters())
-    assert metrics.matmul_parameters(config) == total - 512 * 64
-
-
-def test_mean_keys_weighs_documents_by_their_tokens() -> None:
-    assert metrics.mean_keys_attended([1, 3]) == (1 + 1 + 2 + 3) / 4
-    assert metrics.mean_keys_attended([]) == 0.0
+    assert metrics.training_flops(config, counts) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +85,12 @@ def test_mean_keys_weighs_documents_by_their_tokens() -> None:
         ("NVIDIA H200", 989.4),
         ("NVIDIA H200 NVL", 835.5),
         ("NVIDIA GH200 480GB", 989.4),
+        ("NVIDIA H800", 989.4),
+        ("NVIDIA H800 PCIe", 756.0),
         ("NVIDIA B200", 2250.0),
+        ("NVIDIA B300 SXM6 AC", 2250.0),
+        ("NVIDIA GB200", 2500.0),
+        ("NVIDIA GB300", 2500.0),
         ("NVIDIA L4", 121.0),
         ("NVIDIA L40S", 362.05),
         ("NVIDIA A10G", 70.0),
@@ -79,15 +120,15 @@ def test_an_unknown_device_has_no_peak(name: str) -> None:
 
 
 def test_mfu_counts_real_tokens_on_all_devices() -> None:
-    throughput = Throughput(
-        matmul_parameters=1_000, num_layers=2, hidden_size=10, num_devices=4, peak_flops=1e6
-    )
-    counts = StepCounts.of([2, 4], capacity_tokens=8)
+    model = ModelConfig(hidden_size=8, num_layers=2, num_heads=2, ffn_size=16, vocab_size=300)
+    throughput = Throughput(model=model, num_devices=4, peak_flops=1e6)
+    counts = StepCounts.of([2, 4], supervised=3, capacity_tokens=8)
     assert (counts.tokens, counts.keys) == (6, 3 + 10)
     found = throughput.metrics(counts, StepSeconds(step=2.0, data_wait=0.5))
-    flops = 6 * 1_000 + 12 * 2 * 10 * 13 / 6
+    blocks = 2 * (4 * 8 * 8 + 2 * 8 * 16)
+    flops = 6 * blocks * 6 + 6 * 8 * 300 * 3 + 12 * 2 * 8 * 13
     assert found[metrics.TOKENS_PER_SECOND] == 3.0
-    assert found[metrics.MFU] == pytest.approx(flops * 3.0 / 4e6)
+    assert found[metrics.MFU] == pytest.approx(flops / 2.0 / 4e6)
     assert found[metrics.PADDING_FRACTION] == 0.25
     assert (found[metrics.TIME_STEP], found[metrics.TIME_DATA_WAIT]) == (2.0, 0.5)
 
@@ -95,7 +136,7 @@ def test_mfu_counts_real_tokens_on_all_devices() -> None:
 def test_an_unknown_device_logs_no_mfu() -> None:
     throughput = Throughput.of(PHI_1B3, device=torch.device("cpu"), num_devices=2)
     found = throughput.metrics(
-        StepCounts.of([5], capacity_tokens=8), StepSeconds(step=1.0, data_wait=0.0)
+        StepCounts.of([5], supervised=2, capacity_tokens=8), StepSeconds(step=1.0, data_wait=0.0)
     )
     assert metrics.MFU not in found
     assert metrics.mfu(1.0, 1.0, peak_flops=None) is None

@@ -95,6 +95,9 @@ def _laid_out(documents: list[list[int]], config: TrainConfig, random: np.random
 
 
 def counts(batches: list[Rows]) -> StepCounts:
-    """Tokens and keys attended of one step."""
-    lengths = [length for batch in batches for length in batch.lengths]
-    return StepCounts.of(lengths, capacity_tokens=sum(batch.tokens.numel() for batch in batches))
+    """What these micro-batches hold together."""
+    return StepCounts.of(
+        [length for batch in batches for length in batch.lengths],
+        supervised=sum(batch.num_supervised for batch in batches),
+        capacity_tokens=sum(batch.tokens.numel() for batch in batches),
+    )

@@ -54,9 +54,8 @@ def run(setting: Setting, record: Record) -> None:
     if "deepspeed" not in engines:
         record.note(WITHOUT_DEEPSPEED)
     record.note(
-        "mfu: training/metrics.py (all tokens pass the head, attended keys counted, no "
-        "embeddings, no recomputation); mfu_head_supervised counts the head only where it "
-        "is computed, at supervised tokens"
+        "mfu: training/metrics.py (the head counted at supervised tokens, attended keys counted, "
+        "no embeddings, no recomputation)"
     )
     for variant in TOY if setting.toy else FULL:
         for engine in engines:
@@ -131,34 +130,19 @@ def _measured(setting: Setting, variant: Variant, engine_name: str) -> dict[str,
 def speed(
     setting: Setting, model: ModelConfig, steps: list[list[Rows]], seconds: list[float]
 ) -> dict[str, Any]:
-    """Tokens a second and both MFUs of steps that took these seconds."""
+    """Tokens a second and MFU of steps that took these seconds."""
     batches = [batch for step in steps for batch in step]
     counted = counts(batches)
     step_tokens = counted.tokens / len(steps)
-    tokens_per_second = step_tokens / mean(seconds)
-    supervised = sum(batch.num_supervised for batch in batches) / counted.tokens
-    whole = metrics.matmul_parameters(model)
-    head = model.vocab_size * (model.hidden_size + 1)
-    peak = metrics.device_peak_flops(setting.device)
-    utilisations = [
-        metrics.mfu(
-            metrics.flops_per_token(
-                int(parameters),
-                model.num_layers,
-                model.hidden_size,
-                counted.keys / counted.tokens,
-            ),
-            tokens_per_second,
-            peak_flops=peak,
-        )
-        for parameters in (whole, whole - (1 - supervised) * head)
-    ]
     return {
-        "tokens_per_second": tokens_per_second,
-        "mfu": utilisations[0],
-        "mfu_head_supervised": utilisations[1],
+        "tokens_per_second": step_tokens / mean(seconds),
+        "mfu": metrics.mfu(
+            metrics.training_flops(model, counted) / len(steps),
+            mean(seconds),
+            peak_flops=metrics.device_peak_flops(setting.device),
+        ),
         "step_seconds": median(seconds),
         "spread": spread(seconds),
         "padding": 1 - counted.tokens / counted.capacity_tokens,
-        "supervised": supervised,
+        "supervised": counted.supervised / counted.tokens,
     }
