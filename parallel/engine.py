@@ -8,6 +8,7 @@ steps and hands its weights and optimizer state out and in by name.
     engine.close()
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -182,11 +183,36 @@ class Engine:
 
     @property
     def grad_norm(self) -> float | None:
-        """Global gradient norm of the last step, before clipping."""
-        if self._clips_here:
-            return self._grad_norm
-        norm = self._engine.get_global_grad_norm()
-        return None if norm is None else float(norm)
+        """Global gradient norm of the last step, before clipping.
+
+        Infinite or not a number where a gradient was. DeepSpeed then skips the update in fp16
+        and fp32, and makes it in bf16.
+        """
+        norm = self._grad_norm if self._clips_here else self._engine.get_global_grad_norm()
+        if norm is None:
+            return None
+        # DeepSpeed's helpers report a norm that is not finite as -1.
+        return float(norm) if not norm < 0 else math.inf
+
+    def has_finite_state(self) -> bool:
+        """Whether all weights and moments that this rank holds are finite. Nothing is sent."""
+        optimizer = self._plain_optimizer()
+        values = [*self._optimized(), *self.model.parameters()]
+        values += [
+            value
+            for moments in optimizer.state.values()
+            for name, value in moments.items()
+            if name in MOMENTS
+        ]
+        # ZeRO-3 keeps a rank's part of a weight beside the parameter, which is then empty.
+        values += [
+            part for value in values if (part := getattr(value, "ds_tensor", None)) is not None
+        ]
+        # The largest magnitude needs no second tensor of the size.
+        largest = [
+            torch.linalg.vector_norm(value.detach(), math.inf) for value in values if value.numel()
+        ]
+        return not largest or bool(torch.stack([x.double() for x in largest]).isfinite().all())
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of this rank's share by their names in the whole model."""
@@ -248,12 +274,8 @@ class Engine:
             read: A whole tensor by parameter name and one of `STATES`.
             step: Updates that the state has seen.
         """
-        optimizer = self._engine.optimizer
-        plain = optimizer if self._zero_stage == 0 else optimizer.optimizer
-        flat: list[Tensor] = [value for group in plain.param_groups for value in group["params"]]
-        if self._zero_stage == 3:
-            flat = list(optimizer.fp32_partitioned_groups_flat)
-        for value in flat:
+        plain = self._plain_optimizer()
+        for value in self._optimized():
             plain.state[value] = {
                 "step": torch.tensor(float(step), device=value.device),
                 **{state: torch.zeros_like(value) for state in MOMENTS},
@@ -263,6 +285,18 @@ class Engine:
             for state in STATES:
                 part = part_of(read(name, state), parameter, self.groups).to(self.device)
                 self._set_state(parameter, state, part)
+
+    def _plain_optimizer(self) -> Any:
+        """torch's optimizer, which DeepSpeed's wraps under ZeRO."""
+        optimizer = self._engine.optimizer
+        return optimizer if self._zero_stage == 0 else optimizer.optimizer
+
+    def _optimized(self) -> list[Tensor]:
+        """This rank's tensors that the optimizer updates: under ZeRO fp32 flat pieces."""
+        if self._zero_stage == 3:
+            return list(self._engine.optimizer.fp32_partitioned_groups_flat)
+        groups = self._plain_optimizer().param_groups
+        return [value for group in groups for value in group["params"]]
 
     def _set_state(self, parameter: nn.Parameter, state: str, value: Tensor) -> None:
         if state == WEIGHT:

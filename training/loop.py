@@ -31,6 +31,7 @@ from training.config import ConfigError, TrainConfig, resolved
 from training.data.loader import Loader, RowDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.divergence import LossNotFinite, diverged
 from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
@@ -44,10 +45,6 @@ from training.schedule import learning_rate
 from training.signals import Stopped, StopSignal
 from training.tracking import Tracker
 from training.train_state import TrainState
-
-
-class LossNotFinite(ConfigError):
-    """The loss became infinite or not a number; the checkpoints before it are whole."""
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
@@ -225,14 +222,14 @@ class Trainer:
             optimizer=self._config.optimizer,
         )
         losses = self._engine.train_step(batches, weight=weight, learning_rate=rate)
-        loss = self._summed([float(losses) if self._groups.computes_loss else 0.0])[0] / weight
-        if not math.isfinite(loss):
-            raise LossNotFinite(
-                f"the loss is {loss} at step {self._state.step + 1}; the newest checkpoint is "
-                f"step {(self._store.steps() or [0])[-1]}: lower optimizer.learning_rate "
-                f"({self._config.optimizer.learning_rate}), or look at the data of that step"
-            )
+        loss = float(losses) if self._groups.computes_loss else 0.0
+        loss, overflown = self._summed([loss, float(self._gradients_overflowed())])
+        loss /= weight
         self._state.step += 1
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}")
+        if overflown:
+            raise self._diverged("the gradient norm is not finite")
         self._state.tokens += int(tokens)
         step_counts = metrics.StepCounts(
             tokens=int(tokens),
@@ -241,6 +238,30 @@ class Trainer:
             capacity_tokens=self._config.training.global_batch_rows * self._config.data.row_tokens,
         )
         return bool(stop), self._log(timer, loss, rate, step_counts)
+
+    def _gradients_overflowed(self) -> bool:
+        norm = self._engine.grad_norm
+        # In fp16 such a step is passed over, and the loss scaled less in the next one.
+        is_scaled = self._config.training.precision == "fp16"
+        return norm is not None and not math.isfinite(norm) and not is_scaled
+
+    def _check_weights(self) -> None:
+        """All ranks look at what each holds, before anything is made of the weights.
+
+        Raises:
+            LossNotFinite: on all ranks, where a weight or a moment of any rank is not finite.
+        """
+        if self._summed([float(not self._engine.has_finite_state())])[0]:
+            raise self._diverged("weights are not finite after the update")
+
+    def _diverged(self, what: str) -> LossNotFinite:
+        return diverged(
+            what,
+            step=self._state.step,
+            learning_rate=self._config.optimizer.learning_rate,
+            checkpoints=self._folder / CHECKPOINTS,
+            steps=self._store.steps(),
+        )
 
     def _seed_dropout(self) -> None:
         """Make dropout's randomness a function of the step: nothing of it has to be saved.
@@ -277,6 +298,7 @@ class Trainer:
         return total.tolist()
 
     def _save(self) -> None:
+        self._check_weights()
         self._tracker.sync()
         with self._store.writing(self._state.step) as folder:
             universal.write(folder, self._engine)
@@ -306,7 +328,11 @@ class Trainer:
 
     def _evaluate(self) -> None:
         step, tokens = self._state.step, self._state.tokens
-        results = self._evaluation(self._engine, name=f"step_{step}")
+        self._check_weights()
+        try:
+            results = self._evaluation(self._engine, name=f"step_{step}")
+        except FloatingPointError as error:
+            raise self._diverged(f"an evaluation ended ({error})") from error
         for result in results:
             self._tracker.table(
                 f"eval/{result.name}/samples",

@@ -2,7 +2,8 @@
 
 `run.json` in the run folder is the resolved config of the run's first life. A later life
 may train longer, save or evaluate at other steps, and be tracked elsewhere; a setting that
-decides the numbers may not change under checkpoints that exist.
+decides the numbers may not change under checkpoints that exist, but for the learning rate,
+which may be lowered: that is how a run that has diverged is resumed. What has changed is said.
 """
 
 from pathlib import Path
@@ -44,6 +45,12 @@ _MAY_CHANGE = (
     "execution",
     "tracking",
 )
+_MAY_BE_LOWERED = ("optimizer.learning_rate",)
+"""While steps are left: it is what a run that has diverged can be resumed with."""
+_NOTES = {
+    "training.max_steps": "the learning rate follows it from here",
+    "model.initial_weights": "not read: the weights are the checkpoint's",
+}
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -66,7 +73,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         if ranks.is_first:
             print(f"{folder} is finished with this config and data: nothing to do", flush=True)
         return
-    _check_same_run(config)
+    changed = _check_same_run(config)
     ranks.barrier()
     with (
         StopSignal(ranks) as stop,
@@ -75,6 +82,8 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         ranks.failing_together(),
     ):
         if ranks.is_first:  # not of a run that the trainer refused
+            if changed:
+                print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
             write_json(folder / RUN, resolved(config))
         trainer.run()
     if ranks.is_first:
@@ -106,10 +115,11 @@ def standing(config: TrainConfig) -> manifest.Standing:
     if prepared and here and (folder / manifest.MANIFEST).is_file():
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
-    _check_same_run(config)
+    changed = _check_same_run(config)
     if step := saved_step(folder):
         refuse(config, folder / CHECKPOINTS / f"step_{step}")
-        return manifest.Standing(f"goes on from step {step:,} of {last:,}")
+        said = f", with other settings: {'; '.join(changed)}" if changed else ""
+        return manifest.Standing(f"goes on from step {step:,} of {last:,}{said}")
     first = "" if prepared else "prepares its data, then "
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")
 
@@ -137,23 +147,42 @@ def _ensure_data(config: TrainConfig, ranks: Ranks) -> None:
         ranks.barrier()
 
 
-def _check_same_run(config: TrainConfig) -> None:
+def _check_same_run(config: TrainConfig) -> list[str]:
+    """Compare the config with that of the checkpoints that are there.
+
+    Returns:
+        One line per setting that is another one and may be.
+
+    Raises:
+        ConfigError: a setting that decides the numbers is another one.
+    """
     path = config.run.folder / RUN
     if not path.is_file() or not any((config.run.folder / CHECKPOINTS).glob("step_*")):
-        return
+        return []
     before, now = _flat(_saved_config(path)), _flat(resolved(config))
-    changed = [
-        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and not any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE)
-    ]
-    if changed:
+    steps_are_left = saved_step(config.run.folder) < config.training.max_steps
+    allowed: list[str] = []
+    refused: list[str] = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        line = f"{key} was {old!r}, is {new!r}"
+        if any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE):
+            allowed.append(line + (f" ({_NOTES[key]})" if key in _NOTES else ""))
+        elif key in _MAY_BE_LOWERED and isinstance(old, float) and new < old and steps_are_left:
+            allowed.append(line)
+        elif key in _MAY_BE_LOWERED:
+            refused.append(f"{line} (it may be lowered, while steps are left)")
+        else:
+            refused.append(line)
+    if refused:
         raise ConfigError(
             f"{config.run.folder} holds checkpoints of another config:\n  "
-            + "\n  ".join(changed)
+            + "\n  ".join(refused)
             + "\nset these back, or set another run.folder"
         )
+    return allowed
 
 
 def _saved_config(path: Path) -> dict[str, Any]:
