@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from checkpoints import universal
@@ -32,6 +31,7 @@ from training import manifest
 from training.config import ConfigError
 from training.data import programs
 from training.data.tokenizer import Tokenizer
+from training.disk import require
 from training.files import sync
 from training.models import huggingface
 from training.models.attention import causal_attention
@@ -174,8 +174,8 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     Raises:
         FileNotFoundError: there is no such checkpoint.
         FileExistsError: there is something at `folder` already.
-        ConfigError: the checkpoint is damaged or none, `dtype` does not hold its weights, or
-            there is no room.
+        ConfigError: the checkpoint is damaged or none, or `dtype` does not hold its weights.
+        NoSpace: there is no room.
         ExportDiffers: what was written does not give the source's logits.
     """
     folder = Path(os.path.abspath(folder))
@@ -233,26 +233,20 @@ def _check_outside(folder: Path, checkpoint: Path) -> None:
 
 
 def _check_room(source: Source, temporary: Path, dtype: torch.dtype) -> None:
-    needed = source.num_parameters * dtype.itemsize
-    free = shutil.disk_usage(temporary).free
-    if free < needed:
-        raise ConfigError(
-            f"{temporary.parent} has {free:,} bytes free, the weights take {needed:,}"
-        )
+    tokenizer = [path.stat().st_size for path in (source.folder / WEIGHTS).glob("*.json")]
+    sizes = [source.num_parameters * dtype.itemsize, *tokenizer]
+    require(temporary, sizes, what=f"the export of {source.folder}")
 
 
 def _write(source: Source, folder: Path, dtype: torch.dtype) -> None:
-    try:
-        huggingface.write_folder(
-            folder,
-            source.shape,
-            source.kind,
-            source.tensors(dtype),
-            dtype=dtype,
-            end_token=source.tokenizer.end_token,
-        )
-    except SafetensorError as error:  # a full disk is no OSError to it
-        raise ConfigError(f"{folder} cannot be written: {error}") from error
+    huggingface.write_folder(
+        folder,
+        source.shape,
+        source.kind,
+        source.tensors(dtype),
+        dtype=dtype,
+        end_token=source.tokenizer.end_token,
+    )
     source.tokenizer.save(folder)
 
 

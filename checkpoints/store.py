@@ -15,16 +15,18 @@ written is kept under another name; a symbolic link is never pruned.
 import os
 import re
 import shutil
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from checkpoints import universal
+from checkpoints.together import written_together
 from parallel.ranks import ALONE, Ranks
 from training import manifest, verification
 from training.config import ConfigError
+from training.disk import NotWritten, error_of, reported, require
 from training.files import replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
 
@@ -50,6 +52,7 @@ class CheckpointStore:
         self._keep, self._keep_steps = keep, frozenset(keep_steps)
         self._told: set[Path] = set()
         self._damaged: set[int] = set()
+        self._unfinished: Path | None = None
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of this step is or would be."""
@@ -77,52 +80,94 @@ class CheckpointStore:
         return sorted(int(match.group(1)) for match in found if match)
 
     @contextmanager
-    def writing(self, step: int) -> Generator[Path, None, None]:
+    def writing(self, step: int, *, sizes: Sequence[int] = ()) -> Generator[Path, None, None]:
         """Yield the folder to write into; committed when the block ends well on all ranks.
 
+        Args:
+            step: Updates that the checkpoint has seen.
+            sizes: Bytes of each file that will be written, as far as they are known: there must
+                be room for them.
+
         Raises:
+            NoSpace: on all ranks: the disk is full, or `sizes` do not fit; older checkpoints are
+                untouched.
             OSError: a file could not be written; older checkpoints are untouched.
         """
         temporary = self._folder / f"step_{step}.tmp"
-        if self._ranks.is_first:
-            if temporary.is_symlink() or not temporary.is_dir():
-                _set_aside(temporary)
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        self._ranks.barrier()
-        yield temporary
-        self._ranks.barrier()
-        self._commit(temporary, step)
+        try:
+            with written_together(self._ranks):
+                if self._ranks.is_first:
+                    if temporary.is_symlink() or not temporary.is_dir():
+                        _set_aside(temporary)
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    self._check_room(step, sizes)
+                    self._unfinished = temporary
+                    with reported(temporary):
+                        temporary.mkdir(parents=True)
+            yield temporary
+            self._ranks.barrier()
+            self._commit(temporary, step)
+            self._unfinished = None
+        except NotWritten as error:
+            newest = max(self.steps(), default=0)
+            raise error_of(
+                f"{error}. It was met at the checkpoint of step {step}; start the run again once this "
+                f"is corrected: it resumes from step {newest}",
+                error.errno,
+            ) from error
+
+    def _check_room(self, step: int, sizes: Sequence[int]) -> None:
+        require(
+            self._folder,
+            sizes,
+            what=f"the checkpoint of step {step}",
+            num_folders=len(sizes) // universal.NUM_STATES,
+        )
+
+    def discard_unfinished(self) -> None:
+        """Remove what an error left of the checkpoint that was being written.
+
+        On a full disk it is the room that the alert needs.
+        """
+        if self._unfinished is not None:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            self._unfinished = None
 
     def _commit(self, temporary: Path, step: int) -> None:
         files = _files(temporary)
         # Hashing reads everything back, so the ranks share the files among them.
         mine = files[self._ranks.rank :: self._ranks.world_size]
         facts: dict[str, Any] = {}
-        for path in mine:
-            sync(path)
-            facts[str(path.relative_to(temporary))] = {
-                "bytes": path.stat().st_size,
-                "sha256": sha256_file(path),
-            }
+        with written_together(self._ranks):
+            for path in mine:
+                sync(path)
+                facts[str(path.relative_to(temporary))] = {
+                    "bytes": path.stat().st_size,
+                    "sha256": sha256_file(path),
+                }
         shares = self._ranks.gather(facts)
-        if self._ranks.is_first:
-            outputs = {name: fact for share in shares for name, fact in sorted(share.items())}
-            write_json(temporary / MANIFEST, {"step": step, "outputs": outputs})
-            for folder in {path.parent for path in files} | {temporary}:
-                sync(folder)
-            target = self.path(step)
-            # A checkpoint that failed to verify, or what somebody put there.
-            _set_aside(target)
-            temporary.rename(target)
-            sync(self._folder)
-            if (self._folder / _LATEST).is_dir():
-                _set_aside(self._folder / _LATEST)
-            with replacing(self._folder / _LATEST) as latest:
-                latest.write_text(target.name + "\n", "utf-8")
-            self._damaged.discard(step)
-            self._prune()
-        self._ranks.barrier()
+        with written_together(self._ranks):
+            if self._ranks.is_first:
+                self._finish(temporary, step, shares, files)
+
+    def _finish(
+        self, temporary: Path, step: int, shares: list[dict[str, Any]], files: list[Path]
+    ) -> None:
+        outputs = {name: fact for share in shares for name, fact in sorted(share.items())}
+        write_json(temporary / MANIFEST, {"step": step, "outputs": outputs})
+        for folder in {path.parent for path in files} | {temporary}:
+            sync(folder)
+        target = self.path(step)
+        # A checkpoint that failed to verify, or what somebody put there.
+        _set_aside(target)
+        temporary.rename(target)
+        sync(self._folder)
+        if (self._folder / _LATEST).is_dir():
+            _set_aside(self._folder / _LATEST)
+        with replacing(self._folder / _LATEST) as latest:
+            latest.write_text(target.name + "\n", "utf-8")
+        self._damaged.discard(step)
+        self._prune()
 
     def _prune(self) -> None:
         # One that does not verify is no checkpoint to keep in place of one that does.

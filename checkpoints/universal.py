@@ -13,6 +13,7 @@ the names of a pipeline's parameters in a run without one.
 Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -20,35 +21,62 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from checkpoints.together import written_together
 from parallel.share import ROWS
 from training import manifest
 from training.config import ConfigError
+from training.disk import reported, save_torch
 
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
 
 FOLDER = "universal"
+NUM_STATES = 3
+"""Of each parameter: the weight and two moments."""
 _PARAMETERS = "zero"
 _VALUE, _CUT_DIM = "param", "cat_dim"
+_ZIP_BYTES = 1700
+"""What torch's file takes beside the tensor, about."""
 
 
 def write(folder: Path, engine: "Engine") -> None:
     """Write weights and optimizer state of all ranks' shares (all ranks call it).
 
     One tensor is held whole at a time above the shards.
+
+    Raises:
+        NoSpace, NotWritten: on all ranks, where one of them could not write a file.
     """
     layout, place = engine.groups.layout, engine.groups.place
     # The ranks of a pipeline stage all see its tensors whole, one after the other.
     num_writers = layout.data * layout.tensor
     mine = place.data * layout.tensor + place.tensor
-    for index, (name, state, value) in enumerate(engine.states()):
-        if index % num_writers == mine:
-            path = path_of(folder, name, state)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Ours go by the engine's own marks; DeepSpeed's readers ask for the dim.
-            dim = 1 if name.endswith(tuple(f".{rows}.weight" for rows in ROWS)) else 0
-            whole = value.to("cpu", torch.float32, copy=True)
-            torch.save({_VALUE: whole, _CUT_DIM: dim}, path)
+    with written_together(engine.groups.ranks):
+        failed: OSError | None = None
+        for index, (name, state, value) in enumerate(engine.states()):
+            # After an error the stream is still walked to its end: it is all ranks'.
+            if index % num_writers == mine and failed is None:
+                try:
+                    _write_tensor(path_of(folder, name, state), value)
+                except OSError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
+
+
+def _write_tensor(path: Path, value: Tensor) -> None:
+    with reported(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Ours go by the engine's own marks; DeepSpeed's readers ask for the dim.
+    dim = 1 if path.parent.name.endswith(tuple(f".{rows}.weight" for rows in ROWS)) else 0
+    whole = value.to("cpu", torch.float32, copy=True)
+    save_torch({_VALUE: whole, _CUT_DIM: dim}, path, num_bytes=whole.nbytes + _ZIP_BYTES)
+
+
+def file_sizes(sizes: Mapping[str, torch.Size]) -> list[int]:
+    """Bytes of each file that `write` writes, for a model of parameters of these sizes."""
+    per_parameter = [4 * size.numel() + _ZIP_BYTES for size in sizes.values()]
+    return per_parameter * NUM_STATES
 
 
 def read(folder: Path, engine: "Engine", *, step: int) -> None:

@@ -6,7 +6,7 @@
 
 The rank's share is built as the engine builds it, over torch's fake process group, and the
 model's own code runs forward and backward on tensors that have shapes and storages but no
-memory. What DeepSpeed adds to that is in `plan_zero.py`.
+memory. What DeepSpeed adds to that is in `zero_costs.py`.
 """
 
 import warnings

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from training.config import ConfigError
+from training.disk import reported
 
 
 def sync(path: Path) -> None:
     """Flush a file's or a folder's content to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with reported(path):  # where a file system finds room for what was written only now
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -30,15 +32,19 @@ def replacing(path: Path) -> Generator[Path, None, None]:
     """Yield a temporary path; when the block ends well it durably becomes `path`.
 
     When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        NoSpace: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Random: processes of other nodes, whose ids may be ours, may write the same file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
+        with reported(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import ConfigError
+from training.disk import reported
 
 LIVES = "lives.jsonl"
 NUM_IN_VAIN = 3
@@ -48,9 +49,10 @@ def start(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None
         )
     life = {"job": job, "attempt": attempt, "verb": verb, "progress": at, "started": time.time()}
     life["nodes"] = os.environ.get("SLURM_JOB_NODELIST", "")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LIVES).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(life) + "\n")
+    with reported(folder / LIVES):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LIVES).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(life) + "\n")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -10,17 +10,20 @@ the next life needs to go on to the bit is in the checkpoint (training/train_sta
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from checkpoints import universal
 from checkpoints.store import FOLDER as CHECKPOINTS
 from checkpoints.store import CheckpointStore
+from checkpoints.together import written_together
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
@@ -38,7 +41,7 @@ from training.evaluation.in_training import InTrainingEvaluation
 from training.hang import HangWatch
 from training.metrics_file import has_evaluation
 from training.models import huggingface
-from training.models.build import WEIGHTS, shape_of
+from training.models.build import WEIGHTS, empty_model, shape_of
 from training.pace import Pace
 from training.progress import Progress
 from training.schedule import learning_rate
@@ -154,7 +157,13 @@ class Trainer:
             LossNotFinite: nothing was saved of the step that met it.
         """
         total = self._config.training.max_steps
-        bar = Progress("training", total=total, unit="steps", shown=self._ranks.is_first)
+        bar = Progress(
+            "training",
+            total=total,
+            unit="steps",
+            shown=self._ranks.is_first,
+            line_every=self._config.training.log_every_steps,
+        )
         with self._watch, bar:
             bar.skip(self._state.step)
             try:
@@ -188,6 +197,8 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         """End tracking, which tells how the run ended, and let go of the engine."""
+        if isinstance(error, Exception):
+            self._store.discard_unfinished()
         self._tracker.__exit__(kind, error, trace)
         self._engine.close()
         self._groups.disconnect()
@@ -300,31 +311,48 @@ class Trainer:
     def _save(self) -> None:
         self._check_weights()
         self._tracker.sync()
-        with self._store.writing(self._state.step) as folder:
+        with self._store.writing(self._state.step, sizes=self._checkpoint_sizes()) as folder:
             universal.write(folder, self._engine)
             self._watch.progress()
             weights = (
                 (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
             )
-            if self._ranks.is_first:
-                huggingface.write_folder(
-                    folder / WEIGHTS,
-                    shape_of(self._config.model),
-                    self._config.model.head,
-                    weights,
-                    dtype=self._engine.dtype,
-                    end_token=self._tokenizer.end_token,
-                )
-                self._tokenizer.save(folder / WEIGHTS)
-                self._state.loader = self._loader.state_dict()
-                self._state.goodput = self._goodput.state()
-                self._state.loss_scale = self._engine.loss_scale
-                self._state.save(folder)
-            else:
-                for _ in weights:
-                    pass
+            with written_together(self._ranks):
+                try:
+                    if self._ranks.is_first:
+                        self._write_model(folder, weights)
+                finally:
+                    for _ in weights:  # the stream is all ranks': it is walked to its end
+                        pass
         self._saved_step = self._state.step
         self._watch.progress()
+
+    def _write_model(self, folder: Path, weights: Iterator[tuple[str, Tensor]]) -> None:
+        """What one rank writes of a checkpoint: the model's folder and the train state."""
+        huggingface.write_folder(
+            folder / WEIGHTS,
+            shape_of(self._config.model),
+            self._config.model.head,
+            weights,
+            dtype=self._engine.dtype,
+            end_token=self._tokenizer.end_token,
+        )
+        self._tokenizer.save(folder / WEIGHTS)
+        self._state.loader = self._loader.state_dict()
+        self._state.goodput = self._goodput.state()
+        self._state.loss_scale = self._engine.loss_scale
+        self._state.save(folder)
+
+    def _checkpoint_sizes(self) -> list[int]:
+        """Bytes of each file of a checkpoint, estimated."""
+        model: nn.Module = empty_model(self._config.model, "meta")
+        sizes = {name: value.shape for name, value in model.named_parameters()}
+        states = universal.file_sizes(sizes)
+        weights = sum(size.numel() for size in sizes.values()) * self._engine.dtype.itemsize
+        prepared = (self._config.data.folder / TOKENIZER_FOLDER).iterdir()
+        tokenizer = [path.stat().st_size for path in prepared]
+        # What names every file, or every tensor, takes some 200 bytes for each.
+        return [*states, weights, *tokenizer, 200 * len(states), 4096, 4096, 4096]
 
     def _evaluate(self) -> None:
         step, tokens = self._state.step, self._state.tokens

@@ -13,9 +13,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from training.disk import reported
 from training.files import replacing
 from training.metrics import EVALUATION, STEP
 
@@ -37,16 +39,20 @@ class MetricsFile:
     def append(self, line: Mapping[str, float | int]) -> None:
         """Write one line and hand it to the system: a killed process loses none."""
         plain = {name: _plain(value) for name, value in line.items()}
-        self._stream.write(json.dumps(plain, allow_nan=False) + "\n")
-        self._stream.flush()
+        with reported(self.path):
+            self._stream.write(json.dumps(plain, allow_nan=False) + "\n")
+            self._stream.flush()
 
     def sync(self) -> None:
         """Flush to disk, so that a node that goes down loses none of it."""
-        os.fsync(self._stream.fileno())
+        with reported(self.path):
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        # Every line was flushed: what is left here is of one that could not be, which is reported.
+        with suppress(OSError):
+            self._stream.close()
 
 
 def read_lines(folder: Path) -> Iterator[Line]:

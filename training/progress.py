@@ -26,10 +26,22 @@ _SECONDS_BETWEEN_LINES = 20.0
 
 
 class Progress:
-    """One bar on standard error; silent where `shown` is false (every rank but the first)."""
+    """One bar on standard error; silent where `shown` is false (every rank but the first).
 
-    def __init__(self, label: str, *, total: int, unit: str, shown: bool = True) -> None:
+    Args:
+        label: What is done.
+        total: How much of it there is.
+        unit: What it is counted in.
+        shown: Whether anything is printed.
+        line_every: Print a line each time that so many more are done, above the bar where there is
+            one; 0: lines only without a terminal, one in 20 seconds.
+    """
+
+    def __init__(
+        self, label: str, *, total: int, unit: str, shown: bool = True, line_every: int = 0
+    ) -> None:
         self._label, self._total, self._unit, self._shown = label, total, unit, shown
+        self._line_every = line_every
         self._done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
@@ -71,15 +83,25 @@ class Progress:
             self._bar.update(task, completed=self._done, rate=f"{rate:,.1f} {self._unit}/s")
             if note:
                 self._bar.update(task, note=note)
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total:
+        if self._is_line_due(count, now):
             self._last_line = now
             left = (self._total - self._done) / max(rate, 1e-9)
-            print(
+            line = (
                 f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.1f} "
-                f"{self._unit}/s, {now - self._start:.0f} s so far, {left:.0f} s left {note}",
-                file=sys.stderr,
-                flush=True,
+                f"{self._unit}/s, {now - self._start:.0f} s so far, {left:.0f} s left {note}"
             )
+            if self._bar is not None:
+                self._bar.console.print(line, highlight=False, soft_wrap=True)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+    def _is_line_due(self, count: int, now: float) -> bool:
+        if self._line_every:
+            passed = self._done // self._line_every > (self._done - count) // self._line_every
+            return passed or self._done == self._total
+        if self._bar is not None:
+            return False
+        return now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total
 
     def __exit__(
         self,

@@ -99,7 +99,7 @@ def _verb(folder: Path) -> str:
 def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
     config = _json(folder / "run.json")
     metrics = _metrics(folder)
-    yield f"{verb}: {_state(folder, now)}"
+    yield f"{verb}: {_state(folder, verb, now)}"
     if verb == "train":
         yield from _training(folder, config, metrics)
     elif verb in ("sample", "evaluate"):
@@ -117,9 +117,12 @@ def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
     yield from _tracking(folder)
 
 
-def _state(folder: Path, now: float) -> str:
+def _state(folder: Path, verb: str, now: float) -> str:
     if (folder / MANIFEST).is_file():
-        return "finished"
+        asked, made = _json(folder / "run.json"), _json(folder / MANIFEST).get("config")
+        # A training run that was finished may be extended: run.json is then the longer one's.
+        if verb != "train" or not asked or asked == made:
+            return "finished"
     age = _seconds_since_change(folder, now)
     if age is None:
         return "not started"

@@ -71,8 +71,19 @@ def test_silence_the_page_and_the_end_are_told(run: Path) -> None:
     assert "no sign of life for 2 h 0 min" in next(describe(run, now=NOW + 7200))
     (run / "wandb_link").write_text("https://wandb.ai/us/tinygsm/runs/abc123\n")
     assert list(describe(run, now=NOW))[-1] == "W&B: https://wandb.ai/us/tinygsm/runs/abc123"
-    (run / "manifest.json").write_text(json.dumps({"config": {"training": {}}, "facts": {}}))
+    config = json.loads((run / "run.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({"config": config, "facts": {}}))
     assert next(describe(run, now=NOW)) == "train: finished"
+
+
+def test_a_finished_run_that_is_extended_is_not_finished(run: Path) -> None:
+    config = json.loads((run / "run.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({"config": config, "facts": {}}))
+    config["training"]["max_steps"] = 200
+    (run / "run.json").write_text(json.dumps(config))
+    said = list(describe(run, now=NOW))
+    assert said[0] == "train: unfinished, last sign of life 30 s ago"
+    assert said[1].startswith("step 40 of 200, saved at 20")
 
 
 def test_a_recipe_tells_every_stage(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

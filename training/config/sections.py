@@ -287,7 +287,7 @@ class TrainingConfig(Section):
     keep_steps: Many[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = ()
     """Steps whose checkpoints are kept as well, however old; a recipe names those it samples."""
     log_every_steps: int = Field(default=1, ge=1, le=MOST_STEPS)
-    """Steps between log lines on the terminal; metrics.jsonl gets every step."""
+    """Steps between two log lines of the terminal or the log; metrics.jsonl gets every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from parallel.ranks import Ranks
 from training import verification
 from training.config import ConfigError
+from training.disk import reported
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
@@ -298,8 +299,12 @@ def write_folder(
 
     At most one shard is held in memory. `config.json` comes last, so that a folder cut
     short cannot be loaded. The tokenizer's files are the caller's to add.
+
+    Raises:
+        NoSpace: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with reported(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for stale in (folder / "config.json", folder / _INDEX, *folder.glob("model*.safetensors")):
         stale.unlink(missing_ok=True)
     weight_map: dict[str, int] = {}
@@ -307,9 +312,12 @@ def write_folder(
     num_shards = 0
     for num_shards, shard in enumerate(_shards(tensors, dtype, max_shard_bytes), 1):
         renamed = {to_huggingface(name, kind): tensor for name, tensor in shard.items()}
-        save_file(renamed, folder / f"shard-{num_shards}.tmp", metadata={"format": "pt"})
+        num_bytes = sum(tensor.nbytes for tensor in renamed.values())
+        path = folder / f"shard-{num_shards}.tmp"
+        with reported(path, num_bytes):
+            save_file(renamed, path, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(renamed, num_shards))
-        total += sum(tensor.nbytes for tensor in renamed.values())
+        total += num_bytes
     names = (
         {1: _WEIGHTS}
         if num_shards == 1
