@@ -111,8 +111,8 @@ class CheckpointStore:
         except NotWritten as error:
             newest = max(self.steps(), default=0)
             raise error_of(
-                f"{error}. It was met at the checkpoint of step {step}; start the run again once this "
-                f"is corrected: it resumes from step {newest}",
+                f"{error}. It was met at the checkpoint of step {step}; start the run again once "
+                f"this is corrected: it resumes from step {newest}",
                 error.errno,
             ) from error
 
