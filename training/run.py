@@ -170,7 +170,7 @@ def _check_same_run(config: TrainConfig) -> list[str]:
         line = f"{key} was {old!r}, is {new!r}"
         if any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE):
             allowed.append(line + (f" ({_NOTES[key]})" if key in _NOTES else ""))
-        elif key in _MAY_BE_LOWERED and isinstance(old, float) and new < old and steps_are_left:
+        elif key in _MAY_BE_LOWERED and steps_are_left and _is_lower(new, old):
             allowed.append(line)
         elif key in _MAY_BE_LOWERED:
             refused.append(f"{line} (it may be lowered, while steps are left)")
@@ -183,6 +183,10 @@ def _check_same_run(config: TrainConfig) -> list[str]:
             + "\nset these back, or set another run.folder"
         )
     return allowed
+
+
+def _is_lower(new: Any, old: Any) -> bool:
+    return isinstance(new, float) and isinstance(old, float) and new < old
 
 
 def _saved_config(path: Path) -> dict[str, Any]:
