@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints.store import problems_of
 from tests.bad_inputs.harness import Launcher, Site
+from training.verification import problems_of
 
 FULL_DISK = "tests.bad_inputs.full_disk"
 
