@@ -98,7 +98,12 @@ def test_candidates_have_scores_and_the_greedy_one_is_last(evaluated: Path):
 
 def test_the_manifest_names_inputs_and_outputs(evaluated: Path):
     content = manifest.read(evaluated)
-    assert set(content["inputs"]) == {"generator", "verifier", "toy", "rest"}
+    assert set(content["inputs"]) == {
+        "generator",
+        "verifier",
+        "questions.toy",
+        "questions.rest",
+    }
     assert set(content["outputs"]) == {
         EVALUATION,
         *(f"{kind}_{name}.parquet" for kind in ("candidates", "questions") for name in NAMES),
