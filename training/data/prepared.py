@@ -21,6 +21,7 @@ from training.data.tokenizer import Tokenizer
 
 STAGE = "prepare"
 _TOKENIZER = "data.tokenizer"
+_TABLES = ("config", "inputs", "facts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +113,11 @@ def compare(config: PrepareConfig) -> Comparison:
         return Comparison(folder=folder, is_prepared=False)
     if made.get("stage") != STAGE:
         return Comparison(folder=folder, is_prepared=False)
+    if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
+        raise ConfigError(
+            f"{folder / manifest.MANIFEST} is damaged: {', '.join(missing)} is no JSON object; move "
+            f"{folder} away and prepare it again"
+        )
     differences = [*manifest.changes(made["config"], made_from(config)).values()]
     not_compared: list[str] = []
     for key, path, now in _at_hand(config.data):
