@@ -195,3 +195,18 @@ def test_a_benchmark_named_twice_is_refused(inputs: Path, ranks: Ranks, tmp_path
     twice = [{"name": "toy", "kind": "gsm8k", "path": str(inputs / "gsm8k")}] * 2
     with pytest.raises(ConfigError, match="a name twice"):
         run(inputs, tmp_path / "evaluation", ranks, benchmarks=twice)
+
+
+def test_a_benchmark_may_be_called_as_an_input_is(
+    inputs: Path, ranks: Ranks, tmp_path: Path
+) -> None:
+    """Its fingerprint once took the place of the generator's, so that another went unseen."""
+    benchmark = {"name": "generator", "kind": "gsm8k", "path": str(inputs / "gsm8k")}
+    settings = {"benchmarks": [{**benchmark, "num_questions": 2}], "verifier": ""}
+    generator = models.write_generator(tmp_path / "generator", seed=3)
+    folder = tmp_path / "evaluation"
+    run(inputs, folder, ranks, **settings, generator=str(generator))
+    before = whole(folder, "generator")
+    models.write_generator(generator, seed=4)
+    run(inputs, folder, ranks, **settings, generator=str(generator))
+    assert [c.program for c in whole(folder, "generator")] != [c.program for c in before]
