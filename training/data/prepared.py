@@ -115,8 +115,8 @@ def compare(config: PrepareConfig) -> Comparison:
         return Comparison(folder=folder, is_prepared=False)
     if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
         raise ConfigError(
-            f"{folder / manifest.MANIFEST} is damaged: {', '.join(missing)} is no JSON object; move "
-            f"{folder} away and prepare it again"
+            f"{folder / manifest.MANIFEST} is damaged: {', '.join(missing)} is no JSON object; "
+            f"move {folder} away and prepare it again"
         )
     differences = [*manifest.changes(made["config"], made_from(config)).values()]
     not_compared: list[str] = []
