@@ -9,6 +9,7 @@ folder. Job scripts add `--life JOB:ATTEMPT`: a job whose lives get nowhere is s
 With `--dry-run` neither is written.
 """
 
+import sys
 from collections.abc import Sequence
 
 from launch.arguments import config_of, parser, run
@@ -17,8 +18,8 @@ from training.check import (
     KINDS,
     check,
     checked_stages,
+    folder_of,
     parts_folder,
-    run_folder,
     write_stages,
 )
 from training.config import ConfigError, RecipeConfig
@@ -35,8 +36,10 @@ def main(words: Sequence[str]) -> int:
     if verb not in KINDS:
         raise ConfigError(f"{verb!r} is no stage: the first word is one of {', '.join(KINDS)}")
     config = config_of(parsed, KINDS[verb])
-    check(verb, config, num_ranks=parsed.ranks)
-    folder = run_folder(verb, config)
+    # Job scripts read the folder from standard output.
+    for note in check(verb, config, num_ranks=parsed.ranks):
+        print(note, file=sys.stderr)
+    folder = folder_of(verb, config)
     if isinstance(config, RecipeConfig):
         planned = checked_stages(config)
         print(folder)

@@ -5,7 +5,8 @@
 
 Each line of IN is an object with `code`, optionally `kind` (func:NAME, var:NAME or
 stdout-last; default func:simple_math_problem) and `gold`. OUT has the same objects with
-`status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds` added.
+`status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds` added. An OUT that
+holds anything is refused.
 """
 
 import argparse

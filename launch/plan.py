@@ -7,13 +7,13 @@
 One process, no GPU and no memory to speak of. Without `training.device=cpu` it plans for GPUs.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import config_of, parser, run
 from parallel.layout import Layout
 from training.config import ConfigError, TrainConfig
+from training.files import refuse_existing, write_json
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
@@ -25,11 +25,15 @@ def main(arguments: Sequence[str]) -> int:
         "--world-size", type=int, required=True, metavar="RANKS", help="GPUs of the run"
     )
     options.add_argument("--rank", type=int, default=0, help="which of them; from 0")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the plan here as well")
+    options.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the plan here as well; a new file"
+    )
     chosen = options.parse_args(arguments)
     config = config_of(chosen, TrainConfig)
     if chosen.world_size < 1:
         raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")
+    if chosen.json is not None:
+        refuse_existing(chosen.json)
     layout = Layout.of(config, chosen.world_size)
     if not 0 <= chosen.rank < layout.world_size:
         raise ConfigError(
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     for table in tables(plan, config):
         console.print(table)
     if chosen.json is not None and not chosen.dry_run:
-        chosen.json.write_text(json.dumps(as_json(plan), indent=2) + "\n", encoding="utf-8")
+        write_json(chosen.json, as_json(plan))
     return 0
 
 

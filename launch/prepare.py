@@ -34,12 +34,13 @@ def main(arguments: Sequence[str]) -> int:
     config = config_of(parsed, TrainConfig)
     if parsed.dry_run and parsed.show is None:
         return dry_run("prepare", config, parsed)
+    wanted = PrepareConfig(data=config.data, execution=config.execution)
     # Checked first, since the libraries below take seconds to import; and every worker
     # process imports this file again.
     if parsed.show is not None:
         from training.data.show import show
 
-        show(config.data, parsed.show, seed=config.run.seed)
+        show(wanted, parsed.show, seed=config.run.seed)
         return 0
     from parallel.ranks import ALONE
     from parallel.workers import assemble
@@ -52,7 +53,6 @@ def main(arguments: Sequence[str]) -> int:
         from training.data.prepare import prepare_share
 
         refuse_shared(config)
-        wanted = PrepareConfig(data=config.data, execution=config.execution)
         try:
             with StopSignal(ALONE) as stop:  # the first rank answers for all
                 prepare_share(wanted, parsed.share, crew, stop=stop)

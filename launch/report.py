@@ -30,9 +30,11 @@ def main(words: Sequence[str]) -> int:
         return 1
     # Checked first, since drawing takes seconds to import.
     from training.report import build_report
+    from training.report.build import refuse_others
     from training.report.collect import collect
 
     if parsed.dry_run:
+        refuse_others(folder)
         run_of = collect(folder)
         names = ", ".join(entry.name for entry in run_of.benchmarks) or "no benchmark"
         print(

@@ -15,22 +15,22 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.layout import Layout
-from training import lives
+from training import lives, manifest, run_folder
 from training.config import (
     BenchmarkConfig,
     ConfigError,
     DataConfig,
     EvaluateConfig,
+    PrepareConfig,
     RecipeConfig,
     SampleConfig,
     TrainConfig,
     checked,
     resolved,
 )
-from training.data import benchmarks, held_out, sources
+from training.data import benchmarks, held_out, parts, prepared, sources
 from training.data.hub import local_path
 from training.files import write_json
-from training.manifest import MANIFEST
 from training.recipe import Stage, lost_checkpoints, stages
 
 KINDS: dict[str, type[BaseModel]] = {
@@ -43,7 +43,7 @@ KINDS: dict[str, type[BaseModel]] = {
 """The config of each verb that a job can run."""
 
 
-def run_folder(verb: str, config: Any) -> Path:
+def folder_of(verb: str, config: Any) -> Path:
     """Where the verb's jobs leave their logs: the run folder.
 
     Preparing replaces its folder as a whole, so its jobs have one beside it.
@@ -55,10 +55,10 @@ def parts_folder(verb: str, config: Any) -> Path:
     """Where a life of the verb leaves what the next one goes on from."""
     if verb == "prepare":
         return lives.parts_folder(config.data.folder)
-    return run_folder(verb, config)
+    return folder_of(verb, config)
 
 
-def check(verb: str, config: Any, *, num_ranks: int) -> None:
+def check(verb: str, config: Any, *, num_ranks: int) -> list[str]:
     """Check that a stage can start with what is there now.
 
     Args:
@@ -66,10 +66,21 @@ def check(verb: str, config: Any, *, num_ranks: int) -> None:
         config: Its config.
         num_ranks: Processes it will run as; 0: not known yet.
 
+    Returns:
+        One line for each thing that could not be checked on this machine.
+
     Raises:
         ConfigError: one line for each thing that is wrong.
     """
-    problems = [*folder_problems(run_folder(verb, config))]
+    problems = [*folder_problems(folder_of(verb, config))]
+    problems += _said(lambda: _refuse_others(verb, config))
+    found: prepared.Comparison | None = None
+    if verb in ("prepare", "train"):
+        wanted = PrepareConfig(data=config.data, execution=config.execution)
+        try:
+            found = prepared.compare(wanted)
+        except ConfigError as error:
+            problems.append(str(error))
     if verb == "recipe":
         problems += lost_checkpoints(config)
         problems += _layout_problems(config.generator, num_ranks, "generator: ")
@@ -77,16 +88,17 @@ def check(verb: str, config: Any, *, num_ranks: int) -> None:
     if verb == "train":
         problems += _layout_problems(config, num_ranks)
     problems += _missing(_inputs(verb, config))
-    problems += _missing_questions(verb, config)
-    if verb == "train" and not config.data.prepare_if_missing and not _is_prepared(config):
-        problems.append(
-            f"data.folder = {config.data.folder} holds no prepared data: submit "
-            "slurm/prepare.sh with the same config first"
-        )
+    is_to_prepare = found is not None and not found.is_current
+    problems += _missing_questions(verb, config, is_to_prepare)
+    if verb == "train" and found and is_to_prepare and not config.data.prepare_if_missing:
+        problems.append(found.refusal())
+    elif found and is_to_prepare:
+        problems += _said(lambda: _refuse_data(config.data.folder))
     if not problems:  # the files are there whose questions are compared
         problems += held_out.shared(config)
     if problems:
         raise ConfigError("\n".join(problems))
+    return [found.note()] if verb == "train" and found and found.is_current and found.note() else []
 
 
 def checked_stages(recipe: RecipeConfig) -> list[Stage]:
@@ -107,7 +119,7 @@ def checked_stages(recipe: RecipeConfig) -> list[Stage]:
 def write_stages(recipe: RecipeConfig, planned: Iterable[Stage]) -> None:
     """Write every stage's config into the recipe's folder, as `STAGE.json`."""
     folder = recipe.run.folder
-    write_json(folder / "config.json", resolved(recipe))
+    write_json(folder / run_folder.CONFIG, resolved(recipe))
     for stage in planned:
         write_json(folder / f"{stage.name}.json", stage.config)
 
@@ -128,8 +140,18 @@ def _inputs(verb: str, config: Any) -> Iterator[tuple[str, str]]:
         yield "evaluation.verifier", config.evaluation.verifier
 
 
-def _is_prepared(config: TrainConfig) -> bool:
-    return (config.data.folder / MANIFEST).is_file()
+def _refuse_others(verb: str, config: Any) -> None:
+    """Refuse a run folder that is somebody else's."""
+    if verb == "recipe":
+        run_folder.refuse_other_recipes(config.run.folder, [stage.name for stage in stages(config)])
+    elif verb != "prepare":
+        run_folder.refuse_others(config.run.folder, verb=verb)
+
+
+def _refuse_data(folder: Path) -> None:
+    """Refuse a data folder, or a folder of parts beside it, that prepare may not replace."""
+    manifest.refuse_others(folder, stage=prepared.STAGE, setting="data.folder")
+    parts.refuse_others(lives.parts_folder(folder))
 
 
 def _missing(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -138,7 +160,7 @@ def _missing(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield from _said(lambda source=source, setting=setting: local_path(source, setting))
 
 
-def _missing_questions(verb: str, config: Any) -> Iterator[str]:
+def _missing_questions(verb: str, config: Any, is_to_prepare: bool) -> Iterator[str]:
     """Problems and questions that are read from files which are not there.
 
     A recipe's verifier is left out: its sources are the candidates.
@@ -150,7 +172,7 @@ def _missing_questions(verb: str, config: Any) -> Iterator[str]:
         data, trained = [config.generator.data], [config.generator, config.verifier]
     # Where train does not prepare, the prepared data alone are missed.
     elif verb == "prepare" or (
-        verb == "train" and config.data.prepare_if_missing and not _is_prepared(config)
+        verb == "train" and config.data.prepare_if_missing and is_to_prepare
     ):
         data = [config.data]
     if verb in ("sample", "recipe"):
@@ -172,7 +194,7 @@ def _missing_questions(verb: str, config: Any) -> Iterator[str]:
 def _said(find: Callable[[], object]) -> Iterator[str]:
     try:
         find()
-    except ConfigError as error:
+    except (FileExistsError, ValueError) as error:
         yield str(error)
 
 

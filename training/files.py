@@ -49,6 +49,18 @@ def replacing(path: Path) -> Generator[Path, None, None]:
         temporary.unlink(missing_ok=True)
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse to write a new file where something is; an empty file may be replaced.
+
+    Raises:
+        FileExistsError: a file with content, a link, or no file (a folder, `/dev/null`).
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise FileExistsError(f"{path} is there and is not a plain file: name another file")
+    if path.is_file() and path.stat().st_size:
+        raise FileExistsError(f"{path} is there already: name another file, or remove it")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Durably write JSON, indented, replacing what was there."""
     with replacing(path) as temporary:

@@ -85,9 +85,18 @@ def saved_step(folder: Path) -> int:
 
 def jobs_folder(data_folder: Path) -> Path:
     """Where the lives and logs of preparing a data folder are."""
-    return data_folder.with_name(f"{data_folder.name}_jobs")
+    return _beside(data_folder, "_jobs")
 
 
 def parts_folder(data_folder: Path) -> Path:
     """Where preparing keeps what it has converted until the data folder is finished."""
-    return data_folder.with_name(f"{data_folder.name}.parts")
+    return _beside(data_folder, ".parts")
+
+
+def _beside(data_folder: Path, ending: str) -> Path:
+    if data_folder.name in ("", ".."):
+        raise ConfigError(
+            f"data.folder = {str(data_folder)!r} has no name of its own, which the folders beside "
+            "it are named after: write a path that ends in the folder's name"
+        )
+    return data_folder.with_name(data_folder.name + ending)

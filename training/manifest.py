@@ -11,9 +11,11 @@ a folder with a manifest is a finished stage.
 A checkpoint has one too. training/verification.py compares contents.
 """
 
+import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -128,12 +130,11 @@ def is_current(folder: Path, *, config: Mapping[str, Any], inputs: Mapping[str, 
     does not make a stage stale; the manifest tells which code made it.
     """
     try:
-        manifest = read(folder)
-        if manifest.get("config") != dict(config) or manifest.get("inputs") != dict(inputs):
-            return False
-        return all(
-            (folder / name).is_file() and (folder / name).stat().st_size == facts["bytes"]
-            for name, facts in manifest["outputs"].items()
+        made = read(folder)
+        return (
+            made.get("config") == dict(config)
+            and made.get("inputs") == dict(inputs)
+            and not damaged_outputs(folder, made)
         )
     except (OSError, ConfigError):
         return False
@@ -168,6 +169,113 @@ def _is_size_and_digest(facts: Any) -> bool:
         and isinstance(digest, str)
         and re.fullmatch("[0-9a-f]{64}", digest) is not None
     )
+
+
+def damaged_outputs(folder: Path, made: Mapping[str, Any]) -> list[str]:
+    """A line for each file of a manifest that is missing or has another size."""
+    found: list[str] = []
+    for name, facts in made["outputs"].items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != facts["bytes"]:
+            found.append(f"{name} has {path.stat().st_size} bytes, not {facts['bytes']}")
+    return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """What two configs differ in.
+
+    Args:
+        before: A config as JSON-ready data.
+        now: Another one.
+
+    Returns:
+        Dotted key (`data.sources.0.seed`) to a sentence with both values.
+    """
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return {
+        key: f"{key} was {_shown(old, key)}, is {_shown(new, key)}"
+        for key in sorted(old.keys() | new.keys())
+        if key not in old or key not in new or old[key] != new[key]
+    }
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        entries = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, (list, tuple)):
+        entries = [(str(number), value) for number, value in enumerate(tree)]
+    else:
+        yield prefix, tree
+        return
+    for key, value in entries:
+        yield from _flat(value, f"{prefix}.{key}" if prefix else key)
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "not set"
+
+
+def refuse_others(folder: Path, *, stage: str, setting: str) -> None:
+    """Refuse to replace a folder that holds anything but what this stage left there.
+
+    Args:
+        folder: What is to be replaced; it may be absent or empty.
+        stage: Who wants to replace it.
+        setting: The setting that names it, for the message.
+
+    Raises:
+        FileExistsError: it is a file, a symbolic link, or holds a file, link or folder that
+            no manifest of the stage lists; names it.
+    """
+    if folder.is_symlink():
+        raise FileExistsError(
+            f"{setting} = {folder} is a symbolic link, which {stage} would replace: set {setting} "
+            f"to the folder that it points to, {folder.resolve()}"
+        )
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(
+            f"{setting} = {folder} is a file, which {stage} would replace: set another {setting}"
+        )
+    if found := _others(folder, stage):
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise FileExistsError(
+            f"{setting} = {folder} holds {found[0].relative_to(folder)}{more}, which no manifest "
+            f"of {stage} lists and {stage} would remove: set another {setting}, or move it away"
+        )
+
+
+def remove(folder: Path, *, stage: str) -> None:
+    """Remove what the stage's manifest lists, and the folders that this empties.
+
+    Anything else in the folder stays, and with it the folder.
+    """
+    others = set(_others(folder, stage))
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if (path := Path(parent) / name) not in others:
+                path.unlink()
+        with suppress(OSError):  # it holds something else
+            os.rmdir(parent)
+
+
+def _others(folder: Path, stage: str) -> list[Path]:
+    """What is in a folder that the stage's manifest does not list."""
+    listed: set[Path] = set()
+    with suppress(FileNotFoundError, ConfigError):
+        made = read(folder)
+        if made.get("stage") == stage:
+            listed = {folder / name for name in (MANIFEST, *made["outputs"])}
+    parents = {parent for path in listed for parent in path.parents}
+    found: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if path.is_symlink() or path not in (parents if is_folder else listed):
+            found.append(path)
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str:

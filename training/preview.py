@@ -32,7 +32,7 @@ from training.config import (
     checked,
     load,
 )
-from training.data import benchmarks, hub
+from training.data import benchmarks, hub, prepared
 from training.lives import saved_step
 from training.manifest import Standing
 
@@ -65,13 +65,13 @@ def preview(
     Raises:
         ConfigError, FileNotFoundError, FileExistsError: it could not start.
     """
-    check(verb, config, num_ranks=num_ranks)
+    notes = check(verb, config, num_ranks=num_ranks)
     lines = ["settings, with the default where it is another:", *_indented(settings(config))]
     if isinstance(config, RecipeConfig):
         lines += [*_recipe(config, num_ranks)]
         job = _line("slurm/recipe.sh", *_nodes(num_ranks), *files, *overrides)
     else:
-        lines += [f"{verb} {_standing(verb, config).words}"]
+        lines += [f"{verb} {_standing(verb, config).words}", *notes]
         lines += _indented(_facts(verb, config, num_ranks, _saved_models(verb, config)))
         job = _job(verb, config, num_ranks, files, overrides)
     return [*lines, f"as a job: {job}", "this was --dry-run: nothing was written or started"]
@@ -185,7 +185,7 @@ def _training(config: TrainConfig, num_ranks: int) -> Iterator[str]:
         f"a step: {training.global_batch_rows:,} rows of {config.data.row_tokens:,} tokens, "
         f"{tokens:,} in all; {training.max_steps:,} steps: {tokens * training.max_steps:,}"
     )
-    if (config.data.folder / manifest.MANIFEST).is_file():
+    if prepared.compare(PrepareConfig(data=config.data, execution=config.execution)).is_current:
         rows = manifest.read(config.data.folder)["facts"]["rows"]
         epochs = training.global_batch_rows * training.max_steps / rows
         yield f"data: {rows:,} rows in {config.data.folder}: {epochs:.2f} epochs"

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.spawn import run_ranks
+from training import run_folder
 from training.config import RecipeConfig, resolved
 from training.files import read_json, write_json
 from training.lives import saved_step
@@ -102,14 +103,16 @@ def run(recipe: RecipeConfig) -> None:
     """Run what is not finished, in order.
 
     Raises:
+        FileExistsError: the folder holds files that are not a recipe's.
         StageFailed: a stage ended badly; the later ones were not started.
         KeyboardInterrupt: Ctrl-C; the running stage saved what it had.
     """
     folder = recipe.run.folder
-    write_json(folder / "config.json", resolved(recipe))
     for table, links in recipe.links().items():
         print(f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}")
     todo = stages(recipe)
+    run_folder.refuse_other_recipes(folder, [stage.name for stage in todo])
+    write_json(folder / run_folder.CONFIG, resolved(recipe))
     for number, stage in enumerate(todo, start=1):
         print(f"\n[{number}/{len(todo) + 1}] {stage.name}", flush=True)
         path = folder / f"{stage.name}.json"

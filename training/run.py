@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from parallel.ranks import Ranks
-from training import manifest
+from training import manifest, run_folder
 from training.check import refuse_folder
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data import prepared
 from training.data.held_out import refuse_shared
 from training.data.loader import RowDataset
-from training.data.prepare import prepare
+from training.data.prepare import prepare, refuse_others
+from training.data.tokenizer import refuse_different
+from training.evaluation import load
+from training.evaluation.work import on_first
 from training.files import read_json_object, write_json
 from training.lives import saved_step
 from training.loop import CHECKPOINTS, Trainer, refuse, tokenizer_of
 from training.models.build import fingerprint, weights_folder
 from training.signals import StopSignal
 
-RUN = "run.json"
 _MAY_CHANGE = (
     "run.folder",
     "run.name",
@@ -58,23 +61,27 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
 
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
-        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`; ConfigError as well where
-            the run folder cannot be written or is another run's.
+        ConfigError: the data was prepared with other settings, the run folder cannot be written
+            or holds another config's checkpoints, or a model's tokenizer is not the data's.
+        FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
+        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
     """
     device = ranks.device(config.training.device)
     refuse_folder(config.run.folder / CHECKPOINTS)
     ranks.connect(device)
-    if ranks.is_first:
-        refuse_shared(config)
-    _ensure_data(config, ranks)
-    inputs = _inputs(config)
     folder = config.run.folder
+    # Before data is prepared: what an existing run was trained on must not be replaced by it.
+    changed = on_first(ranks, lambda: _check_same_run(config))
+    on_first(ranks, lambda: refuse_shared(config))
+    not_compared = on_first(ranks, lambda: _ensure_data(config))
+    inputs = _inputs_of_all(config, ranks)
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
         if ranks.is_first:
             print(f"{folder} is finished with this config and data: nothing to do", flush=True)
         return
-    changed = _check_same_run(config)
-    ranks.barrier()
+    on_first(ranks, lambda: _check_tokenizers(config))
+    if ranks.is_first and not (folder / run_folder.RUN).is_file():
+        write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
     with (
         StopSignal(ranks) as stop,
         Trainer(config, ranks, stop) as trainer,
@@ -84,7 +91,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         if ranks.is_first:  # not of a run that the trainer refused
             if changed:
                 print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
-            write_json(folder / RUN, resolved(config))
+            write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
     if ranks.is_first:
         last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
@@ -94,6 +101,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             config=resolved(config),
             inputs=inputs,
             outputs=[last, folder / "metrics.jsonl"],
+            facts={"inputs_not_compared": not_compared},
         )
 
 
@@ -105,23 +113,31 @@ def standing(config: TrainConfig) -> manifest.Standing:
     """
     folder, last = config.run.folder, config.training.max_steps
     refuse_folder(config.run.folder / CHECKPOINTS)
-    prepared = (config.data.folder / manifest.MANIFEST).is_file()
-    if prepared:
+    changed = _check_same_run(config)
+    data = prepared.compare(_of_data(config))
+    first = ""
+    if data.is_current:
         RowDataset(config.data.folder, row_tokens=config.data.row_tokens)
-        tokenizer_of(config)
+        _check_tokenizers(config, fetches=False)
+    elif config.data.prepare_if_missing:
+        refuse_others(config.data.folder)
+        first = "prepares its data again, then " if data.is_prepared else "prepares its data, then "
     source = config.model.initial_weights
     # A model of the hub would have to be fetched to be compared.
     here = not source or Path(weights_folder(source)).is_dir()
-    if prepared and here and (folder / manifest.MANIFEST).is_file():
+    if data.is_current and here and (folder / manifest.MANIFEST).is_file():
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
-    changed = _check_same_run(config)
     if step := saved_step(folder):
         refuse(config, folder / CHECKPOINTS / f"step_{step}")
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
-        return manifest.Standing(f"goes on from step {step:,} of {last:,}{said}")
-    first = "" if prepared else "prepares its data, then "
+        return manifest.Standing(f"{first}goes on from step {step:,} of {last:,}{said}")
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")
+
+
+def _of_data(config: TrainConfig) -> PrepareConfig:
+    """What `prepare` would be asked for."""
+    return PrepareConfig(data=config.data, execution=config.execution)
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
@@ -132,19 +148,89 @@ def _inputs(config: TrainConfig) -> dict[str, str]:
     return inputs
 
 
-def _ensure_data(config: TrainConfig, ranks: Ranks) -> None:
-    """Prepare small data on the spot where the config allows it; else it must be there."""
-    missing = not (config.data.folder / manifest.MANIFEST).is_file()
-    if any(ranks.gather(missing)):
-        if not config.data.prepare_if_missing:
-            raise FileNotFoundError(
-                f"data.folder = {config.data.folder} holds no prepared data: run "
-                "`python launch/prepare.py CONFIG` with this config first, or set "
-                "data.prepare_if_missing = true for small data"
+def _inputs_of_all(config: TrainConfig, ranks: Ranks) -> dict[str, str]:
+    """The same as `_inputs`, once all ranks have found the same.
+
+    Raises:
+        ConfigError, FileNotFoundError: on all ranks, where one lacks a file or has another one:
+            its folder may be on the disk of its node.
+    """
+    found: dict[str, str] | Exception
+    try:
+        found = _inputs(config)
+    except (ConfigError, FileNotFoundError) as error:
+        found = error
+    all_found = ranks.gather(found)
+    for error in all_found:
+        if isinstance(error, Exception):
+            raise error
+    for rank, other in enumerate(all_found):
+        if other != all_found[0]:
+            differing = [key for key in other if other[key] != all_found[0].get(key)]
+            raise ConfigError(
+                f"rank {rank} reads other files than rank 0 for {', '.join(differing)}: "
+                f"data.folder = {config.data.folder} and model.initial_weights = "
+                f"{config.model.initial_weights!r} must be the same on all nodes"
             )
-        if ranks.is_first:
-            prepare(PrepareConfig(data=config.data, execution=config.execution))
-        ranks.barrier()
+    return all_found[0]
+
+
+def _ensure_data(config: TrainConfig) -> list[str]:
+    """Prepared data as this config describes it: found, made where allowed, or refused.
+
+    Returns:
+        The inputs of the data that are not on this machine, so that only their settings are
+        known to be this config's.
+
+    Raises:
+        FileNotFoundError, ConfigError: it is not there, or was prepared from something else,
+            and `data.prepare_if_missing` is false; or as `prepare`.
+        FileExistsError: as `prepare`.
+    """
+    wanted = _of_data(config)
+    found = prepared.compare(wanted)
+    if found.is_current:
+        if note := found.note():
+            print(note, flush=True)
+        return found.not_compared
+    if not config.data.prepare_if_missing:
+        found.check()
+    if found.is_prepared:
+        differing = "\n  ".join(found.differences)
+        print(f"{found.folder} is prepared again, since\n  {differing}", flush=True)
+    prepare(wanted)
+    return []
+
+
+def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
+    """Whether all models that meet the data have its tokenizer.
+
+    Args:
+        config: The run's.
+        fetches: Whether a tokenizer may be fetched from the hub; else the hub's models are
+            left out.
+
+    Raises:
+        ConfigError: a tokenizer differs, or has more ids than the model has embeddings.
+    """
+    names = {"model.initial_weights": config.model.initial_weights}
+    if config.evaluation.every_steps:
+        names["evaluation.generator"] = config.evaluation.generator
+        names["evaluation.verifier"] = config.evaluation.verifier
+    tokenizers = {f"data.folder = {config.data.folder}": tokenizer_of(config)}
+    for setting, source in names.items():
+        if not source or not (fetches or Path(weights_folder(source)).is_dir()):
+            continue
+        tokenizer = load.tokenizer_of(source)
+        if tokenizer is not None:
+            tokenizers[f"{setting} = {source}"] = tokenizer
+        elif fetches:
+            print(
+                f"{setting} = {source} has no tokenizer: it is not known whether it reads the "
+                "same ids as the data",
+                flush=True,
+            )
+    refuse_different(tokenizers)
 
 
 def _check_same_run(config: TrainConfig) -> list[str]:
@@ -155,22 +241,20 @@ def _check_same_run(config: TrainConfig) -> list[str]:
 
     Raises:
         ConfigError: a setting that decides the numbers is another one.
+        FileExistsError: the folder is not a training run's.
     """
-    path = config.run.folder / RUN
-    if not path.is_file() or not any((config.run.folder / CHECKPOINTS).glob("step_*")):
+    folder = config.run.folder
+    run_folder.refuse_others(folder, verb="train")
+    if not any((folder / CHECKPOINTS).glob("step_*")):
         return []
-    before, now = _flat(_saved_config(path)), _flat(resolved(config))
-    steps_are_left = saved_step(config.run.folder) < config.training.max_steps
+    before, now = read_json_object(folder / run_folder.RUN), resolved(config)
+    steps_are_left = saved_step(folder) < config.training.max_steps
     allowed: list[str] = []
     refused: list[str] = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if old == new:
-            continue
-        line = f"{key} was {old!r}, is {new!r}"
+    for key, line in manifest.changes(before, now).items():
         if any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE):
             allowed.append(line + (f" ({_NOTES[key]})" if key in _NOTES else ""))
-        elif key in _MAY_BE_LOWERED and steps_are_left and _is_lower(new, old):
+        elif key in _MAY_BE_LOWERED and steps_are_left and _is_lower(before, now, key):
             allowed.append(line)
         elif key in _MAY_BE_LOWERED:
             refused.append(f"{line} (it may be lowered, while steps are left)")
@@ -178,32 +262,16 @@ def _check_same_run(config: TrainConfig) -> list[str]:
             refused.append(line)
     if refused:
         raise ConfigError(
-            f"{config.run.folder} holds checkpoints of another config:\n  "
+            f"{folder} holds checkpoints of another config:\n  "
             + "\n  ".join(refused)
             + "\nset these back, or set another run.folder"
         )
     return allowed
 
 
-def _is_lower(new: Any, old: Any) -> bool:
-    return isinstance(new, float) and isinstance(old, float) and new < old
-
-
-def _saved_config(path: Path) -> dict[str, Any]:
-    try:
-        return read_json_object(path)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}. It says which config the checkpoints beside it are of: restore it, set "
-            "another run.folder, or, where they are of this config, remove it"
-        ) from error
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _is_lower(before: Any, now: Any, key: str) -> bool:
+    """Whether a number of a config is now lower; a damaged `run.json` holds none."""
+    for name in key.split("."):
+        before = before.get(name) if isinstance(before, dict) else None
+        now = now[name]
+    return isinstance(before, float) and now < before

@@ -110,8 +110,8 @@ def test_train_tells_from_where_it_would_go_on(told: Told, trained: Path, tmp_pa
         ("optimizer.learning_rate=0.5", ConfigError, "learning_rate was 0.01, is 0.5"),
         ("training.max_steps=3", ConfigError, "is past training.max_steps = 3"),
         ("run.resume=never", FileExistsError, "holds step_4 and run.resume is 'never'"),
-        ("data.row_tokens=128", ConfigError, "was packed into rows of 256"),
-        ("model.vocab_size=300", ConfigError, "is below the tokenizer's"),
+        ("data.row_tokens=128", ConfigError, "data.row_tokens was 256, is 128"),
+        ("model.vocab_size=300", ConfigError, "model.vocab_size was 512, is 300"),
         ("model.initial_weights=/no/weights", ConfigError, "there is no such file or folder"),
     ],
 )

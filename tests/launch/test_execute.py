@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,14 +59,29 @@ def test_gives_every_line_back_with_its_result(tmp_path: Path) -> None:
     assert "7 programs in" in done.stderr and "right 2" in done.stderr
 
 
-def test_reads_and_writes_gzip_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_reads_and_writes_gzip(tmp_path: Path) -> None:
     source, target = tmp_path / "in.jsonl.gz", tmp_path / "out.jsonl.gz"
-    target.write_text("old")
+    target.touch()  # as mktemp leaves it
     with gzip.open(source, "wt", encoding="utf-8") as stream:
         stream.write(json.dumps({"code": PROGRAM.format(5)}) + "\n\n")
     assert execute(source, target).returncode == 0
     with gzip.open(target, "rt", encoding="utf-8") as stream:
         assert [json.loads(line)["value"] for line in stream] == [5.0]
+
+
+def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"code": PROGRAM.format(5)}])
+    target, link = tmp_path / "notes.txt", tmp_path / "link"
+    target.write_text("mine")
+    link.symlink_to(tmp_path / "nowhere")
+    before = source.read_bytes()
+    for out in (target, source, link, Path(os.devnull)):
+        for more in ([], ["--dry-run"]):
+            done = execute(source, out, *more)
+            assert done.returncode == 2 and done.stderr.startswith(f"execute.py: {out} is there")
+            assert len(done.stderr.splitlines()) == 1
+    assert target.read_text() == "mine" and source.read_bytes() == before
+    assert link.is_symlink() and Path(os.devnull).is_char_device()
 
 
 def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
@@ -98,12 +114,11 @@ def test_bad_lines_are_named_and_nothing_is_touched(
 ) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text(json.dumps({"code": "x"}) + "\n" + line + "\n")
-    target.write_text("old")
     done = execute(source, target)
     assert done.returncode == 2
     assert f"{source}, line 2: " in done.stderr and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_bad_files_end_in_one_message(tmp_path: Path) -> None:
@@ -116,7 +131,7 @@ def test_bad_files_end_in_one_message(tmp_path: Path) -> None:
         ([tmp_path / "missing.jsonl", tmp_path / "out"], "missing.jsonl: no such file"),
         ([torn, tmp_path / "out"], "torn.jsonl.gz"),
         ([binary, tmp_path / "out"], "binary.jsonl, line 1"),
-        ([source, tmp_path], "is a folder"),
+        ([source, tmp_path], "is not a plain file"),
         ([source, source / "out"], "in.jsonl"),
     ):
         done = execute(*words)

@@ -5,11 +5,19 @@
 
 A part is there whole or not at all, so whoever comes next (another life, another job of an
 array) goes on with those that are missing. Its label says what made it.
+
+The folder of the parts carries a mark from its first moment. A folder of the same name without
+the mark is somebody else's: it is neither written to nor removed.
 """
 
 import json
+import os
+import re
+import secrets
+import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from training import manifest
 from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
-from training.files import replacing
+from training.data.prepared import STAGE
+from training.files import replacing, write_json
 
 _SCHEMA = pa.schema(
     [
@@ -35,6 +45,12 @@ _SCHEMA = pa.schema(
 _LABEL = b"tinygsm"
 _VERSION = 2
 """Of the columns: parts of another are made anew."""
+_MARK = "made_by_prepare.json"
+_OURS = re.compile(
+    r"part-\d{6,}\.parquet|tokenizer-[0-9a-f]{12}|(old-)?packed-[0-9a-f]+"
+    r"|\.part-\d{6,}\.parquet\.[0-9a-f]{8}\.tmp|" + re.escape(_MARK)
+)
+"""All that prepare puts into the folder of the parts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +74,64 @@ class Converted:
     kept: list[Kept]
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Reason to number of rows."""
+
+
+def claim(folder: Path) -> None:
+    """Make the folder of the parts, unless it is there and marked.
+
+    Raises:
+        FileExistsError: something else has its place; names it.
+    """
+    refuse_others(folder)
+    if (folder / _MARK).is_file():
+        return
+    # Jobs of an array may do this at the same moment: the folder appears with its mark in it.
+    made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    write_json(made / _MARK, {"content": "parts of a data folder that is being prepared"})
+    try:
+        os.rename(made, folder)  # over an empty folder at most
+    except OSError:
+        shutil.rmtree(made)
+        refuse_others(folder)
+        if not (folder / _MARK).is_file():
+            raise
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder that is there and not prepare's alone.
+
+    Raises:
+        FileExistsError: it is no folder, has no mark, or holds something that prepare did not
+            write; names it.
+    """
+    advice = "prepare keeps its parts there: move it away, or set another data.folder"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileExistsError(f"{folder} is not a folder, and {advice}")
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in found if not _OURS.fullmatch(name)]
+    if others or (found and _MARK not in found):
+        raise FileExistsError(
+            f"{folder} holds {(others or found)[0]}, which prepare did not write, and {advice}"
+        )
+
+
+def remove(folder: Path) -> None:
+    """Remove what prepare wrote, and the folder when it is empty then; the mark goes last.
+
+    What cannot be removed stays: the data folder does not need it gone.
+    """
+    if not (folder / _MARK).is_file():
+        return
+    for path in [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]:
+        if path.name.startswith("old-"):
+            manifest.remove(path, stage=STAGE)  # the data folder that was replaced
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _MARK:
+            with suppress(OSError):
+                path.unlink()
+    if not [path for path in folder.iterdir() if path.name != _MARK]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def path_of(folder: Path, number: int) -> Path:

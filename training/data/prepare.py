@@ -8,8 +8,9 @@ Chunks of rows are converted by whatever workers there are and kept as parts in
 `FOLDER.parts`; packing reads the parts in order, as they come. So the output is the same, to
 the byte, for any number of workers, and whatever ended a prepare (a signal, a dead node), the
 next one makes only the parts that are missing. The folder itself is replaced as a whole, at
-the end. Memory holds one packing window, the chunks under way and one short key per distinct
-question (about 90 bytes: 1 GB for TinyGSM's 11 million).
+the end, and only where it holds nothing but what an earlier prepare wrote. Memory holds one
+packing window, the chunks under way and one short key per distinct question (about 90 bytes:
+1 GB for TinyGSM's 11 million).
 """
 
 import os
@@ -25,8 +26,8 @@ from typing import Any
 from parallel.array import WHOLE, Share
 from parallel.workers import Crew, in_chunks
 from training import files, manifest
-from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, hub, parts, programs, sources
+from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
+from training.data import benchmarks, hub, parts, prepared, programs, sources
 from training.data.convert import Chunk, Converter, is_for_verifier
 from training.data.decontaminate import Overlap
 from training.data.pack import packed
@@ -70,12 +71,14 @@ def prepare_share(
     Raises:
         ConfigError: a source, benchmark or tokenizer is not there, does not fit the others,
             or nothing is left after filtering.
+        FileExistsError: `data.folder`, or the folder of parts beside it, holds something that
+            prepare did not write.
         IsolationError: programs are to be run and nothing here can isolate them.
         Stopped: a signal came; the parts that were begun are kept.
     """
     data = config.data
     _check(data)
-    inputs, made_from = _inputs(data), _made_from(config)
+    inputs, made_from = prepared.inputs(data), prepared.made_from(config)
     if manifest.is_current(data.folder, config=made_from, inputs=inputs):
         facts = manifest.read(data.folder)["facts"]
         print(
@@ -84,7 +87,9 @@ def prepare_share(
             flush=True,
         )
         return facts
+    refuse_others(data.folder)
     work = _Work.of(config, files.sha256_json([made_from, inputs]))
+    parts.claim(work.folder)
     converted = _converted(work, crew or Crew(data.num_workers), share, stop)
     if not share.is_whole:
         deque(converted, maxlen=0)  # others may be at it: packing waits for the last part
@@ -100,7 +105,12 @@ def prepare_share(
     try:
         facts, outputs = _pack(work, converted, folder)
         manifest.commit(
-            folder, stage="prepare", config=made_from, inputs=inputs, outputs=outputs, facts=facts
+            folder,
+            stage=prepared.STAGE,
+            config=made_from,
+            inputs=inputs,
+            outputs=outputs,
+            facts=facts,
         )
         _put_in_place(folder, data.folder)
     except BaseException as error:
@@ -109,7 +119,7 @@ def prepare_share(
         if isinstance(error, OSError) and is_there:
             return manifest.read(data.folder)["facts"]  # another share was faster
         raise
-    shutil.rmtree(work.folder, ignore_errors=True)
+    parts.remove(work.folder)
     print_facts(data.folder, facts)
     return facts
 
@@ -123,21 +133,31 @@ def standing(config: PrepareConfig) -> manifest.Standing:
         fetched = hub.local_path(tokenizer, "data.tokenizer.source") is None
         if not fetched:
             Tokenizer.of(tokenizer)
-    if not (data.folder / manifest.MANIFEST).is_file():
+    found = prepared.compare(config)
+    if found.is_current and not fetched:
+        facts = manifest.read(data.folder)["facts"]
+        counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
+        return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
+    refuse_others(data.folder)
+    if not found.is_prepared:
         made = len(list(parts_folder(data.folder).glob("part-*")))
-        found = f", from {made} parts that are there, if they are of the same" if made else ""
-        return manifest.Standing(f"makes {data.folder}{found}")
+        known = f", from {made} parts that are there, if they are of the same" if made else ""
+        return manifest.Standing(f"makes {data.folder}{known}")
     if fetched:
         return manifest.Standing(
             f"makes {data.folder} anew, unless it is of the same data and of the hub's {tokenizer}"
         )
-    if manifest.is_current(data.folder, config=_made_from(config), inputs=_inputs(data)):
-        facts = manifest.read(data.folder)["facts"]
-        counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
-        return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
-    return manifest.Standing(
-        f"makes {data.folder} anew: it was made with other settings or of other files"
-    )
+    return manifest.Standing(f"makes {data.folder} anew: {'; '.join(found.differences)}")
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a data folder that holds what prepare did not write, or parts that it did not.
+
+    Raises:
+        FileExistsError: names what is there.
+    """
+    manifest.refuse_others(folder, stage=prepared.STAGE, setting="data.folder")
+    parts.refuse_others(parts_folder(folder))
 
 
 @dataclass(kw_only=True)
@@ -185,32 +205,6 @@ def _check(data: DataConfig) -> None:
     for source in data.sources:
         if source.kind == "problems":
             benchmarks.difficulty_of(source.difficulty)
-
-
-def _made_from(config: PrepareConfig) -> dict[str, Any]:
-    """What decides the content: neither where it lies nor how many workers make it."""
-    data = resolved(config.data)
-    for key in ("folder", "num_workers", "prepare_if_missing"):
-        del data[key]
-    execution = resolved(config.execution)
-    del execution["num_workers"]
-    return {"data": data, "execution": execution if config.data.run_programs else None}
-
-
-def _inputs(data: DataConfig) -> dict[str, str]:
-    """Fingerprints of all local files that are read, by the setting that names them."""
-    inputs: dict[str, str] = {}
-    for number, source in enumerate(data.sources):
-        found = {path.name: manifest.fingerprint(path) for path in sources.files_of(source)}
-        if found:
-            inputs[f"data.sources.{number}"] = files.sha256_json(found)
-    for number, benchmark in enumerate(data.decontaminate):
-        found = {path.name: manifest.fingerprint(path) for path in benchmarks.files_of(benchmark)}
-        if found:
-            inputs[f"data.decontaminate.{number}"] = files.sha256_json(found)
-    if data.tokenizer.source != "train":
-        inputs["data.tokenizer"] = Tokenizer.of(data.tokenizer.source).fingerprint
-    return inputs
 
 
 def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -> Iterator[Path]:
@@ -262,7 +256,7 @@ def _pack(
         writer.add(row)
         tally.rows += 1
     if not tally.rows:
-        shutil.rmtree(work.folder)  # all parts are there, and nothing comes of them
+        parts.remove(work.folder)  # all parts are there, and nothing comes of them
         raise ConfigError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
     facts = tally.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
@@ -300,8 +294,17 @@ def _chunks(work: _Work) -> Iterator[Chunk]:
 
 def _put_in_place(made: Path, folder: Path) -> None:
     """Rename `made` to `folder`; what stood there goes away after that, not before."""
+    refuse_others(folder)  # hours may have passed
     old = made.with_name(f"old-{made.name}")
-    if folder.exists():
+    replaces = folder.exists()
+    if replaces:
         os.replace(folder, old)
-    os.replace(made, folder)
+    try:
+        os.replace(made, folder)
+    except OSError:
+        if replaces and not folder.exists():
+            os.replace(old, folder)
+        raise
     files.sync(folder.parent)
+    if replaces:
+        manifest.remove(old, stage=prepared.STAGE)

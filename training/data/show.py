@@ -1,6 +1,6 @@
 """Packed examples for people: what the model sees, and what of it is learnt.
 
-    show(data_config, count=3, seed=1)
+    show(config, count=3, seed=1)        # a PrepareConfig
 
 The marks are made from the loader's own labels, so what is shown is what training does.
 """
@@ -9,18 +9,24 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from training.config import DataConfig
+from training.config import PrepareConfig
 from training.data.loader import Batch, RowDataset, batch_of, rows_at
+from training.data.prepared import compare
 from training.data.tokenizer import Tokenizer
 
 
-def show(data: DataConfig, count: int, *, seed: int, console: Console | None = None) -> None:
+def show(config: PrepareConfig, count: int, *, seed: int, console: Console | None = None) -> None:
     """Print the first `count` examples that training with this seed sees; «…» is supervised.
 
     Raises:
         FileNotFoundError: the data is not prepared.
+        ConfigError: it was prepared from something else than this config says.
     """
-    console = console or Console()
+    console, data = console or Console(), config.data
+    found = compare(config)
+    found.check()
+    if note := found.note():
+        console.print(note)
     dataset = RowDataset(data.folder, row_tokens=data.row_tokens)
     tokenizer = Tokenizer.load(data.folder)
     shown = 0

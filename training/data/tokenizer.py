@@ -9,7 +9,7 @@ before the program exists, so a token across the border could never be sampled.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,33 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that is equal for tokenizers that give the same ids."""
-        return files.sha256_json([json.loads(self._fast.to_str()), self._end])
+        """A digest that is equal for tokenizers that give the same ids, in whatever form saved.
+
+        transformers, for one, writes a post-processor into every tokenizer that it saves. We
+        never ask for the special tokens that it would add.
+        """
+        content = json.loads(self._fast.to_str())
+        for name in ("version", "post_processor", "decoder"):
+            content.pop(name, None)
+        content["model"]["vocab"] = self._fast.get_vocab(with_added_tokens=True)
+        return files.sha256_json([_decisive(content), self._end])
+
+    def difference(self, other: "Tokenizer") -> str:
+        """Where another tokenizer gives other ids, as the end of a sentence; empty: nowhere."""
+        if self.fingerprint == other.fingerprint:
+            return ""
+        if self._end != other._end:
+            return f"the end token is {self._end!r} in one and {other._end!r} in the other"
+        if self.vocab_size != other.vocab_size:
+            return f"one has {self.vocab_size} ids and the other {other.vocab_size}"
+        texts = (
+            (self._fast.id_to_token(i), other._fast.id_to_token(i), i)
+            for i in range(self.vocab_size)
+        )
+        for mine, theirs, number in texts:
+            if mine != theirs:
+                return f"id {number} is {mine!r} in one and {theirs!r} in the other"
+        return "they cut texts into the same pieces by different rules"
 
     def save(self, folder: Path) -> list[Path]:
         """Write Hugging Face files, which `load` and transformers' AutoTokenizer read."""
@@ -180,6 +205,41 @@ class Tokenizer:
         }
         files.write_json(paths[1], config)
         return paths
+
+
+def refuse_different(tokenizers: Mapping[str, Tokenizer]) -> None:
+    """Refuse models and data that do not read and write the same ids.
+
+    Args:
+        tokenizers: By the setting that names whose they are, with its value.
+
+    Raises:
+        ConfigError: two of them differ; says in what.
+    """
+    named = list(tokenizers.items())
+    for name, tokenizer in named[1:]:
+        if difference := named[0][1].difference(tokenizer):
+            raise ConfigError(
+                f"{named[0][0]} and {name} have different tokenizers, so that an id means one "
+                f"text to the one and another to the other: {difference}; name a model and data "
+                "of one tokenizer"
+            )
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer in a form that `Tokenizer.load` knows."""
+    names = ("tokenizer.json", *(vocabulary for vocabulary, _, _ in _BPE_FILES))
+    return any((place / name).is_file() for place in (folder, folder / FOLDER) for name in names)
+
+
+def _decisive(content: Any) -> Any:
+    """A tokenizer's JSON without what changes no id: offsets, empty for absent, flags unused."""
+    if isinstance(content, dict):
+        unused = ("trim_offsets", "normalized")
+        return {key: _decisive(value) for key, value in content.items() if key not in unused}
+    if isinstance(content, list):
+        return [_decisive(value) for value in content]
+    return None if content == "" else content
 
 
 def _byte_level(model: BPE) -> FastTokenizer:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from parallel.ranks import Ranks
-from training import files, manifest
+from training import files, manifest, run_folder
 from training.check import refuse_folder
 from training.config import BenchmarkConfig, ConfigError, EvaluateConfig, resolved
 from training.data.benchmarks import questions as questions_of
@@ -64,7 +64,8 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     Raises:
         ConfigError: a benchmark without questions, or a model that cannot be used.
         FileNotFoundError: a model or a benchmark is not there.
-        FileExistsError: `run.resume` is `never` and the folder holds candidates.
+        FileExistsError: `run.resume` is `never` and the folder holds candidates, or the folder
+            is another run's.
         IsolationError: programs cannot be run in isolation on this machine.
         Stopped: a signal came to one of the ranks; the parts that were whole are saved.
     """
@@ -120,6 +121,7 @@ def standing(config: EvaluateConfig) -> manifest.Standing:
 def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     folder, evaluation = config.run.folder, config.evaluation
     refuse_folder(folder)
+    run_folder.refuse_others(folder, verb="evaluate")
     names = [entry.name for entry in evaluation.benchmarks]
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
@@ -134,14 +136,17 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     inputs = {"generator": load.fingerprint(evaluation.generator)}
     if evaluation.verifier:
         inputs["verifier"] = load.fingerprint(evaluation.verifier)
-    inputs |= {name: work.fingerprint(asked) for name, asked in questions.items()}
+    # A benchmark may be called `generator`.
+    inputs |= {f"questions.{name}": work.fingerprint(asked) for name, asked in questions.items()}
+    models = {"generator": evaluation.generator, "verifier": evaluation.verifier}
+    load.refuse_different_tokenizers({f"evaluation.{n}": s for n, s in models.items() if s})
     work.refuse_candidates(config.run, _folders(folder, names))
     decisive = {"num_candidates", "temperatures", "top_p", "max_new_tokens", "questions_per_part"}
     made_from = {
         name: files.sha256_json(
             {
                 "generator": inputs["generator"],
-                "questions": inputs[name],
+                "questions": inputs[f"questions.{name}"],
                 "evaluation": evaluation.model_dump(mode="json", include=decisive),
                 "seed": config.run.seed,
                 "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
@@ -156,7 +161,7 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
         if not looks_only:
             # A folder with a manifest is a finished stage, and this one is so no longer.
             (folder / manifest.MANIFEST).unlink(missing_ok=True)
-            files.write_json(folder / work.RUN, resolved(config))
+            files.write_json(folder / run_folder.RUN, resolved(config))
         for name in names:
             planned = work.parts(
                 len(questions[name]), questions_per_part=evaluation.questions_per_part

@@ -3,9 +3,9 @@
 Each line is an object with `code`, optionally `kind` (`Program.kind`) and `gold` (a number,
 or text such as "1,234"); any other field is passed through. Every output line is the input
 object plus `status`, `value`, `error`, `verdict` (null without gold), `tier` and `seconds`.
-Names ending in `.gz` are compressed. The output takes its place only when it is complete. But
-for `seconds`, which are measured, and on a crowded machine `tier`, it is the same whoever runs the
-programs.
+Names ending in `.gz` are compressed. The output takes its place only when it is complete, and
+never that of a file that is there. But for `seconds`, which are measured, and on a crowded machine
+`tier`, it is the same whoever runs the programs.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from training.data import tables
 from training.data.records import Execution, Verdict
 from training.evaluation.execute import Executor, Limits, Program, judge
 from training.evaluation.numbers import read_gold
-from training.files import replacing
+from training.files import refuse_existing, replacing
 from training.progress import Progress
 
 _CHUNK_PROGRAMS = 32
@@ -91,13 +91,14 @@ def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> S
 
     Args:
         source: Programs, one a line.
-        target: The file to write.
+        target: The file to write; one that holds anything is never written over.
         limits: Of one program.
         crew: Who runs them.
 
     Raises:
         ConfigError: a file cannot be used, or a line is not what it should be; all lines
             are checked before the first program runs.
+        FileExistsError: there is something at `target` already.
         IsolationError: no isolation can be had here.
     """
     total = num_programs(source, target)
@@ -119,8 +120,7 @@ def num_programs(source: Path, target: Path) -> int:
     """How many programs a file holds, once all its lines are checked. Raises as `execute_file`."""
     if not source.is_file():
         raise ConfigError(f"{source}: no such file")
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder: name a file to write")
+    refuse_existing(target)
     return sum(1 for _ in read_lines(source))
 
 

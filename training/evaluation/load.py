@@ -7,13 +7,14 @@ each rank alone; before them all ranks `check` the sources together.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from parallel.ranks import Ranks
 from training.config import ConfigError
+from training.data import tokenizer
 from training.data.tokenizer import Tokenizer
 from training.evaluation import work
 from training.models import huggingface
@@ -100,6 +101,34 @@ def verify(source: str, ranks: Ranks) -> None:
 def _open(source: str, wanted: Kind) -> None:
     shape_of(source, wanted)
     _tokenizer(weights_folder(source))
+
+
+def tokenizer_of(source: str) -> Tokenizer | None:
+    """The tokenizer beside a model's weights; None: it has none, or the hub does not give it.
+
+    Raises:
+        ConfigError: the folder's tokenizer is damaged.
+    """
+    folder = Path(weights_folder(source))
+    if folder.is_dir():
+        return Tokenizer.load(folder) if tokenizer.is_in(folder) else None
+    try:
+        return Tokenizer.of(source)
+    except ConfigError:
+        return None
+
+
+def refuse_different_tokenizers(sources: Mapping[str, str]) -> None:
+    """Refuse models of one stage that do not read and write the same ids.
+
+    Args:
+        sources: Setting to the model that it names.
+
+    Raises:
+        ConfigError: two tokenizers differ, or one is damaged.
+    """
+    found = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
+    tokenizer.refuse_different({name: one for name, one in found.items() if one is not None})
 
 
 def names(sources: Sequence[str]) -> list[str]:

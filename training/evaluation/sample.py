@@ -18,7 +18,7 @@ import torch
 
 from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
-from training import files, manifest
+from training import files, manifest, run_folder
 from training.check import refuse_folder
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
 from training.data.benchmarks import questions as questions_of
@@ -70,7 +70,8 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     Raises:
         ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
         FileNotFoundError: a checkpoint or the questions are not there.
-        FileExistsError: `run.resume` is `never` and the folder holds candidates.
+        FileExistsError: `run.resume` is `never` and the folder holds candidates, or the folder
+            is another run's.
         IsolationError: programs cannot be run in isolation on this machine.
         Stopped: a signal came to one of the ranks; the parts that were whole are saved.
     """
@@ -112,6 +113,7 @@ def standing(config: SampleConfig) -> manifest.Standing:
 def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     refuse_folder(folder)
+    run_folder.refuse_others(folder, verb="sample")
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
     questions = questions_of(sampling.questions)
@@ -126,10 +128,13 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
     inputs = {
         "questions": work.fingerprint(questions),
         **{
-            name: load.fingerprint(source)
+            f"checkpoints.{name}": load.fingerprint(source)
             for name, source in zip(names, sampling.checkpoints, strict=True)
         },
     }
+    load.refuse_different_tokenizers(
+        {f"sampling.checkpoints.{n}": source for n, source in enumerate(sampling.checkpoints)}
+    )
     # What changes no candidate, or only their rounding, makes no part stale.
     unimportant = {"questions", "checkpoints", "micro_batch_candidates"}
     made_from = files.sha256_json(
@@ -152,7 +157,7 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
         if not looks_only:
             # A folder with a manifest is a finished stage, and this one is so no longer.
             (folder / manifest.MANIFEST).unlink(missing_ok=True)
-            files.write_json(folder / work.RUN, resolved(config))
+            files.write_json(folder / run_folder.RUN, resolved(config))
         waiting = work.waiting(folder, parts, made_from, share=share, looks_only=looks_only)
     return _Plan(
         questions=questions,

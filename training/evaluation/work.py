@@ -17,9 +17,6 @@ from training.data.records import Question
 from training.evaluation import candidates
 from training.files import sha256_json
 
-RUN = "run.json"
-"""File in a stage's folder: the resolved config it runs or ran with."""
-
 MADE_FROM = "made_from"
 """Label of a part: the fingerprint of all that decides which candidates it holds."""
 SCORED_WITH = "scored_with"

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.files import replacing, write_json
+from training.files import read_json, replacing, write_json
 from training.report.collect import Run, collect, read_candidates
 from training.report.findings import findings
-from training.report.page import render
+from training.report.page import is_report, render
 from training.report.settings import code_version, num_parameters, seconds_by_stage
 from training.report.verifier import Case, Ranking, cases, rank
+
+_PAGE, _JSON = "report.html", "report.json"
 
 
 def build_report(folder: Path) -> Path:
@@ -20,8 +22,10 @@ def build_report(folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: the folder is not there or holds no result of any stage.
+        FileExistsError: one of the two files is there and is not a report's.
         ValueError: a file of a stage is malformed.
     """
+    refuse_others(folder)
     run = collect(folder)
     rankings: dict[str, Ranking] = {}
     chosen: dict[str, Sequence[Case]] = {}
@@ -33,11 +37,37 @@ def build_report(folder: Path) -> Path:
             rankings[benchmark.name] = ranking
         chosen[benchmark.name] = cases(candidates)
     seconds = seconds_by_stage(run)
-    write_json(folder / "report.json", _summary(run, rankings, seconds))
-    page = folder / "report.html"
+    write_json(folder / _JSON, _summary(run, rankings, seconds))
+    page = folder / _PAGE
     with replacing(page) as temporary:
         temporary.write_text(render(run, rankings, chosen, seconds), "utf-8")
     return page
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse to write over files that no report wrote.
+
+    Raises:
+        FileExistsError: names the file.
+    """
+    page, summary = folder / _PAGE, folder / _JSON
+    others: list[Path] = []
+    if page.exists() and not (page.is_file() and is_report(page.read_text("utf-8", "replace"))):
+        others.append(page)
+    if summary.exists() and not (summary.is_file() and _is_summary(summary)):
+        others.append(summary)
+    for path in others:
+        raise FileExistsError(
+            f"{path} is there and no report wrote it: move it away, or name another folder"
+        )
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        content = read_json(path)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and {"benchmarks", "findings", "run"} <= content.keys()
 
 
 def _summary(

@@ -25,6 +25,13 @@ from training.report.words import (
 )
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_POLICY_TAG = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+_TITLE_ENDS = ": report</title>"
+
+
+def is_report(text: str) -> bool:
+    """Whether `render` made this page."""
+    return _POLICY_TAG in text and _TITLE_ENDS in text
 
 
 def render(
@@ -50,9 +57,9 @@ def render(
     body = "".join(text for _, _, text in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"{_POLICY_TAG}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(name)}: report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(name)}{_TITLE_ENDS}\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"<header><h1>{escape(name)}</h1>"
         '<p class="lead">A generator writes programs for word problems; a verifier chooses among '
         f"them.</p><nav>{links}</nav></header>\n{body}</main>\n</body>\n</html>\n"

@@ -19,12 +19,14 @@ from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.config import ConfigError, PrepareConfig, resolved
 from training.data import parts, programs
+from training.data import prepare as prepare_module
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_share
 from training.data.records import Candidate
 from training.data.tokenizer import Tokenizer
 from training.evaluation import candidates
+from training.lives import parts_folder
 
 PROBLEMS = {"kind": "problems", "num_examples": 1100}
 QUESTION = "Ann has 3 apples and buys 4. How many are there?"
@@ -414,6 +416,66 @@ def test_jobs_that_share_the_work_write_the_same_bytes(tmp_path: Path) -> None:
     assert prepare_share(shared, Share(2, 3)) == facts
     assert content(tmp_path / "shared") == content(tmp_path / "alone")
     assert prepare_share(shared, Share(1, 3)) == facts, "up to date"
+
+
+def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
+    source = jsonl(tmp_path, row())
+    data = tmp_path / "data"
+    data.mkdir()  # an empty one may be
+    prepare(config(data, source))
+    before = content(data)
+    for path in ("notes.txt", "tokenizer/notes.txt", "mine/notes.txt"):
+        (data / path).parent.mkdir(exist_ok=True)
+        (data / path).write_text("mine")
+        assert prepare(config(data, source))["rows"] == 1, "up to date, with whatever else is there"
+        with pytest.raises(FileExistsError, match=r"holds (mine|.*notes\.txt)"):
+            prepare(config(data, source, supervise="all"))
+        assert (data / path).read_text() == "mine"
+        (data / path).unlink()
+        assert content(data) == before and not (tmp_path / "data.parts").exists()
+    (data / "mine").rmdir()
+    prepare(config(data, source, supervise="all"))
+    assert content(data) != before and [*data.parent.glob("data*")] == [data]
+
+
+def test_a_file_that_appears_while_it_prepares_stops_the_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = jsonl(tmp_path, row())
+    prepare(config(tmp_path / "data", source))
+    packed = prepare_module.packed
+
+    def slowly(*arguments: Any, **settings: Any) -> Any:
+        (tmp_path / "data" / "notes.txt").write_text("mine")
+        return packed(*arguments, **settings)
+
+    monkeypatch.setattr(prepare_module, "packed", slowly)
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        prepare(config(tmp_path / "data", source, supervise="all"))
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "data" / "rows_00000.bin").exists()
+
+
+def test_parts_beside_somebody_s_files_are_removed_alone(tmp_path: Path) -> None:
+    source = jsonl(tmp_path, row())
+    folder = tmp_path / "data.parts"
+    folder.mkdir()
+    prepare(config(tmp_path / "data", source))  # an empty folder is taken
+    assert not folder.exists()
+    assert prepare_share(config(tmp_path / "other", source), Share(2, 2)) is None
+    marked = tmp_path / "other.parts"
+    assert marked.is_dir()
+    (marked / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"other\.parts holds notes\.txt"):
+        prepare(config(tmp_path / "other", source))
+    parts.remove(marked)
+    assert [path.name for path in marked.iterdir() if path.suffix == ".txt"] == ["notes.txt"]
+    assert not list(marked.glob("part-*")) and not list(marked.glob("tokenizer-*"))
+
+
+def test_a_folder_named_by_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.folder = '\.' has no name of its own"):
+        parts_folder(Path("."))
 
 
 def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import AutoTokenizer
 from tests.training.data.real import real_data
 from training.config import ConfigError
 from training.data import programs
-from training.data.tokenizer import END, Tokenizer
+from training.data.tokenizer import END, Tokenizer, refuse_different
 
 PROGRAM = "    eggs = 16\n    sold = eggs - 7\n    result = sold * 2\n    return result"
 TEXTS = [
@@ -204,3 +205,29 @@ def test_damaged_vocabulary_files_are_named(tmp_path: Path, name: str, content: 
     (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=str(tmp_path)):
         Tokenizer.load(tmp_path)
+
+
+def test_a_tokenizer_that_transformers_saved_again_is_the_same(
+    trained: Tokenizer, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "ours")
+    theirs: Any = AutoTokenizer.from_pretrained(tmp_path / "ours", local_files_only=True)
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = Tokenizer.load(tmp_path / "theirs")
+    assert again.fingerprint == trained.fingerprint and not trained.difference(again)
+    refuse_different({"one": trained, "two": again})
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (lambda: Tokenizer.train(TEXTS, vocab_size=300), "ids and the other 300"),
+        (lambda: Tokenizer.train(TEXTS[::-1] + ["zebra " * 9] * 9, vocab_size=400), "id "),
+    ],
+)
+def test_models_of_other_ids_are_refused(
+    trained: Tokenizer, other: Callable[[], Tokenizer], difference: str
+) -> None:
+    with pytest.raises(ConfigError, match="model = b have different tokenizers") as refused:
+        refuse_different({"data = a": trained, "model = b": other()})
+    assert difference in str(refused.value)

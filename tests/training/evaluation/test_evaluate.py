@@ -98,7 +98,12 @@ def test_candidates_have_scores_and_the_greedy_one_is_last(evaluated: Path):
 
 def test_the_manifest_names_inputs_and_outputs(evaluated: Path):
     content = manifest.read(evaluated)
-    assert set(content["inputs"]) == {"generator", "verifier", "toy", "rest"}
+    assert set(content["inputs"]) == {
+        "generator",
+        "verifier",
+        "questions.toy",
+        "questions.rest",
+    }
     assert set(content["outputs"]) == {
         EVALUATION,
         *(f"{kind}_{name}.parquet" for kind in ("candidates", "questions") for name in NAMES),
@@ -190,3 +195,18 @@ def test_a_benchmark_named_twice_is_refused(inputs: Path, ranks: Ranks, tmp_path
     twice = [{"name": "toy", "kind": "gsm8k", "path": str(inputs / "gsm8k")}] * 2
     with pytest.raises(ConfigError, match="a name twice"):
         run(inputs, tmp_path / "evaluation", ranks, benchmarks=twice)
+
+
+def test_a_benchmark_may_be_called_as_an_input_is(
+    inputs: Path, ranks: Ranks, tmp_path: Path
+) -> None:
+    """Its fingerprint once took the place of the generator's, so that another went unseen."""
+    benchmark = {"name": "generator", "kind": "gsm8k", "path": str(inputs / "gsm8k")}
+    settings = {"benchmarks": [{**benchmark, "num_questions": 2}], "verifier": ""}
+    generator = models.write_generator(tmp_path / "generator", seed=3)
+    folder = tmp_path / "evaluation"
+    run(inputs, folder, ranks, **settings, generator=str(generator))
+    before = whole(folder, "generator")
+    models.write_generator(generator, seed=4)
+    run(inputs, folder, ranks, **settings, generator=str(generator))
+    assert [c.program for c in whole(folder, "generator")] != [c.program for c in before]

@@ -187,7 +187,7 @@ def test_an_endless_loop_takes_little_more_than_the_time_that_it_has() -> None:
         before = cpu_seconds_of_all()
         assert {result.status for result in executor.run(loops)} == {"timeout"}
         spent = cpu_seconds_of_all() - before
-    assert num_loops * timeout_seconds * 0.9 < spent < num_loops * timeout_seconds * 1.3
+    assert num_loops * timeout_seconds * 0.9 < spent < num_loops * timeout_seconds * 1.6
 
 
 def cpu_seconds_of_all() -> float:

@@ -79,7 +79,7 @@ def test_the_manifest_counts_what_is_there(sampled: Path):
     content = manifest.read(sampled)
     facts, found = content["facts"], drawn(sampled)
     assert content["stage"] == "sample"
-    assert set(content["inputs"]) == {"questions", "step_1", "step_2"}
+    assert set(content["inputs"]) == {"questions", "checkpoints.step_1", "checkpoints.step_2"}
     assert set(content["outputs"]) == set(times(sampled))
     assert facts["candidates"] == len(found) == 28 and facts["questions"] == 7
     assert facts["distinct"] == len({(c.question_id, c.program) for c in found})

@@ -76,6 +76,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("report") / "demo", questions=60)
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_only_a_report_is_written_over(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "demo", questions=5)
+    build(folder)
+    build(folder)
+    mine = '{"benchmarks": "mine"}' if name.endswith("json") else "<title>mine: report</title>"
+    (folder / name).write_text(mine)
+    with pytest.raises(FileExistsError, match=f"{name} is there and no report wrote it"):
+        build(folder)
+    assert (folder / name).read_text() == mine
+
+
 def test_json_holds_the_evaluation_as_it_stands_and_the_run(whole: Path) -> None:
     _, _, report = build(whole)
     assert report["benchmarks"] == read_json(whole / "evaluation/evaluation.json")["benchmarks"]

@@ -1,0 +1,169 @@
+"""What a data folder was prepared from, compared with what a config asks for.
+
+    compare(config).check()
+
+The manifest of a data folder holds the settings that made it and fingerprints of the files that
+were read. Settings can be compared anywhere. Fingerprints can be compared only where the files
+are: a data folder may have been copied to a machine that has no sources. What could not be
+compared is listed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from training import files, manifest
+from training.config import ConfigError, DataConfig, PrepareConfig, resolved
+from training.data import benchmarks, hub, sources
+from training.data.tokenizer import Tokenizer
+
+STAGE = "prepare"
+_TOKENIZER = "data.tokenizer"
+_TABLES = ("config", "inputs", "facts")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A data folder beside the config that is to use it."""
+
+    folder: Path
+    is_prepared: bool
+    """Whether the folder holds prepared data at all."""
+    differences: list[str] = field(default_factory=list[str])
+    """One line for each setting or input that differs, with both values."""
+    not_compared: list[str] = field(default_factory=list[str])
+    """Inputs that are not on this machine."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing is known to differ."""
+        return self.is_prepared and not self.differences
+
+    def refusal(self) -> str:
+        """Why the folder cannot be used with this config, and what to do."""
+        if not self.is_prepared:
+            return (
+                f"data.folder = {self.folder} holds no prepared data: run `python "
+                "launch/prepare.py CONFIG` or submit slurm/prepare.sh with the same config first, "
+                "or set data.prepare_if_missing = true for small data"
+            )
+        return (
+            f"data.folder = {self.folder} was not prepared as this config says:\n  "
+            + "\n  ".join(self.differences)
+            + "\nprepare it again with this config (launch/prepare.py, slurm/prepare.sh), set "
+            "these back, or set another data.folder"
+        )
+
+    def check(self) -> None:
+        """Refuse a folder that is not current.
+
+        Raises:
+            FileNotFoundError: it holds no prepared data.
+            ConfigError: it was prepared from something else; names what differs.
+        """
+        if not self.is_prepared:
+            raise FileNotFoundError(self.refusal())
+        if self.differences:
+            raise ConfigError(self.refusal())
+
+    def note(self) -> str:
+        """A sentence on what could not be compared; empty: nothing."""
+        if not self.not_compared:
+            return ""
+        return (
+            f"{self.folder} was prepared with this config's settings. Its inputs are not on this "
+            f"machine and were not compared: {', '.join(self.not_compared)}"
+        )
+
+
+def made_from(config: PrepareConfig) -> dict[str, Any]:
+    """What decides the content: neither where it is written nor how many workers write it."""
+    data = resolved(config.data)
+    for key in ("folder", "num_workers", "prepare_if_missing"):
+        del data[key]
+    execution = resolved(config.execution)
+    del execution["num_workers"]
+    return {"data": data, "execution": execution if config.data.run_programs else None}
+
+
+def inputs(data: DataConfig) -> dict[str, str]:
+    """Fingerprints of all local files that are read, by the setting that names them.
+
+    Raises:
+        ConfigError: a file is not there, or the tokenizer cannot be fetched.
+    """
+    found = {key: _of_files(path, find()) for key, path, find in _tables(data)}
+    if data.tokenizer.source != "train":
+        found[_TOKENIZER] = Tokenizer.of(data.tokenizer.source).fingerprint
+    return {key: value for key, value in found.items() if value}
+
+
+def compare(config: PrepareConfig) -> Comparison:
+    """Compare `data.folder` with what `prepare` would make of a config; fetches nothing.
+
+    Raises:
+        ConfigError: the folder's manifest or the tokenizer that the config names is damaged.
+    """
+    folder = config.data.folder
+    try:
+        made = manifest.read(folder)
+    except FileNotFoundError:
+        return Comparison(folder=folder, is_prepared=False)
+    if made.get("stage") != STAGE:
+        return Comparison(folder=folder, is_prepared=False)
+    if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
+        raise ConfigError(
+            f"{folder / manifest.MANIFEST} is damaged: {', '.join(missing)} is no JSON object; "
+            f"move {folder} away and prepare it again"
+        )
+    differences = [*manifest.changes(made["config"], made_from(config)).values()]
+    not_compared: list[str] = []
+    for key, path, now in _at_hand(config.data):
+        before = made["inputs"].get(key, "")
+        if not now:
+            not_compared.append(f"{key} ({path})")
+        elif now != before:
+            was = f"had the fingerprint {before[:12]}" if before else "was not read from files"
+            differences.append(f"{key} ({path}) {was}, has {now[:12]}")
+    return Comparison(
+        folder=folder,
+        is_prepared=True,
+        differences=[*differences, *manifest.damaged_outputs(folder, made)],
+        not_compared=not_compared,
+    )
+
+
+def _tables(data: DataConfig) -> Iterator[tuple[str, str, Callable[[], list[Path]]]]:
+    """Everything that is read from tables: the setting, its path, and how to find the files."""
+    for number, source in enumerate(data.sources):
+        if source.kind != "problems":
+            yield f"data.sources.{number}", source.path, partial(sources.files_of, source)
+    for number, entry in enumerate(data.decontaminate):
+        if entry.kind != "problems":
+            yield f"data.decontaminate.{number}", entry.path, partial(benchmarks.files_of, entry)
+
+
+def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
+    """Setting, path and fingerprint of every input; empty where it is not on this machine."""
+    for key, path, find in _tables(data):
+        try:
+            yield key, path, _of_files(path, find())
+        except ConfigError:
+            yield key, path, ""
+    if (source := data.tokenizer.source) != "train":
+        try:
+            folder = hub.local_path(source, _TOKENIZER)
+        except ConfigError:
+            folder = None
+        yield _TOKENIZER, source, Tokenizer.load(folder).fingerprint if folder else ""
+
+
+def _of_files(path: str, found: list[Path]) -> str:
+    """A digest of files by their places below the path that names them; empty: no files."""
+    root = Path(path).expanduser()
+    # Only a folder can hold two files of one name.
+    names = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]
+    digests = map(manifest.fingerprint, found)
+    return files.sha256_json(dict(zip(names, digests, strict=True))) if found else ""
