@@ -195,7 +195,7 @@ CASES = [
         name="data.folder is the run folder",
         verb="train",
         make=lambda site: [site.config(), f"data.folder={site.folder}/run"],
-        says=["run.folder and data.folder are both"],
+        says=["is data.folder = ", "set one beside the other"],
     ),
     BadInput(
         name="initial weights of another tokenizer",
@@ -304,7 +304,7 @@ ONE_RANK = [
     BadInput(
         name="data.folder is the working folder",
         verb="prepare",
-        make=lambda site: [site.config(), "data.folder=."],
+        make=lambda site: [site.config(), f"run.folder={site.folder}_run", "data.folder=."],
         says=["data.folder = . holds config.json"],
     ),
     BadInput(
