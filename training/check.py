@@ -150,7 +150,7 @@ def _refuse_others(verb: str, config: Any) -> None:
 
 def _refuse_data(folder: Path) -> None:
     """Refuse a data folder, or a folder of parts beside it, that prepare may not replace."""
-    manifest.refuse_others(folder, stage=prepared.STAGE, setting="data.folder")
+    manifest.refuse_others(folder, stage=parts.STAGE, setting="data.folder")
     parts.refuse_others(lives.parts_folder(folder))
 
 

@@ -29,9 +29,10 @@ import pyarrow.parquet as parquet
 from training import manifest
 from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
-from training.data.prepared import STAGE
 from training.files import replacing, write_json
 
+STAGE = "prepare"
+"""Whose the parts and the data folder are, as its manifest says."""
 _SCHEMA = pa.schema(
     [
         ("key", pa.binary(8)),

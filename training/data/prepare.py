@@ -106,7 +106,7 @@ def prepare_share(
         facts, outputs = _pack(work, converted, folder)
         manifest.commit(
             folder,
-            stage=prepared.STAGE,
+            stage=parts.STAGE,
             config=made_from,
             inputs=inputs,
             outputs=outputs,
@@ -156,7 +156,7 @@ def refuse_others(folder: Path) -> None:
     Raises:
         FileExistsError: names what is there.
     """
-    manifest.refuse_others(folder, stage=prepared.STAGE, setting="data.folder")
+    manifest.refuse_others(folder, stage=parts.STAGE, setting="data.folder")
     parts.refuse_others(parts_folder(folder))
 
 
@@ -307,4 +307,4 @@ def _put_in_place(made: Path, folder: Path) -> None:
         raise
     files.sync(folder.parent)
     if replaces:
-        manifest.remove(old, stage=prepared.STAGE)
+        manifest.remove(old, stage=parts.STAGE)

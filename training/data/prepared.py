@@ -17,9 +17,9 @@ from typing import Any
 from training import files, manifest
 from training.config import ConfigError, DataConfig, PrepareConfig, resolved
 from training.data import benchmarks, hub, sources
+from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
 
-STAGE = "prepare"
 _TOKENIZER = "data.tokenizer"
 _TABLES = ("config", "inputs", "facts")
 
