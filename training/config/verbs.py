@@ -45,15 +45,6 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _folders_differ(self) -> Self:
-        if os.path.abspath(self.run.folder) == os.path.abspath(self.data.folder):
-            raise ValueError(
-                f"run.folder and data.folder are both {self.run.folder}: prepare replaces the one "
-                "as a whole, train writes into the other; set two folders"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _rows_fit_the_context(self) -> Self:
         if self.data.row_tokens > self.model.max_tokens:
             raise ValueError(
