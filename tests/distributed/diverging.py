@@ -114,8 +114,8 @@ def main() -> None:
             config,
             out.parent / name.replace(" ", "_"),
             parallel=parallel,
-            # fp32 has no such number: the first update makes the weights infinite.
-            optimizer={"learning_rate": 1e39, "warmup_steps": 0},
+            # Their product is beyond fp32: the first update makes the weights infinite.
+            optimizer={"learning_rate": 3e38, "weight_decay": 1e6, "warmup_steps": 0},
             training={"checkpoint_every_steps": 1},
         )
         found[name] = {**outcome(wild, ranks), "poisoned": poisoned(wild, ranks)}
