@@ -23,7 +23,8 @@ from parallel.pipeline import build_engine
 from parallel.ranks import Ranks, discover
 from training.config import ConfigError, TrainConfig, load, resolved
 from training.files import write_json
-from training.run import RUN, train
+from training.run import train
+from training.run_folder import RUN
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "zero 0": {"zero_stage": 0},

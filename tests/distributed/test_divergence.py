@@ -12,7 +12,8 @@ from tests.ranks import run_ranks
 from training.config import ConfigError, TrainConfig, resolved
 from training.files import read_json, write_json
 from training.metrics_file import read_steps
-from training.run import RUN, standing
+from training.run import standing
+from training.run_folder import RUN
 
 
 @pytest.fixture(scope="module")
