@@ -52,6 +52,8 @@ def main(words: Sequence[str]) -> int:
         print(folder)
     if parsed.life and not parsed.dry_run:
         job, _, attempt = parsed.life.partition(":")
+        if not attempt.isdecimal():
+            raise ConfigError(f"--life {parsed.life}: write JOB:ATTEMPT, such as 4711:0")
         lives.start(
             folder, verb=verb, job=job, attempt=int(attempt), parts=parts_folder(verb, config)
         )

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.layout import Layout
-from training import lives, manifest, run_folder
+from training import lives, manifest, run_folder, same_run
 from training.config import (
     BenchmarkConfig,
     ConfigError,
@@ -141,9 +141,13 @@ def _inputs(verb: str, config: Any) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_others(verb: str, config: Any) -> None:
-    """Refuse a run folder that is somebody else's."""
+    """Refuse a run folder that is somebody else's, or another config's."""
     if verb == "recipe":
         run_folder.refuse_other_recipes(config.run.folder, [stage.name for stage in stages(config)])
+        for training in (config.generator, config.verifier):
+            same_run.changed_settings(training)
+    elif verb == "train":
+        same_run.changed_settings(config)
     elif verb != "prepare":
         run_folder.refuse_others(config.run.folder, verb=verb)
 

@@ -1,16 +1,13 @@
 """A training run as a stage: skipped when finished, refused when it is another run's folder.
 
-`run.json` in the run folder is the resolved config of the run's first life. A later life
-may train longer, save or evaluate at other steps, and be tracked elsewhere; a setting that
-decides the numbers may not change under checkpoints that exist, but for the learning rate,
-which may be lowered: that is how a run that has diverged is resumed. What has changed is said.
+`run.json` in the run folder is the resolved config of the run. What may change when it resumes
+is in same_run.py; what has changed is printed.
 """
 
 from pathlib import Path
-from typing import Any
 
 from parallel.ranks import Ranks
-from training import manifest, run_folder
+from training import manifest, run_folder, same_run
 from training.check import refuse_folder
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import prepared
@@ -20,40 +17,11 @@ from training.data.prepare import prepare, refuse_others
 from training.data.tokenizer import refuse_different
 from training.evaluation import load
 from training.evaluation.work import on_first
-from training.files import read_json_object, write_json
+from training.files import write_json
 from training.lives import saved_step
 from training.loop import CHECKPOINTS, Trainer, refuse, tokenizer_of
 from training.models.build import fingerprint, weights_folder
 from training.signals import StopSignal
-
-_MAY_CHANGE = (
-    "run.folder",
-    "run.name",
-    "run.resume",
-    "run.hang_minutes",
-    "data.folder",
-    "data.num_workers",
-    "data.prepare_if_missing",
-    "training.max_steps",
-    "training.micro_batch_rows",
-    "training.checkpoint_every_steps",
-    "training.keep_checkpoints",
-    "training.keep_steps",
-    "training.log_every_steps",
-    "training.device",
-    "model.activation_checkpointing",
-    "model.initial_weights",
-    "parallel",
-    "evaluation",
-    "execution",
-    "tracking",
-)
-_MAY_BE_LOWERED = ("optimizer.learning_rate",)
-"""While steps are left: it is what a run that has diverged can be resumed with."""
-_NOTES = {
-    "training.max_steps": "the learning rate follows it from here",
-    "model.initial_weights": "not read: the weights are the checkpoint's",
-}
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -71,7 +39,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     ranks.connect(device)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
-    changed = on_first(ranks, lambda: _check_same_run(config))
+    changed = on_first(ranks, lambda: same_run.changed_settings(config))
     on_first(ranks, lambda: refuse_shared(config))
     not_compared = on_first(ranks, lambda: _ensure_data(config))
     inputs = _inputs_of_all(config, ranks)
@@ -113,7 +81,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
     """
     folder, last = config.run.folder, config.training.max_steps
     refuse_folder(config.run.folder / CHECKPOINTS)
-    changed = _check_same_run(config)
+    changed = same_run.changed_settings(config)
     data = prepared.compare(_of_data(config))
     first = ""
     if data.is_current:
@@ -231,47 +199,3 @@ def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
                 flush=True,
             )
     refuse_different(tokenizers)
-
-
-def _check_same_run(config: TrainConfig) -> list[str]:
-    """Compare the config with that of the checkpoints that are there.
-
-    Returns:
-        One line per setting that is another one and may be.
-
-    Raises:
-        ConfigError: a setting that decides the numbers is another one.
-        FileExistsError: the folder is not a training run's.
-    """
-    folder = config.run.folder
-    run_folder.refuse_others(folder, verb="train")
-    if not any((folder / CHECKPOINTS).glob("step_*")):
-        return []
-    before, now = read_json_object(folder / run_folder.RUN), resolved(config)
-    steps_are_left = saved_step(folder) < config.training.max_steps
-    allowed: list[str] = []
-    refused: list[str] = []
-    for key, line in manifest.changes(before, now).items():
-        if any(key == name or key.startswith(name + ".") for name in _MAY_CHANGE):
-            allowed.append(line + (f" ({_NOTES[key]})" if key in _NOTES else ""))
-        elif key in _MAY_BE_LOWERED and steps_are_left and _is_lower(before, now, key):
-            allowed.append(line)
-        elif key in _MAY_BE_LOWERED:
-            refused.append(f"{line} (it may be lowered, while steps are left)")
-        else:
-            refused.append(line)
-    if refused:
-        raise ConfigError(
-            f"{folder} holds checkpoints of another config:\n  "
-            + "\n  ".join(refused)
-            + "\nset these back, or set another run.folder"
-        )
-    return allowed
-
-
-def _is_lower(before: Any, now: Any, key: str) -> bool:
-    """Whether a number of a config is now lower; a damaged `run.json` holds none."""
-    for name in key.split("."):
-        before = before.get(name) if isinstance(before, dict) else None
-        now = now[name]
-    return isinstance(before, float) and now < before

@@ -1,8 +1,40 @@
 """What can be wrong with a command line or with the environment that a launcher leaves."""
 
+import shutil
+
 from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.ranks import ROOT
+
+DEMO = str(ROOT / "configs" / "recipe_demo.toml")
+
+
+def a_recipe_of_another_config(site: Site) -> list[str]:
+    """The demo's recipe in a folder whose generator was trained with another config."""
+    recipe = site.folder / "recipe"
+    shutil.copytree(site.trained().folder / "run", recipe / "generator")
+    site.write("recipe/config.json", '{"run": {}, "generator": {}, "verifier": {}}')
+    return [DEMO, f"run.folder={recipe}"]
+
 
 CASES = [
+    BadInput(
+        name="a recipe of another config",
+        verb="recipe",
+        make=a_recipe_of_another_config,
+        says=["holds checkpoints of another config", "model.num_layers was 2, is 4"],
+    ),
+    BadInput(
+        name="a stage to check of another config",
+        verb="check",
+        make=lambda site: ["train", site.trained().config(optimizer={"beta1": 0.5})],
+        says=["holds checkpoints of another config", "optimizer.beta1 was 0.9, is 0.5"],
+    ),
+    BadInput(
+        name="a life without its number",
+        verb="check",
+        make=lambda site: ["train", site.trained().config(), "--life", "4711:x"],
+        says=["--life 4711:x", "JOB:ATTEMPT"],
+    ),
     BadInput(
         name="a config file that is not there",
         verb="train",
