@@ -161,7 +161,7 @@ CASES = [
         name="a setting that its kind does not use",
         verb="sample",
         make=lambda site: sampled(site, seed=4),
-        says=["seed = 4 with kind = 'gsm8k'", "leave seed out"],
+        says=["seed = 4 with kind = 'gsm8k'", "leave it out"],
     ),
 ]
 
