@@ -79,7 +79,7 @@ def require(folder: Path, sizes: Sequence[int], *, what: str, num_folders: int =
 
 @contextmanager
 def reported(path: Path, num_bytes: int | None = None) -> Generator[None, None, None]:
-    """Turn the error of a full disk within the block into one that says which file it met.
+    """Turn the error of a write within the block into one that says which file it met.
 
     Args:
         path: The file, or the folder, that is written.
@@ -87,14 +87,18 @@ def reported(path: Path, num_bytes: int | None = None) -> Generator[None, None, 
 
     Raises:
         NoSpace: the disk or the quota is full.
+        NotWritten: the system refused the write, and the library that met it raises no OSError.
     """
     try:
         yield
     except NoSpace:
         raise
     except Exception as error:
-        if (number := _number(error)) not in _FULL:
+        number = _number(error)
+        if number is None or (number not in _FULL and isinstance(error, OSError)):
             raise
+        if number not in _FULL:
+            raise NotWritten(f"{path} cannot be written: {os.strerror(number)}", number) from error
         needs = "" if num_bytes is None else f" takes {num_bytes:,} bytes and"
         quota = ", and a quota is exceeded" if number == errno.EDQUOT else ""
         raise NoSpace(

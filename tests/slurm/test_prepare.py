@@ -92,14 +92,15 @@ def test_the_jobs_of_an_array_share_the_work(
     path, folder = _written(site, source, "array")
     job = site.sbatch("--nodes=1", "--array=0-2", PREPARE, path)
     until(
-        lambda: (folder / "manifest.json").is_file(),
+        # Said once the manifest is there.
+        lambda: "prepared " in site.ranks_said("array_jobs"),
         lambda: site.log(f"{job}*") + site.ranks_said("array_jobs"),
         seconds=200,
     )
     assert content(folder) == alone
     said = site.ranks_said("array_jobs")
     # Two that end together both find all there.
-    assert "prepared " in said and said.count("not yet") in (1, 2), said
+    assert said.count("not yet") in (1, 2), said
     refused = site.sbatch("--nodes=1", "--array=1,2,7", PREPARE, path)
     until(lambda: "not evenly spaced" in site.log("*"), f"{refused} not refused", seconds=60)
 
