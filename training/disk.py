@@ -32,6 +32,10 @@ class NotWritten(OSError):
     def __str__(self) -> str:
         return str(self.args[1])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes and other ranks send it; OSError's own way would swap the two.
+        return type(self), (self.args[1], self.args[0])
+
 
 class NoSpace(NotWritten):
     """A disk or a quota is full."""

@@ -1,9 +1,10 @@
-"""`launch/train.py` in the mount namespace of another process: PROCESS ESTIMATE ARGUMENTS.
+"""A verb in the mount namespace of another process: PROCESS ESTIMATE VERB ARGUMENTS.
 
 ESTIMATE `unseen`: the disk fills up after it was looked at, as if by somebody else.
 """
 
 import ctypes
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +13,17 @@ _CLONE_NEWNS = 0x00020000
 
 
 def main(argv: Sequence[str]) -> int:
-    process, estimate, *arguments = argv
+    process, estimate, verb, *arguments = argv
     folder = os.getcwd()
     with open(f"/proc/{process}/ns/mnt") as namespace:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(namespace.fileno(), _CLONE_NEWNS):
             raise OSError(ctypes.get_errno(), "setns")
     os.chdir(folder)
-    from checkpoints import store
-    from launch import train
-
     if estimate == "unseen":
-        store.require = _unseen
-    return train.main(arguments)
+        for name in ("checkpoints.store", "training.data.parts", "training.evaluation.work"):
+            importlib.import_module(name).require = _unseen
+    return importlib.import_module(f"launch.{verb}").main(arguments)
 
 
 def _unseen(*_: Any, **__: Any) -> None:

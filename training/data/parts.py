@@ -29,6 +29,7 @@ import pyarrow.parquet as parquet
 from training import manifest
 from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
+from training.disk import require
 from training.files import replacing, write_json
 
 STAGE = "prepare"
@@ -46,6 +47,7 @@ _SCHEMA = pa.schema(
 _LABEL = b"tinygsm"
 _VERSION = 2
 """Of the columns: parts of another are made anew."""
+_SHARD_TOKEN_BYTES = 2
 _MARK = "made_by_prepare.json"
 _OURS = re.compile(
     r"part-\d{6,}\.parquet|tokenizer-[0-9a-f]{12}|(old-)?packed-[0-9a-f]+"
@@ -163,6 +165,28 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
     table = pa.table(columns, schema=_SCHEMA.with_metadata({_LABEL: json.dumps(label)}))
     with replacing(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
+    """Check that the rest of a data folder can be written, taking all parts to be like one.
+
+    Args:
+        path: That part.
+        num_missing: Parts that are still to be written.
+        num_parts: All of them, which are packed.
+
+    Raises:
+        NoSpace: there is no room.
+    """
+    metadata = parquet.read_metadata(path)
+    column = _SCHEMA.names.index("tokens")
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    packed_bytes = _SHARD_TOKEN_BYTES * sum(group.column(column).num_values for group in groups)
+    require(
+        path.parent,
+        [path.stat().st_size] * num_missing + [packed_bytes * num_parts],
+        what="the rest of the prepared data",
+    )
 
 
 def is_current(path: Path, *, made_from: str) -> bool:

@@ -34,6 +34,7 @@ from training.data.pack import packed
 from training.data.tally import Tally, print_facts
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.disk import reported
 from training.lives import parts_folder
 from training.progress import Progress
 from training.signals import StopSignal
@@ -74,6 +75,7 @@ def prepare_share(
         FileExistsError: `data.folder`, or the folder of parts beside it, holds something that
             prepare did not write.
         IsolationError: programs are to be run and nothing here can isolate them.
+        NoSpace: the disk is full, or would be before the end, judged by the first part.
         Stopped: a signal came; the parts that were begun are kept.
     """
     data = config.data
@@ -103,15 +105,16 @@ def prepare_share(
     # Names of their own: the last two shares may end at the same moment.
     folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
-        facts, outputs = _pack(work, converted, folder)
-        manifest.commit(
-            folder,
-            stage=parts.STAGE,
-            config=made_from,
-            inputs=inputs,
-            outputs=outputs,
-            facts=facts,
-        )
+        with reported(folder):
+            facts, outputs = _pack(work, converted, folder)
+            manifest.commit(
+                folder,
+                stage=parts.STAGE,
+                config=made_from,
+                inputs=inputs,
+                outputs=outputs,
+                facts=facts,
+            )
         _put_in_place(folder, data.folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -235,9 +238,19 @@ def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -
                 yield chunk
 
         sizes: deque[int] = deque()
+        has_room = False
         for path in crew.in_order(converter, todo()):
             progress.advance(sizes.popleft())
+            if not has_room and path.is_file():  # another job's may not be there
+                _require_room(work, path, total)
+                has_room = True
             yield path
+
+
+def _require_room(work: _Work, part: Path, num_rows: int) -> None:
+    num_parts = -(-num_rows // _CHUNK_ROWS)
+    num_made = len(list(work.folder.glob("part-*")))
+    parts.require_room(part, num_missing=max(num_parts - num_made, 0), num_parts=num_parts)
 
 
 def _pack(

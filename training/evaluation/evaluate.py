@@ -235,11 +235,15 @@ def _draw(
                 evaluation,
                 on_written=progress.advance,
             )
+            path = candidates.part_path(_parts_folder(config.run.folder, name), part.number)
             candidates.write(
-                candidates.part_path(_parts_folder(config.run.folder, name), part.number),
+                path,
                 [candidate for entry in answers for candidate in entry.candidates],
                 labels={work.MADE_FROM: plan.made_from[name], work.SCORED_WITH: ""},
             )
+            if part is mine[0][1]:
+                # In the end one file of a benchmark holds what its parts do.
+                work.require_room(path, len(plan.waiting) - 1 + len(plan.parts))
 
 
 def _scored_with(plan: _Plan) -> str:

@@ -198,8 +198,9 @@ def _make_parts(
                 draws(sampling.temperatures, each, first_index=part.generator * each),
                 on_written=progress.advance,
             )
+            path = candidates.part_path(config.run.folder, part.number)
             candidates.write(
-                candidates.part_path(config.run.folder, part.number),
+                path,
                 made,
                 labels={
                     work.MADE_FROM: plan.made_from,
@@ -207,6 +208,8 @@ def _make_parts(
                     NUM_RANKS: str(ranks.world_size),
                 },
             )
+            if part is mine[0]:
+                work.require_room(path, len(plan.waiting) - 1)
 
 
 def _sampler(

@@ -14,6 +14,7 @@ from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
 from training.config import RunConfig
 from training.data.records import Question
+from training.disk import require
 from training.evaluation import candidates
 from training.files import sha256_json
 
@@ -111,6 +112,12 @@ def waiting(
         for path in stale:
             path.unlink()
     return [part for path, part in planned_paths.items() if path not in whole]
+
+
+def require_room(part: Path, num_more: int) -> None:
+    """Check that more parts like a written one can be. Raises NoSpace."""
+    sizes = [part.stat().st_size] * num_more
+    require(part.parent, sizes, what=f"the rest of the parts ({num_more:,} like {part.name})")
 
 
 def of_rank(items: Sequence[Item], ranks: Ranks) -> Sequence[Item]:
