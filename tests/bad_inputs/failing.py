@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from launch.arguments import run
 from parallel.ranks import discover
 from training.config import ConfigError
 from training.signals import StopSignal
@@ -30,3 +31,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         ranks.disconnect()
     return 0
+
+
+if __name__ == "__main__":
+    run(main)

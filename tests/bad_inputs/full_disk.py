@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from launch.arguments import run
+
 _CLONE_NEWNS = 0x00020000
 
 
@@ -22,9 +24,13 @@ def main(argv: Sequence[str]) -> int:
     os.chdir(folder)
     if estimate == "unseen":
         for name in ("checkpoints.store", "training.data.parts", "training.evaluation.work"):
-            importlib.import_module(name).require = _unseen
+            vars(importlib.import_module(name))["require"] = _unseen
     return importlib.import_module(f"launch.{verb}").main(arguments)
 
 
 def _unseen(*_: Any, **__: Any) -> None:
     """No look at the disk."""
+
+
+if __name__ == "__main__":
+    run(main)

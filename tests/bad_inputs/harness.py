@@ -10,19 +10,16 @@
     ]
 
     @over(CASES)
-    def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-        launcher.refuses(case, num_ranks, site)
+    def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+        refused(case, num_ranks, site)
 
 `site` is a folder of its own for each test; `site.trained()` puts a prepared data folder and a
 run with two checkpoints there, to be damaged.
 """
 
 import hashlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +28,7 @@ from typing import Any
 import pytest
 
 from tests import small
-from tests.ranks import ROOT, free_port, rank_environment
+from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, resolved
 from training.files import write_json
 
@@ -100,85 +97,52 @@ def over(cases: Sequence[BadInput]) -> Any:
     return lambda test: by_case(by_ranks(test))
 
 
-class Launcher:
-    """Runs verbs on ranks (tests/bad_inputs/server.py)."""
+def run_verb(
+    verb: str,
+    argv: Sequence[str],
+    num_ranks: int,
+    folder: Path,
+    environment: dict[str, str] | None = None,
+) -> list[tuple[int, str, str]]:
+    """Exit code, standard output and standard error of every rank, run in `folder`.
 
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.bad_inputs.server"],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._server.stdout is not None
-        assert self._server.stdout.readline() == "ready\n"
+    `verb` is a module of `launch/`, or the dotted name of another one.
+    """
+    command = ["-m", verb] if "." in verb else [str(ROOT / "launch" / f"{verb}.py")]
+    ended = run_ranks(
+        num_ranks,
+        [*command, *argv],
+        timeout=_SECONDS,
+        extra=environment,
+        check=False,
+        cwd=folder,
+    )
+    return [(done.returncode, done.stdout, done.stderr) for done in ended]
 
-    def close(self) -> None:
-        """End the server."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
 
-    def run(
-        self,
-        verb: str,
-        argv: Sequence[str],
-        num_ranks: int,
-        folder: Path,
-        environment: dict[str, str] | None = None,
-    ) -> list[tuple[int | None, str, str]]:
-        """Exit code, standard output and standard error of every rank.
-
-        `verb` is a module of `launch/`, or the dotted name of another one that has a `main`.
-
-        Output files are written beside `folder`, which is the working directory.
-        """
-        assert self._server.stdin is not None and self._server.stdout is not None
-        port = free_port()
-        outputs = [str(folder.with_name(f"{folder.name}.rank_{rank}")) for rank in range(num_ranks)]
-        request = {
-            "module": verb if "." in verb else f"launch.{verb}",
-            "argv": list(argv),
-            "cwd": str(folder),
-            "environments": [
-                rank_environment(rank, num_ranks, port, environment) for rank in range(num_ranks)
-            ],
-            "outputs": outputs,
-            "seconds": _SECONDS,
-        }
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        codes = json.loads(self._server.stdout.readline())
-        return [
-            (code, Path(f"{output}.out").read_text(), Path(f"{output}.err").read_text())
-            for code, output in zip(codes, outputs, strict=True)
-        ]
-
-    def refuses(self, case: BadInput, num_ranks: int, site: Site) -> str:
-        """Assert that the case ends as it should; returns the message."""
-        argv = case.make(site)
-        before = _content(site.folder)
-        ended = self.run(case.verb, argv, num_ranks, site.folder, case.environment)
-        report = "\n".join(
-            f"--- rank {rank}: exit code {code}\n{out[-3000:]}\n{err[-3000:]}"
-            for rank, (code, out, err) in enumerate(ended)
-        )
-        assert [code for code, _, _ in ended] == [2] * num_ranks, report
-        assert "Traceback" not in report, report
-        # A verb's message begins with its name; a message may have several lines, but not twice.
-        errors = [err for _, _, err in ended if err.strip()]
-        assert len(errors) == 1, report
-        assert errors[0].count(f"{case.verb}.py: ") == 1, report
-        assert errors[0].startswith(f"{case.verb}.py: "), report
-        for part in case.says:
-            assert part in errors[0], f"no {part!r} in the message\n{report}"
-        after = _content(site.folder)
-        for path, was in before.items():
-            if not any(Path(path).match(glob) for glob in case.may_change):
-                assert after.get(path) == was, f"{path} was changed or removed\n{report}"
-        return errors[0]
+def refused(case: BadInput, num_ranks: int, site: Site) -> str:
+    """Assert that the case ends as it should; returns the message."""
+    argv = case.make(site)
+    before = _content(site.folder)
+    ended = run_verb(case.verb, argv, num_ranks, site.folder, case.environment)
+    report = "\n".join(
+        f"--- rank {rank}: exit code {code}\n{out[-3000:]}\n{err[-3000:]}"
+        for rank, (code, out, err) in enumerate(ended)
+    )
+    assert [code for code, _, _ in ended] == [2] * num_ranks, report
+    assert "Traceback" not in report, report
+    # A verb's message begins with its name; a message may have several lines, but not twice.
+    errors = [err for _, _, err in ended if err.strip()]
+    assert len(errors) == 1, report
+    assert errors[0].count(f"{case.verb}.py: ") == 1, report
+    assert errors[0].startswith(f"{case.verb}.py: "), report
+    for part in case.says:
+        assert part in errors[0], f"no {part!r} in the message\n{report}"
+    after = _content(site.folder)
+    for path, was in before.items():
+        if not any(Path(path).match(glob) for glob in case.may_change):
+            assert after.get(path) == was, f"{path} was changed or removed\n{report}"
+    return errors[0]
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -195,12 +159,12 @@ def _content(folder: Path) -> dict[str, str]:
     return found
 
 
-def train_small(folder: Path, launcher: Launcher) -> TrainConfig:
+def train_small(folder: Path) -> TrainConfig:
     """Prepare and train the run that `Site.trained` copies."""
     config = small.prepared(folder)
     path = folder / "config.json"
     write_json(path, resolved(config))
-    ((code, out, err),) = launcher.run("train", [str(path)], 1, folder)
+    ((code, out, err),) = run_verb("train", [str(path)], 1, folder)
     assert code == 0, out + err
     path.unlink()
     return config

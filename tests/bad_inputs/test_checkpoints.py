@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.bad_inputs.harness import BadInput, Site, over, refused, run_verb
 from training.files import sha256_file, write_json
 from training.models.build import WEIGHTS
 
@@ -477,19 +477,19 @@ CASES = [*DAMAGE, *MANIFESTS, *RESUMES, *MODELS, *OTHERS]
 
 
 @over(CASES)
-def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, num_ranks, site)
+def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+    refused(case, num_ranks, site)
 
 
 @pytest.mark.parametrize("num_ranks", (1, 2))
-def test_a_run_resumes_past_odd_things(num_ranks: int, launcher: Launcher, site: Site) -> None:
+def test_a_run_resumes_past_odd_things(num_ranks: int, site: Site) -> None:
     folder = site.trained().newest.parent
     (folder / "step_11").symlink_to("nowhere")
     (folder / "step_12").write_text("mine")
     (folder / "step_12.tmp").write_text("mine too")
     (folder / "step_30").mkdir()
     _flip(site.newest / _MODEL)
-    ended = launcher.run("train", [site.config(**_RESUME)], num_ranks, site.folder)
+    ended = run_verb("train", [site.config(**_RESUME)], num_ranks, site.folder)
     report = "\n".join(f"{code}\n{out}\n{err}" for code, out, err in ended)
     assert [code for code, _, _ in ended] == [0] * num_ranks, report
     for step in (10, 11, 12, 30):

@@ -2,7 +2,7 @@
 
 import shutil
 
-from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.bad_inputs.harness import BadInput, Site, over, refused
 from tests.ranks import ROOT
 
 DEMO = str(ROOT / "configs" / "recipe_demo.toml")
@@ -87,5 +87,5 @@ CASES = [
 
 
 @over(CASES)
-def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, num_ranks, site)
+def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+    refused(case, num_ranks, site)

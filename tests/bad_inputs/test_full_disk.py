@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import small
-from tests.bad_inputs.harness import Launcher, Site
+from tests.bad_inputs.harness import Site, run_verb
 from training.config import resolved
 from training.verification import problems_of
 
@@ -82,7 +82,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("num_ranks", [1, 2], ids=["1 rank", "2 ranks"])
 def test_a_full_disk_loses_nothing_and_the_run_resumes(
-    launcher: Launcher, site: Site, disk: Disk, num_ranks: int
+    site: Site, disk: Disk, num_ranks: int
 ) -> None:
     site.trained()
     run = disk.path / "run"
@@ -97,7 +97,7 @@ def test_a_full_disk_loses_nothing_and_the_run_resumes(
 
     def train(estimate: str) -> tuple[list[int | None], str]:
         argv = [disk.process, estimate, "train", config]
-        ended = launcher.run(FULL_DISK, argv, num_ranks, site.folder)
+        ended = run_verb(FULL_DISK, argv, num_ranks, site.folder)
         return [code for code, _, _ in ended], "\n".join(err for _, _, err in ended).strip()
 
     def refused(estimate: str, case: object) -> str:
@@ -136,8 +136,8 @@ def test_a_full_disk_loses_nothing_and_the_run_resumes(
     assert problems_of(checkpoints / "step_12") == []
 
 
-def _refused(launcher: Launcher, site: Site, argv: list[str], num_ranks: int) -> str:
-    ended = launcher.run(FULL_DISK, argv, num_ranks, site.folder)
+def _refused(site: Site, argv: list[str], num_ranks: int) -> str:
+    ended = run_verb(FULL_DISK, argv, num_ranks, site.folder)
     said = "\n".join(err for _, _, err in ended).strip()
     assert [code for code, _, _ in ended] == [2] * num_ranks, said
     assert "Traceback" not in said and said.count("full_disk.py: ") == 1, said
@@ -145,7 +145,7 @@ def _refused(launcher: Launcher, site: Site, argv: list[str], num_ranks: int) ->
 
 
 def test_prepare_looks_for_room_after_its_first_part_and_goes_on_later(
-    launcher: Launcher, site: Site, disk: Disk
+    site: Site, disk: Disk
 ) -> None:
     data = resolved(small.config(site.folder).data)
     data |= {
@@ -154,25 +154,25 @@ def test_prepare_looks_for_room_after_its_first_part_and_goes_on_later(
     }
     config = site.config(data=data)
     disk.leave(num_bytes=ROOM)
-    said = _refused(launcher, site, [disk.process, "seen", "prepare", config], 1)
+    said = _refused(site, [disk.process, "seen", "prepare", config], 1)
     assert "the rest of the prepared data takes about " in said and "are free" in said
     parts = disk.path / "data.parts"
     made = {path.name for path in parts.glob("part-*")}
     assert made and not (disk.path / "data").exists()
     disk.leave(num_bytes=1 << 14)
-    said = _refused(launcher, site, [disk.process, "unseen", "prepare", config], 1)
+    said = _refused(site, [disk.process, "unseen", "prepare", config], 1)
     assert "no space left: " in said and "/data.parts/" in said, said
     assert made <= {path.name for path in parts.glob("part-*")}
     disk.leave()
     argv = [disk.process, "seen", "prepare", config]
-    ((code, _, err),) = launcher.run(FULL_DISK, argv, 1, site.folder)
+    ((code, _, err),) = run_verb(FULL_DISK, argv, 1, site.folder)
     assert code == 0, err
     assert (disk.path / "data" / "manifest.json").is_file() and not parts.exists()
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2], ids=["1 rank", "2 ranks"])
 def test_sampling_looks_for_room_after_its_first_part(
-    launcher: Launcher, site: Site, disk: Disk, num_ranks: int
+    site: Site, disk: Disk, num_ranks: int
 ) -> None:
     tree = {
         "run": {"folder": str(site.folder / "disk" / "candidates")},
@@ -188,5 +188,5 @@ def test_sampling_looks_for_room_after_its_first_part(
     }
     config = site.write("sample.json", json.dumps(tree))
     disk.leave(num_bytes=ROOM)
-    said = _refused(launcher, site, [disk.process, "seen", "sample", config], num_ranks)
+    said = _refused(site, [disk.process, "seen", "sample", config], num_ranks)
     assert "the rest of the parts (399 like part-0000" in said and "are free" in said, said

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.bad_inputs.harness import BadInput, Site, over, refused
 
 HUGE = "7" * 400
 
@@ -68,8 +68,8 @@ CASES = [
 
 
 @over(CASES)
-def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, num_ranks, site)
+def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+    refused(case, num_ranks, site)
 
 
 def executes(line: str) -> Callable[[Site], Sequence[str]]:
@@ -115,6 +115,6 @@ FILES = [
 
 
 @pytest.mark.parametrize("case", FILES, ids=[case.name for case in FILES])
-def test_a_file_of_programs_is_refused(case: BadInput, launcher: Launcher, site: Site) -> None:
+def test_a_file_of_programs_is_refused(case: BadInput, site: Site) -> None:
     """On one rank: execute.py refuses ranks that MPI did not start, whatever it is given."""
-    launcher.refuses(case, 1, site)
+    refused(case, 1, site)

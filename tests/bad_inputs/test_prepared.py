@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.bad_inputs.harness import BadInput, Site, over, refused
 from tests.training.evaluation import models
 from training.data.tokenizer import Tokenizer
 
@@ -330,10 +330,10 @@ ONE_RANK = [
 
 
 @over(CASES)
-def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, num_ranks, site)
+def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+    refused(case, num_ranks, site)
 
 
 @pytest.mark.parametrize("case", ONE_RANK, ids=[case.name for case in ONE_RANK])
-def test_one_rank_refuses_it(case: BadInput, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, 1, site)
+def test_one_rank_refuses_it(case: BadInput, site: Site) -> None:
+    refused(case, 1, site)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.bad_inputs.harness import BadInput, Launcher, Site, over
+from tests.bad_inputs.harness import BadInput, Site, over, refused
 from tests.ranks import ROOT
 
 Make = Callable[[Site], Sequence[str]]
@@ -221,5 +221,5 @@ RECIPES = [
 
 
 @over([*FILES, *VALUES, *OVERRIDES, *RECIPES])
-def test_it_is_refused(case: BadInput, num_ranks: int, launcher: Launcher, site: Site) -> None:
-    launcher.refuses(case, num_ranks, site)
+def test_it_is_refused(case: BadInput, num_ranks: int, site: Site) -> None:
+    refused(case, num_ranks, site)
