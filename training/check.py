@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.layout import Layout
-from training import lives, manifest, run_folder, same_run
+from training import lives, run_folder, same_run
 from training.config import (
     BenchmarkConfig,
     ConfigError,
@@ -93,7 +93,7 @@ def check(verb: str, config: Any, *, num_ranks: int) -> list[str]:
     if verb == "train" and found and is_to_prepare and not config.data.prepare_if_missing:
         problems.append(found.refusal())
     elif found and is_to_prepare:
-        problems += _said(lambda: _refuse_data(config.data.folder))
+        problems += _said(lambda: parts.refuse_data(config.data.folder))
     if not problems:  # the files are there whose questions are compared
         problems += held_out.shared(config)
     if problems:
@@ -150,12 +150,6 @@ def _refuse_others(verb: str, config: Any) -> None:
         same_run.changed_settings(config)
     elif verb != "prepare":
         run_folder.refuse_others(config.run.folder, verb=verb)
-
-
-def _refuse_data(folder: Path) -> None:
-    """Refuse a data folder, or a folder of parts beside it, that prepare may not replace."""
-    manifest.refuse_others(folder, stage=parts.STAGE, setting="data.folder")
-    parts.refuse_others(lives.parts_folder(folder))
 
 
 def _missing(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -10,10 +10,10 @@ from parallel.ranks import Ranks
 from training import manifest, run_folder, same_run
 from training.check import refuse_folder
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
-from training.data import prepared
+from training.data import parts, prepared
 from training.data.held_out import refuse_shared
 from training.data.loader import RowDataset
-from training.data.prepare import prepare, refuse_others
+from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.evaluation import load
 from training.evaluation.work import on_first
@@ -88,7 +88,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         RowDataset(config.data.folder, row_tokens=config.data.row_tokens)
         _check_tokenizers(config, fetches=False)
     elif config.data.prepare_if_missing:
-        refuse_others(config.data.folder)
+        parts.refuse_data(config.data.folder)
         first = "prepares its data again, then " if data.is_prepared else "prepares its data, then "
     source = config.model.initial_weights
     # A model of the hub would have to be fetched to be compared.

@@ -30,17 +30,16 @@ from training.config import (
     SourceConfig,
     TrainConfig,
 )
-from training.data import benchmarks, programs, sources
+from training.data import benchmarks, programs, sources, tables
 from training.data.decontaminate import Overlap
 from training.data.question_texts import normalised
 from training.evaluation import candidates
 from training.files import read_json
 from training.manifest import MANIFEST
+from training.run_folder import RUN
 
 _MOST_ROWS = 10_000
 _EXAMPLE_CHARACTERS = 100
-_RUN = "run.json"
-"""A run folder's config as it was trained."""
 
 Texts = Mapping[BenchmarkConfig, Sequence[str]]
 """Question texts of benchmarks that were read."""
@@ -137,13 +136,13 @@ def _learnt(config: TrainConfig, prefix: str) -> list[_Set]:
 def _run_of(model: str) -> TrainConfig | None:
     """The config that a saved model was trained with, where its run's folder is at hand."""
     try:
-        folder = Path(model).expanduser().absolute()
+        folder = Path(model).absolute()
         if (folder / MANIFEST).is_file():  # an exported model names its checkpoint
             exported = read_json(folder / MANIFEST).get("facts", {}).get("checkpoint")
             folder = Path(exported) if exported else folder
         # A checkpoint, or the folder of weights in it.
         checkpoints = next(above for above in [*folder.parents][:2] if above.name == "checkpoints")
-        return TrainConfig.model_validate(read_json(checkpoints.parent / _RUN))
+        return TrainConfig.model_validate(read_json(checkpoints.parent / RUN))
     except (OSError, StopIteration, AttributeError, TypeError, ValueError):
         return None
 
@@ -222,7 +221,7 @@ def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iter
         return ()
     try:
         found = [text for text in _source_texts(learnt.what) if normalised(text) in wanted]
-    except ConfigError:
+    except (ConfigError, UnicodeDecodeError):
         return ()  # damaged, which prepare reports: it has learnt nothing from this file
     if not found or learnt.data is None:
         return found
@@ -235,11 +234,15 @@ def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iter
 
 def _source_texts(source: SourceConfig) -> Iterable[str]:
     if source.kind == "candidates":
-        return candidates.question_texts(sources.files_of(source))
+        files = sources.files_of(source)
+        if source.damaged == "refuse":
+            return candidates.question_texts(files)
+        rows = tables.rows_or_damage(files, ["question"])
+        return {_asked_by(row) for row in rows if not isinstance(row, tables.Damaged)}
     rows = islice(sources.rows(source), _MOST_ROWS)
     if source.kind == "problems":
         return (sources.example_of(source, row).example.question for row in rows)
-    return map(_asked_by, rows)
+    return (_asked_by(row) for row in rows if not isinstance(row, tables.Damaged))
 
 
 def _asked_by(row: Mapping[str, object]) -> str:

@@ -31,6 +31,7 @@ from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
 from training.disk import require
 from training.files import replacing, write_json
+from training.lives import parts_folder
 
 STAGE = "prepare"
 """Whose the parts and the data folder are, as its manifest says."""
@@ -118,12 +119,24 @@ def refuse_others(folder: Path) -> None:
         )
 
 
+def refuse_data(folder: Path) -> None:
+    """Refuse a data folder that holds what prepare did not write, or parts that it did not.
+
+    Raises:
+        FileExistsError: names what is there.
+    """
+    manifest.refuse_others(folder, stage=STAGE, setting="data.folder")
+    refuse_others(parts_folder(folder))
+
+
 def remove(folder: Path) -> None:
     """Remove what prepare wrote, and the folder when it is empty then; the mark goes last.
 
     What cannot be removed stays: the data folder does not need it gone.
     """
     if not (folder / _MARK).is_file():
+        with suppress(OSError):  # an empty one is of a job that was at work when another ended
+            folder.rmdir()
         return
     for path in [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]:
         if path.name.startswith("old-"):
@@ -143,7 +156,14 @@ def path_of(folder: Path, number: int) -> Path:
 
 
 def write(path: Path, converted: Converted, *, made_from: str) -> None:
-    """Durably write a part; one without examples is whole too."""
+    """Durably write a part; one without examples is whole too.
+
+    Raises:
+        FileExistsError: as `claim`.
+    """
+    # Another job that was faster may have removed the folder: it has its mark again before all.
+    if not (path.parent / _MARK).is_file():
+        claim(path.parent)
     examples = [kept.example for kept in converted.kept]
     tokens = [example.tokens for example in examples]
     offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
@@ -203,10 +223,13 @@ def read(path: Path) -> Converted:
     """What was written there.
 
     Raises:
+        FileNotFoundError: it is gone: another job has finished and removed it.
         ConfigError: it is damaged since.
     """
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:  # pyarrow's own, without a number
+        raise
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

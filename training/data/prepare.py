@@ -80,29 +80,47 @@ def prepare_share(
     """
     data = config.data
     _check(data)
-    inputs, made_from = prepared.inputs(data), prepared.made_from(config)
-    if manifest.is_current(data.folder, config=made_from, inputs=inputs):
-        facts = manifest.read(data.folder)["facts"]
+    made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
+    if facts := made_of.facts_of(data.folder):
         print(
             f"{data.folder} is up to date ({facts['rows']:,} rows, {facts['tokens']:,} tokens): "
             "nothing to do",
             flush=True,
         )
         return facts
-    refuse_others(data.folder)
-    work = _Work.of(config, files.sha256_json([made_from, inputs]))
+    parts.refuse_data(data.folder)
+    work = _Work.of(config, files.sha256_json([made_of.config, made_of.inputs]))
     parts.claim(work.folder)
-    converted = _converted(work, crew or Crew(data.num_workers), share, stop)
+    try:
+        facts = _made(work, made_of, crew or Crew(data.num_workers), share, stop)
+    except (OSError, ConfigError):
+        # Another job, which was faster, has removed the parts and what this one was packing.
+        if not (facts := made_of.facts_of(data.folder)):
+            raise
+    if facts:
+        parts.remove(work.folder)
+        print_facts(data.folder, facts)
+    return facts
+
+
+def _made(
+    work: "_Work", made_of: "_MadeOf", crew: Crew, share: Share, stop: StopSignal | None
+) -> dict[str, Any] | None:
+    """Make the share's parts and, where no other is missing, the folder; returns its facts."""
+    target = work.config.data.folder
+    converted = _converted(work, crew, share, stop)
     if not share.is_whole:
         deque(converted, maxlen=0)  # others may be at it: packing waits for the last part
         if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
-            print(f"{share} is made; {missing} of {work.num_parts} parts are not yet", flush=True)
-            return None
+            # They are gone as well when another share has packed them.
+            if not (facts := made_of.facts_of(target)):
+                print(
+                    f"{share} is made; {missing} of {work.num_parts} parts are not yet", flush=True
+                )
+            return facts
         converted = map(work.path, range(work.num_parts))
-    else:
-        for stale in work.folder.glob("packed-*"):
-            shutil.rmtree(stale)  # of a life that was killed while it packed
-    # Names of their own: the last two shares may end at the same moment.
+    # A name of its own: the last two shares, or two prepares of the same, may be at it together.
+    # What a killed life has left is removed in the end, with the parts.
     folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
         with reported(folder):
@@ -110,20 +128,17 @@ def prepare_share(
             manifest.commit(
                 folder,
                 stage=parts.STAGE,
-                config=made_from,
-                inputs=inputs,
+                config=made_of.config,
+                inputs=made_of.inputs,
                 outputs=outputs,
                 facts=facts,
             )
-        _put_in_place(folder, data.folder)
-    except BaseException as error:
+        if made := made_of.facts_of(target):
+            return made  # by another, in the meantime: it may be in use
+        _put_in_place(folder, target)
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        is_there = manifest.is_current(data.folder, config=made_from, inputs=inputs)
-        if isinstance(error, OSError) and is_there:
-            return manifest.read(data.folder)["facts"]  # another share was faster
         raise
-    parts.remove(work.folder)
-    print_facts(data.folder, facts)
     return facts
 
 
@@ -141,7 +156,7 @@ def standing(config: PrepareConfig) -> manifest.Standing:
         facts = manifest.read(data.folder)["facts"]
         counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
         return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
-    refuse_others(data.folder)
+    parts.refuse_data(data.folder)
     if not found.is_prepared:
         made = len(list(parts_folder(data.folder).glob("part-*")))
         known = f", from {made} parts that are there, if they are of the same" if made else ""
@@ -153,14 +168,18 @@ def standing(config: PrepareConfig) -> manifest.Standing:
     return manifest.Standing(f"makes {data.folder} anew: {'; '.join(found.differences)}")
 
 
-def refuse_others(folder: Path) -> None:
-    """Refuse a data folder that holds what prepare did not write, or parts that it did not.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _MadeOf:
+    """What decides the content of a data folder, as its manifest has it."""
 
-    Raises:
-        FileExistsError: names what is there.
-    """
-    manifest.refuse_others(folder, stage=parts.STAGE, setting="data.folder")
-    parts.refuse_others(parts_folder(folder))
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+    def facts_of(self, folder: Path) -> dict[str, Any] | None:
+        """The facts of a finished folder that was made of this; None: it is none."""
+        if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
+            return None
+        return manifest.read(folder)["facts"]
 
 
 @dataclass(kw_only=True)
@@ -307,7 +326,7 @@ def _chunks(work: _Work) -> Iterator[Chunk]:
 
 def _put_in_place(made: Path, folder: Path) -> None:
     """Rename `made` to `folder`; what stood there goes away after that, not before."""
-    refuse_others(folder)  # hours may have passed
+    parts.refuse_data(folder)  # hours may have passed
     old = made.with_name(f"old-{made.name}")
     replaces = folder.exists()
     if replaces:

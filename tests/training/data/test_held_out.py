@@ -191,3 +191,36 @@ def test_train_and_prepare_look_at_their_own_evaluation(tmp_path: Path) -> None:
     for verb in ("train", "prepare"):
         with pytest.raises(ConfigError, match=r"'held' shares 1 of its 1 questions with data\."):
             check([verb, str(tmp_path / "config.json")])
+
+
+def test_what_is_sound_beside_damage_that_is_skipped_is_compared(tmp_path: Path) -> None:
+    path = gsm8k(tmp_path / "mine.jsonl", QUESTIONS)
+    path.write_text(path.read_text() + "{torn\n")
+    found = [replace(candidate(), question=question) for question in QUESTIONS]
+    folder = tmp_path / "candidates"
+    for number in range(2):
+        candidates.write(candidates.part_path(folder, number), found, labels={})
+    damaged = candidates.part_path(folder, 0)
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    held = benchmark("held", gsm8k(tmp_path / "gsm8k" / "test.jsonl", QUESTIONS[:1]).parent)
+    tree = stages.evaluate_tree(
+        tmp_path,
+        tmp_path / "out",
+        generator=run_of(
+            tmp_path / "g",
+            data=small_data(tmp_path, {"kind": "jsonl", "path": str(path), "damaged": "skip"}),
+        ),
+        verifier=run_of(
+            tmp_path / "v",
+            model={**small.MODEL, "head": "verifier"},
+            data=small_data(
+                tmp_path, {"kind": "candidates", "path": str(folder), "damaged": "skip"}
+            ),
+        ),
+        benchmarks=[held],
+    )
+    with pytest.raises(ConfigError) as error:
+        refuse_shared(EvaluateConfig.model_validate(tree))
+    generator, verifier = str(error.value).splitlines()
+    assert "shares 1 of its 1 questions" in generator and "g/checkpoints/step_1" in generator
+    assert "shares 1 of its 1 questions" in verifier and "v/checkpoints/step_1" in verifier

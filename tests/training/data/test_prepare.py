@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,57 @@ def test_jobs_that_share_the_work_write_the_same_bytes(tmp_path: Path) -> None:
     assert prepare_share(shared, Share(2, 3)) == facts
     assert content(tmp_path / "shared") == content(tmp_path / "alone")
     assert prepare_share(shared, Share(1, 3)) == facts, "up to date"
+
+
+def test_a_second_prepare_leaves_the_first_what_it_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = config(tmp_path / "data", PROBLEMS)
+    pack = prepare_module._pack
+
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def packing(work: Any, converted: Any, folder: Path) -> Any:
+        made = next(converted)
+        folder.mkdir()
+        monkeypatch.setattr(prepare_module, "_pack", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(wanted)
+        assert folder.is_dir()
+        monkeypatch.setattr(prepare_module, "_pack", pack)
+        return pack(work, chain([made], converted), folder)
+
+    monkeypatch.setattr(prepare_module, "_pack", packing)
+    assert prepare(wanted) == prepare(config(tmp_path / "alone", PROBLEMS))
+    assert not (tmp_path / "data.parts").exists()
+
+
+def test_whoever_is_slower_takes_what_the_faster_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = prepare(config(tmp_path / "alone", PROBLEMS))
+    pack, write = prepare_module._pack, parts.write
+
+    def packing(work: Any, converted: Any, folder: Path) -> Any:
+        made = next(converted)
+        monkeypatch.setattr(prepare_module, "_pack", pack)
+        assert prepare(wanted) == facts
+        return pack(work, chain([made], converted), folder)
+
+    def writing(path: Path, converted: parts.Converted, *, made_from: str) -> None:
+        monkeypatch.setattr(parts, "write", write)
+        assert prepare(wanted) == facts
+        parts.write(path, converted, made_from=made_from)
+        parts.refuse_others(path.parent)  # the folder has its mark
+
+    wanted = config(tmp_path / "packed", PROBLEMS)
+    monkeypatch.setattr(prepare_module, "_pack", packing)
+    assert prepare(wanted) == facts
+    wanted = config(tmp_path / "shared", PROBLEMS)
+    monkeypatch.setattr(parts, "write", writing)
+    assert prepare_share(wanted, Share(2, 2), Crew(1)) == facts
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "packed", "shared"]
 
 
 def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
