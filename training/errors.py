@@ -23,6 +23,8 @@ _ERRNOS = frozenset(
         errno.ENAMETOOLONG,
         errno.ELOOP,
         errno.EMFILE,
+        errno.EBUSY,
+        errno.EXDEV,
     }
 )
 """Of files and disks. Others, such as a lost connection, are not a person's to correct."""

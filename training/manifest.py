@@ -226,8 +226,8 @@ def refuse_others(folder: Path, *, stage: str, setting: str) -> None:
         setting: The setting that names it, for the message.
 
     Raises:
-        FileExistsError: it is a file, a symbolic link, or holds a file, link or folder that
-            no manifest of the stage lists; names it.
+        FileExistsError: it is a file, a symbolic link, a mount point, or holds a file, link or
+            folder that no manifest of the stage lists; names it.
     """
     if folder.is_symlink():
         raise FileExistsError(
@@ -239,6 +239,11 @@ def refuse_others(folder: Path, *, stage: str, setting: str) -> None:
     if not folder.is_dir():
         raise FileExistsError(
             f"{setting} = {folder} is a file, which {stage} would replace: set another {setting}"
+        )
+    if os.path.ismount(folder):
+        raise FileExistsError(
+            f"{setting} = {folder} is a mount point, which cannot be replaced: set {setting} to a "
+            "folder in it"
         )
     if found := _others(folder, stage):
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

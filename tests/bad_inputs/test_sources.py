@@ -37,7 +37,10 @@ def data(site: Site, source: dict[str, Any]) -> dict[str, Any]:
 
 def parquet_bytes(site: Site) -> bytes:
     path = site.folder / "whole.parquet"
-    parquet.write_table(pa.Table.from_pylist([ROW] * 50), path, write_page_checksum=True)
+    rows = [
+        {"question": ROW["question"], "code": "def simple_math_problem():\n    return 7\n"}
+    ] * 50
+    parquet.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
     return path.read_bytes()
 
 
@@ -76,8 +79,14 @@ CASES = [
     BadInput(
         name="Parquet with a damaged page",
         verb="train",
-        make=lambda site: read(site, "a.parquet", flipped(parquet_bytes(site), 40), "jsonl"),
+        make=lambda site: read(site, "a.parquet", flipped(parquet_bytes(site), 40), "parquet"),
         says=["a.parquet, row group 0 is damaged"],
+    ),
+    BadInput(
+        name="Parquet that is said to be JSON lines",
+        verb="train",
+        make=lambda site: read(site, "a.parquet", parquet_bytes(site), "jsonl"),
+        says=["a.parquet' is read as a file ending in .jsonl", "set the kind that it is of"],
     ),
     BadInput(
         name="gz that is none",

@@ -18,6 +18,7 @@ from typing import Any, cast
 import tomli
 
 from training.config import links
+from training.config.values import expanded
 
 Tree = dict[str, Any]
 
@@ -72,7 +73,11 @@ def with_bases(tree: Tree, path: Path) -> Tree:
         base = table["config"]
         if not isinstance(base, str) or not base.strip():
             raise ConfigError(f"{path}: {name}.config = {base!r}: name a training config's file")
-        found = read(path.parent / Path(base).expanduser())
+        try:
+            base_path = expanded(base)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {name}.config: {error}") from None
+        found = read(path.parent / base_path)
         if nested := [key for key in ("config", "generator", "verifier") if key in found]:
             raise ConfigError(
                 f"{path}: {name}.config = {base!r} holds {nested[0]!r}, so it is a recipe: name "

@@ -147,8 +147,8 @@ class SourceConfig(Section):
 
     kind: Literal["problems", "parquet", "jsonl", "gsm8k", "candidates"]
     """`problems`: the built-in writer; `parquet`: TinyGSM's files (`question`, `code`);
-    `jsonl`: the same columns; `gsm8k`: GSM8K's train split by its calculator marks;
-    `candidates`: labelled candidates of the sample stage, for a verifier."""
+    `jsonl`: the same columns as JSON lines or a JSON list; `gsm8k`: GSM8K's train split by its
+    calculator marks; `candidates`: labelled candidates of the sample stage, for a verifier."""
     path: OptionalSource = ""
     """Local file or folder, or hub id (`TinyGSM/TinyGSM`); unused by `problems`."""
     split: str = "train"
@@ -265,7 +265,8 @@ class DataConfig(Section):
     num_workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
     """Worker processes of prepare; 0: one per core. Under MPI the ranks work instead."""
     prepare_if_missing: bool = False
-    """Let `train` run `prepare` first when the folder is empty: for small data only."""
+    """Let `train` run `prepare` first, for small data only: where the folder is empty, and where
+    it was made from other settings or files, when it is replaced."""
 
 
 class TrainingConfig(Section):

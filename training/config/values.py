@@ -102,11 +102,11 @@ def expanded(path: str) -> str:
             "write the path itself, or set it on the command line, where the shell expands it"
         )
     found = os.path.expanduser(path)
-    if found.startswith("~"):
-        name = found.partition("/")[0]
+    # './~name' as well: as a Path it is '~name', which is somebody's home when it is read again.
+    if (first := str(Path(found)).partition("/")[0]).startswith("~"):
         raise ValueError(
-            f"{path!r}: there is no home folder {name} on this machine; "
-            "a folder of that name is written './~...'"
+            f"{path!r}: there is no home folder {first} on this machine: write the whole path, "
+            "from '/'"
         )
     return found
 

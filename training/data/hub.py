@@ -24,7 +24,7 @@ def local_path(path: str, setting: str) -> Path | None:
     Raises:
         ConfigError: nothing is there, and it does not look like a hub id either.
     """
-    here = Path(path).expanduser()
+    here = Path(path)
     if here.exists():
         return here
     if _HUB_ID.fullmatch(path) and here.suffix not in _FILE_ENDINGS:

@@ -162,7 +162,7 @@ def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
 
 def _of_files(path: str, found: list[Path]) -> str:
     """A digest of files by their places below the path that names them; empty: no files."""
-    root = Path(path).expanduser()
+    root = Path(path)
     # Only a folder can hold two files of one name.
     names = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]
     digests = map(manifest.fingerprint, found)

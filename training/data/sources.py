@@ -6,7 +6,7 @@
 Reading and converting are apart, so that one process reads while many convert.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,8 @@ Raw = Any
 """A row as it was read: cheap to send to another process."""
 
 _SETTING = "path of a source"
+_ENDINGS = {"parquet": tables.PARQUET, "jsonl": tables.JSON}
+"""By kind; GSM8K is published in both."""
 
 
 class DroppedError(ValueError):
@@ -102,7 +104,8 @@ def files_of(source: SourceConfig) -> list[Path]:
         return parts
     if source.kind == "gsm8k" and (path / gsm8k.HUB_CONFIG).is_dir():
         path = path / gsm8k.HUB_CONFIG
-    return tables.files_at(path, split=source.split, setting=_SETTING)
+    endings = _ENDINGS.get(source.kind, tables.PARQUET + tables.JSON)
+    return tables.files_at(path, split=source.split, setting=_SETTING, endings=endings)
 
 
 def example_of(source: SourceConfig, raw: Raw) -> Labelled:
@@ -146,13 +149,13 @@ def _rows(source: SourceConfig) -> Iterator[Raw]:
         for path in files:
             yield from candidates.read_or_damage(path)
     elif files:
-        yield from tables.rows_or_damage(files, _parquet_columns(source, files))
+        yield from tables.rows_or_damage(files, _parquet_columns(source))
     else:
         name = gsm8k.HUB_CONFIG if source.kind == "gsm8k" else None
         yield from hub.stream(source.path, name=name, split=source.split, setting=_SETTING)
 
 
-def _parquet_columns(source: SourceConfig, files: Sequence[Path]) -> tuple[str, ...]:
+def _parquet_columns(source: SourceConfig) -> tuple[str, ...]:
     if source.kind == "gsm8k":
         return ("question", "answer")
     return ("question", "code") if source.kind == "parquet" else ()

@@ -20,7 +20,9 @@ from training.config import ConfigError
 
 Row = Mapping[str, Any]
 
-_ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".json")
+PARQUET = (".parquet",)
+JSON = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+"""A `.json.gz` is read as JSON lines."""
 _SPLITS = ("train", "test", "validation")
 _ROWS_AT_ONCE = 4096
 _MAX_LINE_BYTES = 1 << 24
@@ -31,8 +33,10 @@ _DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, MemoryE
 """What readers raise on damaged content; see `_raise_if_unreadable` for the system's errors."""
 
 
-def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
-    """The table files that `path` stands for: itself, or a folder's.
+def files_at(
+    path: Path, *, split: str, setting: str, endings: tuple[str, ...] = PARQUET + JSON
+) -> list[Path]:
+    """The table files that `path` stands for: itself, or a folder's; `endings` says of which kinds.
 
     Of a folder, Parquet before JSON lines before JSON. Of each the files named exactly for
     the split (`test.jsonl`), else its numbered ones (`main/test-00000-of-00002.parquet`), else
@@ -40,10 +44,15 @@ def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
     all files, where none is named for any split.
 
     Raises:
-        ConfigError: there are none, there are several variants, or `path` is a file that is
-            named for another split.
+        ConfigError: there are none, there are several variants, or `path` is a file of another
+            ending or one that is named for another split.
     """
     if path.is_file():
+        if not path.name.endswith(endings):
+            raise ConfigError(
+                f"{setting} = {str(path)!r} is read as a file ending in {' or '.join(endings)}, "
+                "which it does not: set the kind that it is of, or rename it"
+            )
         named = _split_of(path.name)
         if named not in ("", split) and not _is_named_for(path.name, split):
             raise ConfigError(
@@ -51,7 +60,7 @@ def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
                 f"set split = {named!r}, or the path of {split} data"
             )
         return [path]
-    for ending in _ENDINGS:
+    for ending in endings:
         found = sorted(file for file in path.rglob(f"*{ending}") if file.is_file())
         named = (
             [file for file in found if file.name == split + ending]
@@ -71,8 +80,8 @@ def files_at(path: Path, *, split: str, setting: str) -> list[Path]:
         if found and not any(_split_of(file.name) for file in found):
             return found
     raise ConfigError(
-        f"{setting} = {str(path)!r} holds no {split} split: expected {split}.jsonl, "
-        f"{split}-*.parquet or other files ending in {', '.join(_ENDINGS)}"
+        f"{setting} = {str(path)!r} holds no {split} split: expected {split}{endings[0]}, "
+        f"{split}-*{endings[0]} or other files ending in {', '.join(endings)}"
     )
 
 

@@ -98,6 +98,11 @@ def test_a_file_that_may_not_be_read_is_named(write: Write) -> None:
         ('[verifier]\nconfig = ""', "name a training config's file"),
         ('[verifier]\nconfig = "list.json"', "list.json holds a JSON list"),
         ('[verifier]\nconfig = "."', "is a folder"),
+        (
+            '[verifier]\nconfig = "~no_such_user/x.toml"',
+            "verifier.config: .*no home folder ~no_such",
+        ),
+        ('[verifier]\nconfig = "$HOME/x.toml"', "verifier.config: .*environment variables"),
     ],
 )
 def test_a_recipe_starts_from_training_configs_only(

@@ -117,6 +117,7 @@ def test_every_number_has_two_bounds() -> None:
         ("data.tokenizer.source=", ["data.tokenizer.source", "empty"]),
         ("run.folder=$SCRATCH/run", ["run.folder", "$SCRATCH", "environment variables"]),
         ("run.folder=~no_such_user/run", ["run.folder", "~no_such_user"]),
+        ("run.folder=./~no_such_user/run", ["run.folder", "home folder ~no_such_user"]),
         (f"run.folder={'n' * 256}", ["run.folder", "256", "255"]),
         (f"model.initial_weights={'n' * 256}", ["model.initial_weights", "255"]),
         ('run.name="a\\nb"', ["run.name", "line break"]),

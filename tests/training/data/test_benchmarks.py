@@ -62,7 +62,7 @@ def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
 def test_missing_files_and_columns_say_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"path of benchmark it = .*no such file or folder"):
         questions(benchmark(tmp_path / "nothing"))
-    with pytest.raises(ConfigError, match=r"holds no test split: expected test\.jsonl"):
+    with pytest.raises(ConfigError, match=r"holds no test split: expected test\.parquet"):
         questions(benchmark(tmp_path))
     lines(tmp_path / "test.jsonl", [{"q": "?"}])
     with pytest.raises(ConfigError, match="no column 'answer': it has q"):

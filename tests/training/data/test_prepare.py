@@ -490,6 +490,16 @@ def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
     assert content(data) != before and [*data.parent.glob("data*")] == [data]
 
 
+def test_a_mount_point_is_refused_before_hours_of_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "data")
+    with pytest.raises(FileExistsError, match="is a mount point.*data.folder to a folder in it"):
+        prepare(config(tmp_path / "data"))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_a_file_that_appears_while_it_prepares_stops_the_replacement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

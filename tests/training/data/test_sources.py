@@ -76,6 +76,20 @@ def test_jsonl_has_code_or_program(tmp_path: Path) -> None:
     assert num_rows(source("jsonl", path)) == 2
 
 
+def test_a_folder_s_files_are_those_of_the_kind(tmp_path: Path) -> None:
+    parquet_file(tmp_path / "train.parquet", [{"question": "Q 1?", "code": CODE}])
+    (tmp_path / "train.jsonl").write_text(json.dumps({"question": "Q 2?", "program": PROGRAM}))
+    for kind, question in (("parquet", "Q 1?"), ("jsonl", "Q 2?")):
+        (example,) = examples(source(kind, tmp_path))
+        assert example.question == question
+    with pytest.raises(ConfigError, match=r"train\.jsonl' is read as a file ending in \.parquet,"):
+        list(rows(source("parquet", tmp_path / "train.jsonl")))
+    with pytest.raises(
+        ConfigError, match=r"train\.parquet' is read as a file ending in \.jsonl or"
+    ):
+        list(rows(source("jsonl", tmp_path / "train.parquet")))
+
+
 def test_wrong_columns_are_named(tmp_path: Path) -> None:
     parquet_file(tmp_path / "a.parquet", [{"question": "Q 1?", "solution": "x"}])
     with pytest.raises(ValueError, match="no column code: its columns are question, solution"):
