@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import add_share, config_of, dry_run, parser, run, said_stopped
-from training.config import PrepareConfig, TrainConfig
+from training.config import ConfigError, PrepareConfig, TrainConfig
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     add_share(options)
     parsed = options.parse_args(arguments)
+    if parsed.show is not None and parsed.show < 1:
+        raise ConfigError(f"--show {parsed.show}: print 1 example or more")
     config = config_of(parsed, TrainConfig)
     if parsed.dry_run and parsed.show is None:
         return dry_run("prepare", config, parsed)

@@ -42,8 +42,11 @@ class Layout:
         """The layout that a config asks for on this many ranks.
 
         Raises:
-            ConfigError: the ranks or the rows of a step do not divide among its degrees.
+            ConfigError: there is no rank, or the ranks or the rows of a step do not divide among
+                its degrees.
         """
+        if world_size < 1:
+            raise ConfigError(f"{world_size} ranks: a run has 1 at least")
         parallel, training = config.parallel, config.training
         model_degree = parallel.tensor * parallel.pipeline
         if world_size % model_degree:

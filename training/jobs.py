@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from training.files import read_json
+from training.files import read_json_object
 
 JOBS = "jobs.json"
 
@@ -15,7 +15,7 @@ JOBS = "jobs.json"
 def read(folder: Path) -> dict[str, str]:
     """Stage to job id of the last submission; empty for a recipe that ran without Slurm."""
     path = folder / JOBS
-    return read_json(path) if path.is_file() else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def failed_stage(folder: Path) -> tuple[str, str, str] | None:

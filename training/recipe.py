@@ -23,8 +23,8 @@ from pydantic import BaseModel
 
 from parallel.spawn import run_ranks
 from training import run_folder
-from training.config import RecipeConfig, resolved
-from training.files import read_json, write_json
+from training.config import ConfigError, RecipeConfig, resolved
+from training.files import read_json_object, write_json
 from training.lives import saved_step
 
 SECONDS = "seconds.json"
@@ -129,8 +129,12 @@ def run(recipe: RecipeConfig) -> None:
 
 def _add_seconds(path: Path, stage: str, seconds: float) -> None:
     """Count a stage's seconds over all the recipe's lives."""
-    known: dict[str, float] = read_json(path) if path.is_file() else {}
-    known[stage] = round(known.get(stage, 0.0) + seconds, 1)
+    try:
+        known = read_json_object(path) if path.is_file() else {}
+    except ConfigError:
+        known = {}  # damaged: not worth the stage that has just ended
+    before = known.get(stage)
+    known[stage] = round((before if isinstance(before, int | float) else 0.0) + seconds, 1)
     write_json(path, known)
 
 

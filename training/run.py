@@ -15,6 +15,7 @@ from training.data.held_out import refuse_shared
 from training.data.loader import RowDataset
 from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
+from training.errors import is_for_people
 from training.evaluation import load
 from training.evaluation.work import on_first
 from training.files import write_json
@@ -120,18 +121,23 @@ def _inputs_of_all(config: TrainConfig, ranks: Ranks) -> dict[str, str]:
     """The same as `_inputs`, once all ranks have found the same.
 
     Raises:
-        ConfigError, FileNotFoundError: on all ranks, where one lacks a file or has another one:
-            its folder may be on the disk of its node.
+        ConfigError, OSError: on all ranks, where one lacks a file or has another one: its folder
+            may be on the disk of its node.
     """
     found: dict[str, str] | Exception
     try:
         found = _inputs(config)
-    except (ConfigError, FileNotFoundError) as error:
+    except Exception as error:
+        if not is_for_people(error):
+            raise
         found = error
     all_found = ranks.gather(found)
-    for error in all_found:
-        if isinstance(error, Exception):
+    for rank, error in enumerate(all_found):
+        if not isinstance(error, Exception):
+            continue
+        if rank == 0:
             raise error
+        raise ConfigError(f"rank {rank}: {error}") from error  # the first rank's files are there
     for rank, other in enumerate(all_found):
         if other != all_found[0]:
             differing = [key for key in other if other[key] != all_found[0].get(key)]

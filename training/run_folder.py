@@ -41,6 +41,8 @@ def refuse_others(folder: Path, *, verb: str) -> None:
         FileExistsError: another verb's run is there, or files that this verb would write over.
         ConfigError: `run.json` is damaged.
     """
+    # Listed first: a job that starts with this one writes its run.json before anything else.
+    names = _names(folder)
     path = folder / RUN
     if path.is_file():
         try:
@@ -56,7 +58,7 @@ def refuse_others(folder: Path, *, verb: str) -> None:
                 f"{verb} would write over: set another run.folder"
             )
         return
-    _refuse_names(folder, (name for name in _names(folder) if _WRITTEN.fullmatch(name)), verb, RUN)
+    _refuse_names(folder, (name for name in names if _WRITTEN.fullmatch(name)), verb, RUN)
 
 
 def refuse_other_recipes(folder: Path, stages: Iterable[str]) -> None:
@@ -70,6 +72,7 @@ def refuse_other_recipes(folder: Path, stages: Iterable[str]) -> None:
         FileExistsError: files are there that a recipe would write over.
         ConfigError: `config.json` is not JSON.
     """
+    names = _names(folder)  # first, as above
     path = folder / CONFIG
     if path.is_file():
         content = read_json(path)
@@ -81,7 +84,7 @@ def refuse_other_recipes(folder: Path, stages: Iterable[str]) -> None:
         return
     written = {CONFIG, "seconds.json", "jobs.json", "report.json", "report.html"}
     written |= {f"{stage}.json" for stage in stages}
-    _refuse_names(folder, (n for n in _names(folder) if n in written), "the recipe", CONFIG)
+    _refuse_names(folder, (name for name in names if name in written), "the recipe", CONFIG)
 
 
 def _refuse_names(folder: Path, found: Iterable[str], who: str, missing: str) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from training import jobs, lives
-from training.files import read_json
+from training.files import read_json_object
 from training.manifest import MANIFEST
+from training.run_folder import CONFIG, RUN
 
 _LATEST_STEPS = 50
 """Steps whose median gives the rate."""
@@ -58,9 +59,9 @@ def describe(folder: Path, *, now: float | None = None) -> Iterator[str]:
         yield from _stage(folder, "prepare", now)
     elif not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist: name a run folder, such as runs/demo")
-    elif (folder / "config.json").is_file():
+    elif (folder / CONFIG).is_file():
         yield from _recipe(folder, now)
-    elif any((folder / name).is_file() for name in ("run.json", MANIFEST, lives.LIVES)):
+    elif any((folder / name).is_file() for name in (RUN, MANIFEST, lives.LIVES)):
         yield from _stage(folder, _verb(folder), now)
     else:
         raise FileNotFoundError(
@@ -89,7 +90,7 @@ def _has_begun(folder: Path, verb: str) -> bool:
 
 def _verb(folder: Path) -> str:
     """Which verb a stage's folder is of."""
-    config = _json(folder / "run.json") or _json(folder / MANIFEST).get("config", {})
+    config = _json(folder / RUN) or _json(folder / MANIFEST).get("config", {})
     for section, verb in (("training", "train"), ("sampling", "sample")):
         if section in config:
             return verb
@@ -97,7 +98,7 @@ def _verb(folder: Path) -> str:
 
 
 def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
-    config = _json(folder / "run.json")
+    config = _json(folder / RUN)
     metrics = _metrics(folder)
     yield f"{verb}: {_state(folder, verb, now)}"
     if verb == "train":
@@ -119,7 +120,7 @@ def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
 
 def _state(folder: Path, verb: str, now: float) -> str:
     if (folder / MANIFEST).is_file():
-        asked, made = _json(folder / "run.json"), _json(folder / MANIFEST).get("config")
+        asked, made = _json(folder / RUN), _json(folder / MANIFEST).get("config")
         # A training run that was finished may be extended: run.json is then the longer one's.
         if verb != "train" or not asked or asked == made:
             return "finished"
@@ -262,7 +263,7 @@ def _seconds_since_change(folder: Path, now: float) -> float | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def duration(seconds: float) -> str:

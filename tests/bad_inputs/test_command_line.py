@@ -1,6 +1,7 @@
 """What can be wrong with a command line or with the environment that a launcher leaves."""
 
 import shutil
+from pathlib import Path
 
 from tests.bad_inputs.harness import BadInput, Site, over, refused
 from tests.ranks import ROOT
@@ -64,6 +65,30 @@ CASES = [
         verb="train",
         make=lambda site: [site.config(), "--ranks", "4"],
         says=["--ranks", "--dry-run"],
+    ),
+    BadInput(
+        name="fewer examples than one",
+        verb="prepare",
+        make=lambda site: [site.config(), "--show", "-1"],
+        says=["--show -1", "1 example or more"],
+    ),
+    BadInput(
+        name="fewer ranks than one",
+        verb="check",
+        make=lambda site: ["train", site.trained().config(), "--ranks", "-8"],
+        says=["-8 ranks: a run has 1 at least"],
+    ),
+    BadInput(
+        name="a report of JSON that is a list",
+        verb="report",
+        make=lambda site: [str(Path(site.write("run/evaluation.json", "[1]")).parent)],
+        says=["evaluation.json holds a list, not a JSON object"],
+    ),
+    BadInput(
+        name="the status of JSON that is a list",
+        verb="status",
+        make=lambda site: [str(Path(site.write("run/run.json", "[1]")).parent)],
+        says=["run.json holds a list, not a JSON object"],
     ),
     BadInput(
         name="a share of nothing",

@@ -155,6 +155,9 @@ def test_svamp_is_a_test_set_whatever_its_split() -> None:
         ("generator.data.sources.0.split=test", "split = 'test' with kind = 'problems'"),
         ("verifier.data.sources.0.split=test", "split = 'test' with kind = 'candidates'"),
         ("verifier.data.sources.0.seed=2", "seed = 2 with kind = 'candidates'"),
+        ("verifier.data.supervise=all", "supervise = 'all' with sources of kind 'candidates'"),
+        ("verifier.data.run_programs=false", "run_programs = False with sources of kind"),
+        ("verifier.data.min_question_characters=9", "min_question_characters = 9 with sources"),
         (
             "evaluation.benchmarks.0={name='it', kind='svamp', path='x', seed=4}",
             "seed = 4 with kind = 'svamp'",

@@ -1,9 +1,10 @@
 """A training run as a stage: the data it trains on is the data that its config describes."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from parallel.ranks import Ranks
 from tests import small
 from tests.training.data.test_prepare import content, jsonl, row
 from tests.training.evaluation import models, stages
-from training import manifest
+from training import manifest, run
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
@@ -143,3 +144,21 @@ def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) 
     standing(config(site, evaluation={**evaluated, "every_steps": 0}))
     Tokenizer.load(site / "data").save(site / "weights")
     standing(config(site, model={"initial_weights": weights}))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no data"), OSError(errno.ESTALE, "stale")])
+def test_the_rank_whose_files_differ_is_named(
+    site: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    class Two:
+        """Rank 1 of two, the first of which has its files."""
+
+        def gather(self, value: Any) -> list[Any]:
+            return [{"data": "0"}, value]
+
+    def failing(_: TrainConfig) -> Any:
+        raise error
+
+    monkeypatch.setattr(run, "_inputs", failing)
+    with pytest.raises(ConfigError, match=f"rank 1: .*{error.args[-1]}"):
+        run._inputs_of_all(config(site), cast(Ranks, Two()))

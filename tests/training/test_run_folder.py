@@ -78,3 +78,20 @@ def test_a_recipe_s_folder_is_a_recipe_s(tmp_path: Path) -> None:
         refuse_other_recipes(tmp_path, stages)
     write(tmp_path, "config.json", {"run": {}, "generator": {}, "verifier": {}})
     refuse_other_recipes(tmp_path, stages)
+
+
+def test_a_job_that_starts_at_the_same_moment_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_file = Path.is_file
+
+    def then_written(path: Path) -> bool:
+        found = is_file(path)
+        write(tmp_path, "run.json", {"run": {}, "sampling": {}})
+        write(tmp_path, "config.json", {"run": {}, "generator": {}, "verifier": {}})
+        return found
+
+    monkeypatch.setattr(Path, "is_file", then_written)
+    refuse_others(tmp_path, verb="sample")
+    (tmp_path / "config.json").unlink()
+    refuse_other_recipes(tmp_path, ["generator"])

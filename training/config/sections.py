@@ -268,6 +268,22 @@ class DataConfig(Section):
     """Let `train` run `prepare` first, for small data only: where the folder is empty, and where
     it was made from other settings or files, when it is replaced."""
 
+    @model_validator(mode="after")
+    def _settings_are_of_what_is_learnt(self) -> Self:
+        # Candidates: of their questions nothing is learnt, and their programs were run already.
+        unread = self.changed("supervise", "min_question_characters", "run_programs")
+        if self.is_for_verifier and unread:
+            raise ValueError(
+                f"{unread} with sources of kind 'candidates', for which it is not read: leave it "
+                "out"
+            )
+        return self
+
+    @property
+    def is_for_verifier(self) -> bool:
+        """Whether the data is labelled candidates."""
+        return all(source.kind == "candidates" for source in self.sources)
+
 
 class TrainingConfig(Section):
     """The training loop."""

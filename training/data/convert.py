@@ -73,7 +73,7 @@ class Converter:
         warnings.simplefilter("ignore", SyntaxWarning)
         self._tokenizer = Tokenizer.load(self._tokenizer_folder)
         # The programs of candidates were run when they were sampled.
-        if self._data.run_programs and not is_for_verifier(self._data):
+        if self._data.run_programs and not self._data.is_for_verifier:
             self._executor = Executor(limits=self._limits).__enter__()
 
     def close(self) -> None:
@@ -159,11 +159,6 @@ class Converter:
             )
             kept.append(parts.Kept(key=_key(labelled), example=example, order=labelled.order))
         return kept
-
-
-def is_for_verifier(data: DataConfig) -> bool:
-    """Whether the data is labelled candidates."""
-    return all(source.kind == "candidates" for source in data.sources)
 
 
 def _program_mode(right: bool | None) -> Mode:

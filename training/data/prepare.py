@@ -28,7 +28,7 @@ from parallel.workers import Crew, in_chunks
 from training import files, manifest
 from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
 from training.data import benchmarks, hub, parts, prepared, programs, sources
-from training.data.convert import Chunk, Converter, is_for_verifier
+from training.data.convert import Chunk, Converter
 from training.data.decontaminate import Overlap
 from training.data.pack import packed
 from training.data.tally import Tally, print_facts
@@ -219,7 +219,7 @@ def _check(data: DataConfig) -> None:
             f"data.sources mixes kinds {', '.join(sorted(kinds))}: labelled candidates are a "
             "verifier's, all others a generator's"
         )
-    if is_for_verifier(data) and data.tokenizer.source == "train":
+    if data.is_for_verifier and data.tokenizer.source == "train":
         raise ConfigError(
             "data.tokenizer.source = 'train' with candidates: a verifier reads with its "
             "generator's tokenizer, set it to the generator's data.folder"

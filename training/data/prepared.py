@@ -85,7 +85,9 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
         del data[key]
     execution = resolved(config.execution)
     del execution["num_workers"]
-    return {"data": data, "execution": execution if config.data.run_programs else None}
+    # The programs of candidates were run when they were sampled.
+    runs_programs = config.data.run_programs and not config.data.is_for_verifier
+    return {"data": data, "execution": execution if runs_programs else None}
 
 
 def inputs(data: DataConfig) -> dict[str, str]:

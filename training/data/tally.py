@@ -11,7 +11,6 @@ from rich.table import Table
 
 from training.config import DataConfig
 from training.data.balance import balanced
-from training.data.convert import is_for_verifier
 from training.data.pack import Mode, TokenizedExample
 from training.data.parts import Converted, Kept
 
@@ -25,7 +24,7 @@ class Tally:
     def __init__(self, data: DataConfig) -> None:
         """Of the sources in `data`."""
         self._data = data
-        self._for_verifier = is_for_verifier(data)
+        self._for_verifier = data.is_for_verifier
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
         self._dropped = [Counter[str]() for _ in data.sources]

@@ -56,9 +56,9 @@ def refuse_others(folder: Path) -> None:
         others.append(page)
     if summary.exists() and not (summary.is_file() and _is_summary(summary)):
         others.append(summary)
-    for path in others:
+    if others:
         raise FileExistsError(
-            f"{path} is there and no report wrote it: move it away, or name another folder"
+            f"{others[0]} is there and no report wrote it: move it away, or name another folder"
         )
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.config import ConfigError
 from training.data.records import Candidate
 from training.evaluation import candidates
-from training.files import read_json
+from training.files import read_json_object
 from training.report.words import Interval, finite, interval
 
 STAGES = (
@@ -114,14 +115,14 @@ def collect(folder: Path) -> Run:
 
     Raises:
         FileNotFoundError: the folder is not there or holds no result of any stage.
-        ValueError: a JSON file is malformed.
+        ConfigError: a JSON file is malformed, or is of another form.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: name a run's folder")
     evaluation = _evaluation_folder(folder) / "evaluation.json"
-    raw = read_json(evaluation).get("benchmarks", {}) if evaluation.is_file() else {}
+    raw = _benchmarks_of(evaluation)
     manifests = {
-        stage: read_json(path)
+        stage: read_json_object(path)
         for stage in STAGES
         if (path := folder / stage / "manifest.json").is_file()
     }
@@ -136,13 +137,13 @@ def collect(folder: Path) -> Run:
     config, spent = folder / "config.json", folder / "seconds.json"
     return Run(
         folder=folder,
-        config=read_json(config) if config.is_file() else {},
+        config=read_json_object(config) if config.is_file() else {},
         manifests=manifests,
         evaluation=raw,
         benchmarks=tuple(_benchmark(name, entry) for name, entry in raw.items()),
         curves=curves,
         sampled=_sampled(manifests.get("candidates", {}).get("facts")),
-        seconds=read_json(spent) if spent.is_file() else {},
+        seconds=read_json_object(spent) if spent.is_file() else {},
     )
 
 
@@ -156,6 +157,14 @@ def read_candidates(run: Run, benchmark: str) -> list[Candidate]:
 
 def _evaluation_folder(folder: Path) -> Path:
     return folder / "evaluation" if (folder / "evaluation").is_dir() else folder
+
+
+def _benchmarks_of(path: Path) -> dict[str, Tree]:
+    """The benchmarks in an `evaluation.json`; none where there is no such file."""
+    found = read_json_object(path).get("benchmarks", {}) if path.is_file() else {}
+    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+        raise ConfigError(f"{path} is damaged: its benchmarks are no JSON objects")
+    return found
 
 
 def _benchmark(name: str, raw: Tree) -> Benchmark:

@@ -43,6 +43,8 @@ def config(folder: Path, *sources: dict[str, Any], **data: Any) -> PrepareConfig
         "run_programs": False,
         **data,
     }
+    if any(source["kind"] == "candidates" for source in sources):
+        del settings["run_programs"]  # theirs were run already
     # CPU time is scarce where tests run side by side.
     return PrepareConfig.model_validate({"data": settings, "execution": {"timeout_seconds": 5}})
 

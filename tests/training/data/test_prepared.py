@@ -11,7 +11,7 @@ from tests.training.data.test_prepare import QUESTION, config, jsonl, row
 from training import manifest
 from training.config import ConfigError, PrepareConfig
 from training.data.prepare import prepare
-from training.data.prepared import compare
+from training.data.prepared import compare, made_from
 from training.data.tokenizer import Tokenizer
 
 
@@ -157,3 +157,20 @@ def test_a_malformed_manifest_is_one_message(
     path.write_text(json.dumps({**content, **change} if isinstance(change, dict) else change))
     with pytest.raises(ConfigError, match=message):
         compare(made)
+
+
+def test_limits_of_programs_that_are_not_run_do_not_matter(tmp_path: Path) -> None:
+    for source, matters in (
+        ({"kind": "problems", "num_examples": 1}, True),
+        ({"kind": "candidates", "path": str(tmp_path)}, False),
+    ):
+        data = {"folder": str(tmp_path / "data"), "sources": [source]}
+        first, second = (
+            made_from(
+                PrepareConfig.model_validate(
+                    {"data": data, "execution": {"timeout_seconds": limit}}
+                )
+            )
+            for limit in (1.0, 2.0)
+        )
+        assert (first != second) == matters
