@@ -9,7 +9,8 @@ The ranks write into `step_N.tmp/`; every file is flushed and hashed, a manifest
 sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
 `latest` is replaced. A kill at any moment leaves the older checkpoints and `latest` as they
 were. A checkpoint that does not verify is passed over, and said so. What stands where one is
-written is kept under another name; a symbolic link is never pruned.
+written is kept under another name; pruning removes what a checkpoint's manifest lists, nothing
+else.
 """
 
 import os
