@@ -9,11 +9,11 @@ The ranks write into `step_N.tmp/`; every file is flushed and hashed, a manifest
 sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
 `latest` is replaced. A kill at any moment leaves the older checkpoints and `latest` as they
 were. A checkpoint that does not verify is passed over, and said so. What stands where one is
-written is kept under another name; a symbolic link is never pruned.
+written is kept under another name; pruning removes what a checkpoint's manifest lists, nothing
+else.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ from training import manifest, verification
 from training.config import ConfigError
 from training.disk import NotWritten, error_of, reported, require
 from training.files import replacing, sha256_file, sync, write_json
+from training.lives import step_of
 from training.manifest import MANIFEST
 
 FOLDER = "checkpoints"
@@ -76,8 +77,7 @@ class CheckpointStore:
             raise ConfigError(
                 f"the checkpoints of {self._folder} cannot be read: {error.strerror}"
             ) from error
-        found = (re.fullmatch(r"step_(0|[1-9][0-9]*)", name) for name in names)
-        return sorted(int(match.group(1)) for match in found if match)
+        return sorted(step for name in names if (step := step_of(name)) is not None)
 
     @contextmanager
     def writing(self, step: int, *, sizes: Sequence[int] = ()) -> Generator[Path, None, None]:
@@ -134,29 +134,36 @@ class CheckpointStore:
             self._unfinished = None
 
     def _commit(self, temporary: Path, step: int) -> None:
-        files = _files(temporary)
+        names: list[str] = []
+        with written_together(self._ranks):
+            if self._ranks.is_first:
+                files = sorted(path for path in temporary.rglob("*") if path.is_file())
+                names = [str(path.relative_to(temporary)) for path in files]
+        # One list for all: a rank that saw a stale one would take other shares, and a file could
+        # be in none of them.
+        names = self._ranks.gather(names)[0]
         # Hashing reads everything back, so the ranks share the files among them.
-        mine = files[self._ranks.rank :: self._ranks.world_size]
+        mine = names[self._ranks.rank :: self._ranks.world_size]
         facts: dict[str, Any] = {}
         with written_together(self._ranks):
-            for path in mine:
+            for name in mine:
+                path = temporary / name
                 sync(path)
-                facts[str(path.relative_to(temporary))] = {
+                facts[name] = {
                     "bytes": path.stat().st_size,
                     "sha256": sha256_file(path),
                 }
         shares = self._ranks.gather(facts)
         with written_together(self._ranks):
             if self._ranks.is_first:
-                self._finish(temporary, step, shares, files)
+                self._finish(temporary, step, shares)
 
-    def _finish(
-        self, temporary: Path, step: int, shares: list[dict[str, Any]], files: list[Path]
-    ) -> None:
+    def _finish(self, temporary: Path, step: int, shares: list[dict[str, Any]]) -> None:
         outputs = {name: fact for share in shares for name, fact in sorted(share.items())}
         write_json(temporary / MANIFEST, {"step": step, "outputs": outputs})
-        for folder in {path.parent for path in files} | {temporary}:
-            sync(folder)
+        # Also the folders that hold nothing but folders.
+        for folder in {parent for name in (*outputs, MANIFEST) for parent in Path(name).parents}:
+            sync(temporary / folder)
         target = self.path(step)
         # A checkpoint that failed to verify, or what somebody put there.
         _set_aside(target)
@@ -167,27 +174,35 @@ class CheckpointStore:
         with replacing(self._folder / _LATEST) as latest:
             latest.write_text(target.name + "\n", "utf-8")
         self._damaged.discard(step)
-        self._prune()
+        self._prune(step)
 
-    def _prune(self) -> None:
-        # One that does not verify is no checkpoint to keep in place of one that does.
-        whole = [step for step in self.steps() if step not in self._damaged]
-        for step in whole[: -self._keep] if self._keep else []:
-            if step in self._keep_steps:
+    def _prune(self, written: int) -> None:
+        """Remove the oldest checkpoints up to the step just written, but for `keep` of them.
+
+        What is no checkpoint of ours, does not verify, or is of a later step is no checkpoint to
+        keep in place of one that is.
+        """
+        if not self._keep:
+            return
+        ours: list[int] = []
+        for step in self.steps():
+            if step > written or step in self._damaged:
                 continue
-            folder = self.path(step)
-            if why := _why_kept(folder, step):
-                if folder not in self._told:
-                    print(f"{folder} is not pruned: {why}", flush=True)
-                self._told.add(folder)
+            if why := _why_kept(self.path(step), step):
+                if step not in self._keep_steps:
+                    self._tell(self.path(step), f"is not pruned: {why}")
                 continue
-            # The manifest last: a kill in between leaves what the next pruning knows as ours.
-            for path in folder.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                elif path.name != MANIFEST:
-                    path.unlink()
-            shutil.rmtree(folder)
+            ours.append(step)
+        for step in ours[: -self._keep]:
+            if step not in self._keep_steps and (left := manifest.remove(self.path(step))):
+                more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+                held = f"{left[0].relative_to(self.path(step))}{more}"
+                self._tell(self.path(step), f"is not pruned completely: it holds {held}")
+
+    def _tell(self, folder: Path, what: str) -> None:
+        if folder not in self._told:
+            print(f"{folder} {what}", flush=True)
+        self._told.add(folder)
 
     def newest(self) -> Path | None:
         """The newest checkpoint that verifies, the same on all ranks; None: there is none.
@@ -219,8 +234,11 @@ def _why_kept(folder: Path, step: int) -> str:
 
 
 def _other_step(folder: Path, step: int) -> str:
-    """Whether a checkpoint's manifest says another step than its name, in words."""
-    said = manifest.read(folder).get("step", step)
+    """Whether a manifest is of another step than the folder's name, or of a stage, in words."""
+    made = manifest.read(folder)
+    if "stage" in made:
+        return f"its manifest is of the stage {made['stage']}"
+    said = made.get("step", step)  # older versions wrote none
     return "" if said == step else f"its manifest is of step {said}"
 
 
@@ -230,7 +248,7 @@ def _set_aside(path: Path) -> None:
         names = (path.with_name(f"{path.name}.replaced-{number}") for number in count(1))
         aside = next(name for name in names if not os.path.lexists(name))
         path.rename(aside)
-        print(f"{path} was no whole checkpoint and is written anew: kept as {aside}", flush=True)
+        print(f"{path} stood in the way of what is written: kept as {aside}", flush=True)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -257,7 +275,3 @@ def find_checkpoint(path: Path) -> Path:
     if problems := verification.problems_of(path):
         raise ConfigError(verification.damaged(path, problems))
     return path
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

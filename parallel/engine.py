@@ -318,14 +318,14 @@ class Engine:
                 yield
 
     @property
-    def loss_scale(self) -> dict[str, float]:
+    def loss_scale(self) -> dict[str, bool | int | float]:
         """Where fp16's loss scaling stands; empty in other precisions."""
         if self.config.training.precision != "fp16":
             return {}
         scaler = vars(self._engine.optimizer.loss_scaler)
         return {name: value for name, value in scaler.items() if isinstance(value, int | float)}
 
-    def set_loss_scale(self, state: Mapping[str, float]) -> None:
+    def set_loss_scale(self, state: Mapping[str, bool | int | float]) -> None:
         """Go on with an earlier life's loss scaling."""
         if state:
             vars(self._engine.optimizer.loss_scaler).update(state)

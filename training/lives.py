@@ -11,12 +11,14 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from training.config import ConfigError
 from training.disk import reported
 
 LIVES = "lives.jsonl"
+_FIELDS = {"job": str, "attempt": int, "progress": str, "started": float, "nodes": str}
+"""What every line holds, for `start` and for `status`."""
 NUM_IN_VAIN = 3
 """Lives of one job that may end where they began."""
 
@@ -56,14 +58,18 @@ def start(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All lives that were recorded, the oldest first; a torn last line is passed over."""
+    """All lives that were recorded, the oldest first; a torn or damaged line is passed over."""
     path = folder / LIVES
     lives: list[dict[str, Any]] = []
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
         try:
-            lives.append(json.loads(line))
-        except ValueError:
+            life: Any = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(life, dict):
+            found = cast("dict[str, Any]", life)
+            if all(isinstance(found.get(name), kind) for name, kind in _FIELDS.items()):
+                lives.append(found)
     return lives
 
 
@@ -78,9 +84,14 @@ def progress(folder: Path, verb: str) -> str:
 
 def saved_step(folder: Path) -> int:
     """The step of a training run's newest committed checkpoint; 0: there is none."""
-    names = (path.name for path in (folder / "checkpoints").glob("step_*"))
-    found = (re.fullmatch(r"step_(\d+)", name) for name in names)
-    return max((int(match.group(1)) for match in found if match), default=0)
+    folders = (path for path in (folder / "checkpoints").glob("step_*") if path.is_dir())
+    return max((step_of(path.name) or 0 for path in folders), default=0)
+
+
+def step_of(name: str) -> int | None:
+    """The step that a checkpoint's folder name `step_N` is of; None: it is no such name."""
+    match = re.fullmatch(r"step_(0|[1-9][0-9]*)", name)
+    return int(match.group(1)) if match else None
 
 
 def jobs_folder(data_folder: Path) -> Path:

@@ -253,21 +253,29 @@ def refuse_others(folder: Path, *, stage: str, setting: str) -> None:
         )
 
 
-def remove(folder: Path, *, stage: str) -> None:
+def remove(folder: Path, *, stage: str | None = None) -> list[Path]:
     """Remove what the stage's manifest lists, and the folders that this empties.
 
-    Anything else in the folder stays, and with it the folder.
+    Args:
+        folder: The stage's folder.
+        stage: Its name; None: `folder` is a checkpoint, whose manifest names no stage.
+
+    Returns:
+        What else is in the folder: it stays, and with it the folder.
     """
-    others = set(_others(folder, stage))
+    others = _others(folder, stage)
+    kept = set(others)
     for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            if (path := Path(parent) / name) not in others:
+        # The manifest last: a kill in between leaves what is still known as ours.
+        for name in sorted(names, key=MANIFEST.__eq__):
+            if (path := Path(parent) / name) not in kept:
                 path.unlink()
         with suppress(OSError):  # it holds something else
             os.rmdir(parent)
+    return others
 
 
-def _others(folder: Path, stage: str) -> list[Path]:
+def _others(folder: Path, stage: str | None) -> list[Path]:
     """What is in a folder that the stage's manifest does not list."""
     listed: set[Path] = set()
     with suppress(FileNotFoundError, ConfigError):

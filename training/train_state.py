@@ -31,8 +31,8 @@ class TrainState:
     wandb_run_id: str = ""
     layout: dict[str, Any] = field(default_factory=dict[str, Any])
     """The layout that wrote it; any other may go on from it."""
-    loss_scale: dict[str, float] = field(default_factory=dict[str, float])
-    """Where fp16's loss scaling stands; empty in other precisions."""
+    loss_scale: dict[str, bool | int | float] = field(default_factory=dict[str, bool | int | float])
+    """Where fp16's loss scaling stands, flags and all; empty in other precisions."""
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""

@@ -61,7 +61,6 @@ def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:
     Raises:
         ConfigError: on all ranks: a file is not as it was written.
     """
-    problems: list[str] = []
     owner = _owner_of(folder)
     if owner is None:
         ranks.gather(None)  # another rank may see a manifest, and exchanges its findings

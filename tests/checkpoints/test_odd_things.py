@@ -165,6 +165,67 @@ def test_pruning_leaves_links_and_foreign_folders_alone(
     assert said.count(f"{store.path(5)} is not pruned: its manifest is of step 1") == 1
 
 
+def _nothing(path: Path) -> None:
+    path.mkdir()
+
+
+def _of_another_stage(path: Path) -> None:
+    shutil.copytree(path.with_name("step_1"), path)
+    made = json.loads((path / "manifest.json").read_text())
+    del made["step"]
+    write_json(path / "manifest.json", {"stage": "prepare", **made})
+
+
+def _ahead(path: Path) -> None:
+    shutil.copytree(path.with_name("step_1"), path)
+    made = json.loads((path / "manifest.json").read_text())
+    write_json(path / "manifest.json", {**made, "step": 900})
+
+
+@pytest.mark.parametrize("make", [_nothing, _mine, _of_another_stage, _ahead])
+def test_what_comes_meanwhile_pushes_no_checkpoint_out(
+    store: CheckpointStore, make: Callable[[Path], None]
+) -> None:
+    pruning = CheckpointStore(store.path(1).parent, ranks=ALONE, keep=1)
+    make(store.path(900))
+    _write(pruning, 2)
+    assert pruning.steps() == [2, 900]
+    if make is not _ahead:
+        assert pruning.newest() == pruning.path(2)
+
+
+def test_pruning_leaves_what_no_manifest_lists(
+    store: CheckpointStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pruning = CheckpointStore(store.path(1).parent, ranks=ALONE, keep=1)
+    with pruning.writing(2) as folder:
+        (folder / "universal" / "zero").mkdir(parents=True)
+        (folder / "universal" / "zero" / "a.pt").write_text("weights")
+    note = pruning.path(2) / "universal" / "my_notes.txt"
+    note.write_text("mine")
+    _write(pruning, 3, 4)
+    assert pruning.steps() == [2, 4] and note.read_text() == "mine"
+    assert [path.name for path in pruning.path(2).rglob("*")] == ["universal", "my_notes.txt"]
+    said = capsys.readouterr().out
+    assert said.count("step_2 is not pruned completely: it holds universal") == 1
+
+
+def test_folders_of_folders_are_flushed(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[str] = set()
+
+    def sync(path: Path) -> None:
+        flushed.add(str(path.relative_to(store.path(1).parent)))
+
+    monkeypatch.setattr("checkpoints.store.sync", sync)
+    with store.writing(2) as folder:
+        (folder / "universal" / "zero").mkdir(parents=True)
+        (folder / "universal" / "zero" / "a.pt").write_text("weights")
+    inner = ["", "/universal", "/universal/zero", "/universal/zero/a.pt"]
+    assert flushed == {".", *(f"step_2.tmp{name}" for name in inner)}
+
+
 def test_pruning_that_was_cut_short_is_finished_by_the_next(store: CheckpointStore) -> None:
     (store.path(1) / "state.json").unlink()  # the manifest goes last
     _write(CheckpointStore(store.path(1).parent, ranks=ALONE, keep=1), 2)

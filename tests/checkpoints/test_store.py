@@ -147,6 +147,29 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_verifies(tmp_path: Path) 
     assert outcomes == {"step_1", "step_2"}
 
 
+_STALE_LIST = """
+import sys
+from pathlib import Path
+import torch
+from checkpoints.store import CheckpointStore
+from parallel.ranks import discover
+ranks = discover()
+ranks.connect(torch.device("cpu"))
+if not ranks.is_first:
+    Path.rglob = lambda self, pattern: iter(())
+with CheckpointStore(Path(sys.argv[1]), ranks=ranks).writing(1) as folder:
+    for number in range(2):
+        (folder / f"rank_{ranks.rank}_{number}.bin").write_bytes(b"weights")
+ranks.disconnect()
+"""
+
+
+def test_a_rank_that_sees_a_stale_list_leaves_no_file_out(tmp_path: Path) -> None:
+    run_ranks(2, ["-c", _STALE_LIST, str(tmp_path)], timeout=120)
+    manifest = json.loads((tmp_path / "step_1" / "manifest.json").read_text())
+    assert len(manifest["outputs"]) == 4
+
+
 _TWO_RANKS = """
 import sys
 from pathlib import Path

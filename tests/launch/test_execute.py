@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from parallel.workers import Crew
+from training.evaluation import execute_file
+from training.evaluation.execute import Limits
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "def simple_math_problem():\n    return {}\n"
 
@@ -82,6 +86,21 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
             assert len(done.stderr.splitlines()) == 1
     assert target.read_text() == "mine" and source.read_bytes() == before
     assert link.is_symlink() and Path(os.devnull).is_char_device()
+
+
+def test_nor_is_one_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "in.jsonl", [{"code": PROGRAM.format(5)}])
+    target = tmp_path / "notes.txt"
+    run = execute_file._Runner.__call__
+
+    def run_meanwhile(self: Any, chunk: Any) -> Any:
+        target.write_text("mine")
+        return run(self, chunk)
+
+    monkeypatch.setattr(execute_file._Runner, "__call__", run_meanwhile)
+    with pytest.raises(FileExistsError, match="is there already"):
+        execute_file.execute_file(source, target, limits=Limits(), crew=Crew())
+    assert target.read_text() == "mine" and sorted(tmp_path.iterdir()) == [source, target]
 
 
 def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:

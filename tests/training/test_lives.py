@@ -20,6 +20,21 @@ def test_three_lives_in_vain_and_no_fourth(tmp_path: Path) -> None:
     live(tmp_path, 0, job="8")  # submitted anew by somebody
 
 
+def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
+    live(tmp_path, 0)
+    with (tmp_path / lives.LIVES).open("ab") as stream:
+        stream.write(b'[]\n5\n{}\n{"job": "7"}\n\xff\xfe\n{"job": "7", "prog')
+    assert [life["attempt"] for life in lives.read(tmp_path)] == [0]
+    live(tmp_path, 1)
+
+
+def test_only_names_that_training_writes_are_steps(tmp_path: Path) -> None:
+    for name in ("step_3", "step_007", "step_9.tmp"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step_8").touch()
+    assert lives.saved_step(tmp_path) == 3
+
+
 def test_a_checkpoint_counts_as_progress(tmp_path: Path) -> None:
     live(tmp_path, 0)
     live(tmp_path, 1)

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from parallel.engine import Engine
 from training.config import ConfigError
 from training.train_state import TrainState
 
@@ -24,6 +27,33 @@ def test_what_was_saved_is_loaded(folder: Path) -> None:
     state = TrainState.load(folder)
     assert (state.step, state.tokens, state.loader) == (10, 99, {"seed": 1})
     assert state.layout["data"] == 2 and state.goodput == {"productive_seconds": 1.5}
+
+
+def test_the_loss_scaling_of_fp16_comes_back(folder: Path) -> None:
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
+
+    scaler = DynamicLossScaler(
+        init_scale=2.0**16,
+        scale_window=100,
+        min_scale=1,
+        delayed_shift=1,
+        consecutive_hysteresis=False,
+        raise_error_at_min_scale=True,
+        dtype=torch.float16,
+    )
+    scaler.update_scale(False)
+    engine = object.__new__(Engine)
+    engine.config = SimpleNamespace(training=SimpleNamespace(precision="fp16"))  # pyright: ignore
+    engine._engine = SimpleNamespace(  # pyright: ignore
+        optimizer=SimpleNamespace(loss_scaler=scaler)
+    )
+    saved = engine.loss_scale
+    TrainState(step=10, loss_scale=saved).save(folder)
+    before = dict(vars(scaler))
+    scaler.update_scale(False)
+    assert vars(scaler) != before
+    engine.set_loss_scale(TrainState.load(folder).loss_scale)
+    assert vars(scaler) == before and type(scaler.raise_error_at_min_scale) is bool
 
 
 def test_fields_that_an_older_version_lacks_have_their_defaults(folder: Path) -> None:

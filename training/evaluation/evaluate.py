@@ -229,12 +229,13 @@ def _draw(
             safe_point=pace.safe_point,
         )
         for name, part in mine:
-            answers = benchmark.answer(
-                sampler,
-                plan.questions[name][part.start : part.stop],
-                evaluation,
-                on_written=progress.advance,
-            )
+            with load.computing_with(evaluation.generator):
+                answers = benchmark.answer(
+                    sampler,
+                    plan.questions[name][part.start : part.stop],
+                    evaluation,
+                    on_written=progress.advance,
+                )
             path = candidates.part_path(_parts_folder(config.run.folder, name), part.number)
             candidates.write(
                 path,

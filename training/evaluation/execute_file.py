@@ -112,6 +112,7 @@ def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> S
             for line, execution in done:
                 _write(stream, line, execution, summary)
             progress.advance(len(done))
+        refuse_existing(target)  # it may have been made meanwhile
     summary.seconds = time.monotonic() - start
     return summary
 

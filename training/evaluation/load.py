@@ -7,7 +7,8 @@ each rank alone; before them all ranks `check` the sources together.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from training.models.phi import PhiShape
 
 __all__ = [
     "check",
+    "computing_with",
     "fingerprint",
     "inference_dtype",
     "load_generator",
@@ -129,6 +131,19 @@ def refuse_different_tokenizers(sources: Mapping[str, str]) -> None:
     """
     found = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
     tokenizer.refuse_different({name: one for name, one in found.items() if one is not None})
+
+
+@contextmanager
+def computing_with(source: str) -> Generator[None, None, None]:
+    """What is computed in the block names the model where that gives no numbers.
+
+    Raises:
+        ConfigError: its logits are not finite, though its weights are.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        raise ConfigError(f"{source}: {error}; name another checkpoint") from error
 
 
 def names(sources: Sequence[str]) -> list[str]:

@@ -193,11 +193,12 @@ def _make_parts(
                     part.generator,
                     _sampler(config, plan, part.generator, executor, device, pace),
                 )
-            made = loaded[1].candidates(
-                plan.questions[part.start : part.stop],
-                draws(sampling.temperatures, each, first_index=part.generator * each),
-                on_written=progress.advance,
-            )
+            with load.computing_with(sampling.checkpoints[part.generator]):
+                made = loaded[1].candidates(
+                    plan.questions[part.start : part.stop],
+                    draws(sampling.temperatures, each, first_index=part.generator * each),
+                    on_written=progress.advance,
+                )
             path = candidates.part_path(config.run.folder, part.number)
             candidates.write(
                 path,

@@ -171,8 +171,19 @@ class WeightFolder:
         return torch.Size(self._files[name].get_slice(name).get_shape())
 
     def read(self, name: str) -> Tensor:
-        """One whole tensor, on the CPU, in the dtype it was stored in."""
-        return self._files[name].get_tensor(name)
+        """One whole tensor, on the CPU, in the dtype it was stored in.
+
+        Raises:
+            ConfigError: it holds NaN or infinity.
+        """
+        tensor = self._files[name].get_tensor(name)
+        # NaN is both: no copy of the tensor is made, as `isfinite` would.
+        if tensor.numel() and not all(value.isfinite() for value in tensor.aminmax()):
+            raise ConfigError(
+                f"{self.folder}: {name} holds NaN or infinity, so the model gives no numbers: "
+                "name the folder of another checkpoint"
+            )
+        return tensor
 
 
 def _check_same_arithmetic(wanted: PhiShape, found: PhiShape, folder: Path) -> None:

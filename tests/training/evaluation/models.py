@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from training.data.programs import prompt
 from training.data.records import Question
 from training.data.tokenizer import Tokenizer
@@ -39,6 +41,17 @@ def generator(seed: int = 0) -> LanguageModel:
 
 def write_generator(folder: Path, seed: int = 0) -> Path:
     save(generator(seed), folder, end_token=tokenizer().end_token)
+    tokenizer().save(folder)
+    return folder
+
+
+def write_overflowing(folder: Path) -> Path:
+    """A generator of finite weights whose logits are not finite."""
+    model = generator()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3e38)
+    save(model, folder, end_token=tokenizer().end_token)
     tokenizer().save(folder)
     return folder
 

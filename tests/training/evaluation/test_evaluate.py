@@ -210,3 +210,9 @@ def test_a_benchmark_may_be_called_as_an_input_is(
     models.write_generator(generator, seed=4)
     run(inputs, folder, ranks, **settings, generator=str(generator))
     assert [c.program for c in whole(folder, "generator")] != [c.program for c in before]
+
+
+def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_path: Path):
+    source = str(models.write_overflowing(tmp_path / "large"))
+    with pytest.raises(ConfigError, match="large: the model's logits are not finite"):
+        run(inputs, tmp_path / "evaluation", ranks, generator=source)

@@ -246,3 +246,9 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_whole(inputs: Path, tmp_path:
     kept = candidates.part_paths(folder)
     assert 0 < len(kept) < 1000 and not (folder / manifest.MANIFEST).exists()
     assert all(len(list(candidates.read(path))) == 2 for path in kept)
+
+
+def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_path: Path):
+    source = str(models.write_overflowing(tmp_path / "large"))
+    with pytest.raises(ConfigError, match="large: the model's logits are not finite"):
+        run(inputs, tmp_path / "candidates", ranks, checkpoints=[source])

@@ -268,3 +268,16 @@ def test_weights_that_are_whole_numbers_are_refused(their_folder: Path) -> None:
     save_file(tensors, path)
     with pytest.raises(ConfigError, match="lm_head.bias is of dtype I64"):
         huggingface.WeightFolder(their_folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused(
+    their_folder: Path, value: float, dtype: torch.dtype
+) -> None:
+    path = their_folder / "model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors["lm_head.weight"][1, 2] = value
+    save_file(tensors, path)
+    with pytest.raises(ConfigError, match=r"theirs: lm_head\.weight holds NaN or infinity"):
+        huggingface.load_language_model(their_folder)

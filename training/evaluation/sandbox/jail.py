@@ -62,7 +62,9 @@ class Limits:
     timeout_seconds: float = 0.5
     """CPU seconds; a loaded machine does not change a verdict."""
     idle_seconds: float = 2.0
-    """Seconds by the clock that a program may wait for something without computing."""
+    """Seconds by the clock between two looks at a program that runs. It is ended after three
+    looks in a row that find it idle, or ten in all: a program cannot wait by itself, but a host
+    may be suspended, or have no time for it."""
     memory_mib: int = 256
     """Memory on top of the interpreter's own."""
     max_output_bytes: int = 65_536
@@ -117,6 +119,7 @@ class Jail:
             IsolationError: it could not be started, or does not hold.
         """
         if seconds is None:
+            # Beyond that a jail was stopped for long: another one gets the program.
             seconds = zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
         try:
             if self._channel is None:

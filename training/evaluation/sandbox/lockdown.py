@@ -57,6 +57,9 @@ _SIGKILL = 9
 _LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
 _LANDLOCK_READ_FILE, _LANDLOCK_READ_DIR = 1 << 2, 1 << 3
 
+_STACK_BYTES = 8 << 20
+"""The same on each host: how deep a program can recurse must not depend on its `ulimit -s`."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -219,7 +222,7 @@ def address_space_bytes() -> int:
 def limit_resources(
     *, address_space: int, cpu_seconds: float | None, has_children: bool = False
 ) -> None:
-    """Set hard limits: memory, CPU (whole seconds, a backstop), and no files, cores, children.
+    """Set hard limits: memory, stack, CPU (whole seconds, a backstop); no files, cores, children.
 
     With `has_children` (tier 1 starts its worker and threads) there may be some of these.
     """
@@ -227,6 +230,7 @@ def limit_resources(
         resource.RLIMIT_AS: address_space,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_STACK: _STACK_BYTES,
         resource.RLIMIT_NOFILE: 64 if has_children else 16,
     }
     if not has_children:

@@ -66,7 +66,7 @@ class _Output(io.TextIOBase):
         self.buffer = _Bytes(self)
 
     def write(self, text: str, /) -> int:
-        # Characters stand for bytes until encoding is known to fit: a cheap lower bound.
+        # Exact, and without encoding where each character is one byte.
         self._count(len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
         self.parts.append(text)
         return len(text)

@@ -44,7 +44,8 @@ def serve(control: int, timeout_seconds: float, monty: Monty | None) -> NoReturn
         signal.setitimer(signal.ITIMER_PROF, timeout_seconds)
         reply = read(request["code"], request["kind"])
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        entry = reply.get("entry")
+        # Nobody else has a use for it, and it may be longer than a reply.
+        entry = reply.pop("entry", None)
         if monty is not None and request["monty"] and entry is not None:
             reply |= monty.run(request["code"], entry)
         channel.send(control, reply)

@@ -5,6 +5,7 @@ and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); e
 adds resource limits and the system call filter before it touches the program.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -19,14 +20,16 @@ from training.evaluation.sandbox import channel, lockdown, program, reader, seed
 from training.evaluation.sandbox.reader import Weight
 
 LIGHT_MODULES = (
-    "__future__ _strptime abc array ast base64 binascii bisect calendar cmath codecs collections "
-    "collections.abc contextlib contextvars copy csv ctypes dataclasses datetime decimal enum "
-    "errno fractions functools gc graphlib hashlib heapq hmac inspect io itertools json keyword "
-    "locale logging math numbers operator os pathlib pickle platform pprint queue random re "
-    "reprlib secrets signal statistics string struct sys textwrap threading time timeit "
-    "traceback types typing unicodedata uuid warnings weakref zlib "
-    "encodings.ascii encodings.cp1252 encodings.latin_1 encodings.unicode_escape "
-    "encodings.utf_16 encodings.utf_32 encodings.utf_8_sig"
+    "__future__ _strptime abc argparse array ast base64 binascii bisect calendar cmath cmd codecs "
+    "collections collections.abc colorsys contextlib contextvars copy csv ctypes dataclasses "
+    "datetime decimal difflib enum errno fnmatch fractions functools gc getopt glob graphlib "
+    "hashlib heapq hmac html inspect io ipaddress itertools json keyword linecache locale logging "
+    "math numbers operator os pathlib pickle platform pprint queue random re reprlib sched "
+    "secrets shlex signal statistics string struct sys tempfile textwrap threading time timeit "
+    "traceback types typing unicodedata urllib.parse uuid warnings weakref xml.etree.ElementTree "
+    "zlib zoneinfo "
+    "encodings.ascii encodings.cp1252 encodings.latin_1 encodings.unicode_escape encodings.utf_16 "
+    "encodings.utf_32 encodings.utf_8_sig"
 ).split()
 """Loaded before the doors close, so that programs find them whatever can still be read."""
 
@@ -67,6 +70,8 @@ MAX_REPORT_BYTES = 4096
 
 MAX_LOOKS = 10
 """After so many times `idle_seconds` a program is ended even if it computes now and then."""
+_MAX_IDLE_LOOKS = 3
+"""One may fall into a moment when the host was suspended or had no time for the program."""
 _LEAST_CPU_SHARE = 0.02
 
 _MAX_DESCRIPTOR = 256
@@ -74,7 +79,7 @@ _MAX_DESCRIPTOR = 256
 
 
 def preload(weight: Weight) -> None:
-    """Import what programs may use; modules that are not installed are simply not there.
+    """Import what programs may use; modules that are not installed, or broken, are not there.
 
     A module that is not loaded here may still be found where the library can be read, but not
     its compiled parts: the filter allows no new executable memory.
@@ -83,20 +88,27 @@ def preload(weight: Weight) -> None:
         warnings.simplefilter("ignore")
         for name in LIGHT_MODULES:
             _load(name)
-        exec(_LIGHT_WARM_UP, {})
+        _warm_up(_LIGHT_WARM_UP)
         for name in reader.MODULES[weight]:
             if _load(name):
                 for part in HEAVY_PARTS[name].split():
                     _load(part)
-                exec(_WARM_UPS.get(name, ""), {})
+                _warm_up(_WARM_UPS.get(name, ""))
 
 
 def _load(name: str) -> bool:
+    # Libraries that do not fit each other raise anything, and a heavy zygote starts when the first
+    # program needs it: hours into a run.
     try:
         importlib.import_module(name)
-    except ImportError:
+    except Exception:
         return False
     return True
+
+
+def _warm_up(code: str) -> None:
+    with contextlib.suppress(Exception):  # as `_load`
+        exec(code, {})
 
 
 class Zygote:
@@ -177,23 +189,27 @@ class Zygote:
         """Read the child's report until it ends, breaks a limit, or the parent goes away.
 
         A child is looked at every `idle_seconds`: on a crowded machine it may have had
-        little CPU time by then and be honest; one that had next to none is asleep.
+        little CPU time by then and be honest; one that had next to none, some times in a row, is
+        asleep. Each look has its own time, from the last one: when a suspended host goes on, the
+        child has that time to compute.
         """
         poll = select.poll()
         poll.register(result, select.POLLIN)
         poll.register(self._control, 0)  # reports only that the other end hung up
         content = b""
-        looks, cpu_before = 1, 0.0
-        start = time.monotonic()
+        looks, idle_looks, cpu_before = 0, 0, 0.0
+        next_look = time.monotonic() + self._limits.idle_seconds
         while True:
-            left = start + looks * self._limits.idle_seconds - time.monotonic()
+            left = next_look - time.monotonic()
             events = dict(poll.poll(max(left, 0.0) * 1000))
             if not events:
                 cpu = _cpu_seconds(pid)
-                is_asleep = cpu - cpu_before < _LEAST_CPU_SHARE * self._limits.idle_seconds
-                if is_asleep or looks == MAX_LOOKS:
+                is_idle = cpu - cpu_before < _LEAST_CPU_SHARE * self._limits.idle_seconds
+                looks, idle_looks = looks + 1, idle_looks + 1 if is_idle else 0
+                if idle_looks == _MAX_IDLE_LOOKS or looks == MAX_LOOKS:
                     return content, "asleep"
-                looks, cpu_before = looks + 1, cpu
+                cpu_before = cpu
+                next_look = time.monotonic() + self._limits.idle_seconds
                 continue
             if self._control in events:
                 return content, "gone"

@@ -1,7 +1,11 @@
 """What stands around programs: on hosts that lend less than this one, too."""
 
 import importlib.util
+import os
+import resource
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.evaluation.test_execute import descendants
+from training.data.records import Execution
 from training.evaluation import execute
 from training.evaluation.execute import Executor, IsolationError, Limits, Program
 from training.evaluation.sandbox import jail
@@ -37,6 +42,12 @@ PROGRAMS = {
     "logging": "import logging; logging.getLogger('a').debug('b'); return 3",
     "secrets": "import secrets; return len(secrets.token_bytes(3))",
     "hashlib": "import hashlib; return hashlib.sha256(b'').digest_size - 29",
+    "difflib": "import difflib; return len(difflib.get_close_matches('abc', ['abd'])[0])",
+    "ElementTree": (
+        "import xml.etree.ElementTree as tree; return int(tree.fromstring('<a>3</a>').text)"
+    ),
+    "ipaddress": "import ipaddress; return int(ipaddress.ip_address('0.0.0.3'))",
+    "shlex": "import shlex; return len(shlex.split('a b c'))",
     "codecs": "return len('abc'.encode('cp1252')) + len(b''.decode('utf-16'))",
 }
 HEAVY_PROGRAMS = {
@@ -278,3 +289,81 @@ def test_standard_streams_have_what_files_have(body: str) -> None:
         code = body.replace("; ", "\n")
         (result,) = made.run([Program(code=code, kind="stdout-last")])
     assert result.value == 3.0, result
+
+
+BROKEN_LIBRARIES = """
+import importlib; from training.evaluation.sandbox import zygote
+found = importlib.import_module
+def broken(name):
+    if name in ("sympy", "numpy.fft"):
+        raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")
+    return found(name)
+importlib.import_module = broken
+zygote._LIGHT_WARM_UP = "1 / 0"
+"""
+
+
+def test_a_broken_library_is_not_there_and_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is met when the first program needs its zygote: hours into a run."""
+    start_with(monkeypatch, f"exec({BROKEN_LIBRARIES!r}); ")
+    with Executor(limits=LIMITS) as made:
+        results = made.run(programs(["import numpy; return numpy.float64(3)", "return 'numpy'"]))
+    assert results[0].value == 3.0 and results[1].status == "nonnumeric", results
+
+
+DEEP = """
+import sys
+sys.setrecursionlimit(10**6)
+x = []
+for _ in range({depth}):
+    x = [x]
+y = len(repr(x))
+"""
+
+
+def test_the_stack_is_the_same_whatever_the_host_allows() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if hard != resource.RLIM_INFINITY:
+        pytest.skip(f"the stack cannot be made larger than {hard} bytes here")
+    deep = [Program(code=DEEP.format(depth=n), kind="var:y") for n in (3_000, 15_000, 80_000)]
+    said: set[tuple[str, ...]] = set()
+    for soft in (1 << 20, 8 << 20, resource.RLIM_INFINITY):
+        with pytest.MonkeyPatch.context() as patched:
+            limit = f"resource.setrlimit(resource.RLIMIT_STACK, ({soft}, -1)); "
+            start_with(patched, "import resource; " + limit)
+            with Executor(limits=Limits(timeout_seconds=5.0)) as made:
+                said.add(tuple(result.status + result.error for result in made.run(deep)))
+    assert len(said) == 1, said
+
+
+def _compute_stopped(made: Executor, results: list[Execution]) -> None:
+    code = "x = 0\nfor i in range(5_000_000):\n    x += type(i) is int\n"
+    results += made.run([Program(code=code, kind="var:x")])
+
+
+def test_a_program_that_was_stopped_with_its_host_goes_on() -> None:
+    with Executor(limits=Limits(timeout_seconds=20.0, idle_seconds=0.3)) as made:
+        made.run(programs(["return type(3)(3)"]))
+        watcher = made._lanes[0]._light.pid
+        assert watcher is not None
+        num_idle = len(descendants(watcher))
+        results: list[Execution] = []
+        thread = threading.Thread(target=_compute_stopped, args=(made, results))
+        thread.start()
+        deadline = time.monotonic() + 20
+        while len(descendants(watcher)) == num_idle and time.monotonic() < deadline:
+            time.sleep(0.005)
+        stopped = [watcher, *descendants(watcher)]
+        assert len(stopped) == num_idle + 2
+        for number, seconds in ((signal.SIGSTOP, 2.0), (signal.SIGCONT, 0.0)):
+            for pid in stopped:
+                os.kill(pid, number)
+            time.sleep(seconds)
+        thread.join()
+    assert [result.value for result in results] == [5_000_000.0], results
+
+
+def test_what_the_reader_found_out_for_itself_stays_there() -> None:
+    """A long expression with what is printed would be longer than a reply may be."""
+    with jail.Jail("reader", LIMITS) as made:
+        assert made.ask({"code": "x = 1", "kind": "var:x", "monty": False}) == {"weight": "light"}
