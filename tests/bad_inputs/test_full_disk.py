@@ -171,22 +171,27 @@ def test_prepare_looks_for_room_after_its_first_part_and_goes_on_later(
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2], ids=["1 rank", "2 ranks"])
-def test_sampling_looks_for_room_after_its_first_part(
-    site: Site, disk: Disk, num_ranks: int
+@pytest.mark.parametrize("verb", ["sample", "evaluate"])
+def test_candidates_look_for_room_after_the_first_part(
+    site: Site, disk: Disk, verb: str, num_ranks: int
 ) -> None:
-    tree = {
-        "run": {"folder": str(site.folder / "disk" / "candidates")},
-        "sampling": {
-            "checkpoints": [str(site.trained().newest)],
-            "temperatures": [1.0],
-            "num_candidates": 1,
-            "questions": {"name": "q", "kind": "problems", "num_questions": 400},
-            "questions_per_part": 1,
-            "max_new_tokens": 4,
-        },
-        "tracking": {"mode": "disabled"},
+    model = str(site.trained().newest)
+    questions = {"name": "q", "kind": "problems", "num_questions": 400}
+    settings = {
+        "temperatures": [1.0],
+        "num_candidates": 1,
+        "questions_per_part": 1,
+        "max_new_tokens": 4,
     }
-    config = site.write("sample.json", json.dumps(tree))
+    stage, left = (
+        ({"sampling": {**settings, "checkpoints": [model], "questions": questions}}, 399)
+        if verb == "sample"
+        # The parts of a benchmark become one file in the end: they are written twice.
+        else ({"evaluation": {**settings, "generator": model, "benchmarks": [questions]}}, 799)
+    )
+    run = {"folder": str(site.folder / "disk" / verb)}
+    tree = {"run": run, "tracking": {"mode": "disabled"}, **stage}
+    config = site.write("config.json", json.dumps(tree))
     disk.leave(num_bytes=ROOM)
-    said = _refused(site, [disk.process, "seen", "sample", config], num_ranks)
-    assert "the rest of the parts (399 like part-0000" in said and "are free" in said, said
+    said = _refused(site, [disk.process, "seen", verb, config], num_ranks)
+    assert f"the rest of the parts ({left} like part-0000" in said and "are free" in said, said
