@@ -28,7 +28,7 @@ from training import manifest, verification
 from training.config import ConfigError
 from training.disk import NotWritten, error_of, reported, require
 from training.files import replacing, sha256_file, sync, write_json
-from training.lives import step_of
+from training.lifecycle.attempts import step_of
 from training.manifest import MANIFEST
 
 FOLDER = "checkpoints"

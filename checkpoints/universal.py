@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.together import written_together
-from parallel.share import ROWS
+from parallel.sharding import ROWS
 from training import manifest
 from training.config import ConfigError
 from training.disk import reported, save_torch

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
-from parallel.array import WHOLE, Share
 from parallel.ranks import PeerFailed, discover
+from parallel.workers.array import WHOLE, Share
 from training.config import ConfigError, RecipeConfig, load
 from training.errors import is_for_people
-from training.signals import EXIT_STOPPED
+from training.lifecycle.signals import EXIT_STOPPED
 
 if TYPE_CHECKING:
     from parallel.ranks import Ranks
@@ -116,7 +116,7 @@ def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
     ranks = discover(os.environ)
     if not ranks.is_first:
         return 0
-    from training.preview import preview
+    from training.stages.dry_run import preview
 
     num_ranks = arguments.ranks
     if num_ranks is None:  # a recipe starts its own

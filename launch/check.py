@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from launch.arguments import config_of, parser, run
-from training import lives
-from training.check import (
+from training.config import ConfigError, RecipeConfig
+from training.lifecycle import attempts
+from training.stages.check import (
     KINDS,
     check,
     checked_stages,
@@ -22,7 +23,6 @@ from training.check import (
     parts_folder,
     write_stages,
 )
-from training.config import ConfigError, RecipeConfig
 
 
 def main(words: Sequence[str]) -> int:
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
         job, _, attempt = parsed.life.partition(":")
         if not attempt.isdecimal():
             raise ConfigError(f"--life {parsed.life}: write JOB:ATTEMPT, such as 4711:0")
-        lives.start(
+        attempts.start(
             folder, verb=verb, job=job, attempt=int(attempt), parts=parts_folder(verb, config)
         )
     return 0

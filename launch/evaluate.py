@@ -24,9 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from parallel.ranks import discover
-    from training.evaluation.evaluate import evaluate
+    from training.lifecycle.signals import Stopped
     from training.report import summary_table
-    from training.signals import Stopped
+    from training.stages.evaluate import evaluate
 
     ranks = discover()
     try:

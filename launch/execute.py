@@ -17,9 +17,9 @@ from pathlib import Path
 
 from launch.arguments import plain_parser, run
 from parallel.ranks import discover
-from parallel.workers import assemble, num_cores
-from training.evaluation.execute import Limits
-from training.evaluation.execute_file import execute_file, num_programs
+from parallel.workers.pool import assemble, num_cores
+from training.execution.executor import Limits
+from training.stages.execute import execute_file, num_programs
 
 
 def main(words: Sequence[str]) -> int:

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     # Checked first, since the libraries behind this take seconds to import.
     from rich.console import Console
 
-    from parallel.plan import as_json, make_plan
-    from parallel.plan_table import tables
+    from parallel.planning.plan import as_json, make_plan
+    from parallel.planning.table import tables
 
     plan = make_plan(config, layout, rank=chosen.rank)
     console = Console()

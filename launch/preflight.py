@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import plain_parser, run
-from training.check import folder_problems
 from training.config import ConfigError
+from training.stages.check import folder_problems
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from parallel.preflight import Demands, examine, node_name
+    from parallel.nodes.preflight import Demands, examine, node_name
     from parallel.ranks import discover
 
     ranks = discover()

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         show(wanted, parsed.show, seed=config.run.seed)
         return 0
     from parallel.ranks import ALONE
-    from parallel.workers import assemble
-    from training.signals import Stopped, StopSignal
+    from parallel.workers.pool import assemble
+    from training.lifecycle.signals import Stopped, StopSignal
 
     with assemble(config.data.num_workers) as crew:
         if crew is None:

@@ -9,8 +9,8 @@ A second call skips what is finished and goes on with what was cut short.
 from collections.abc import Sequence
 
 from launch.arguments import config_of, dry_run, parser, run
-from training.check import check
 from training.config import RecipeConfig
+from training.stages.check import check
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,9 +21,9 @@ def main(arguments: Sequence[str]) -> int:
         return dry_run("recipe", config, parsed)
     check("recipe", config, num_ranks=config.num_ranks)
     # Checked first, since the libraries behind this take seconds to import.
-    from training.recipe import StageFailed
-    from training.recipe import run as run_recipe
     from training.report import build_report
+    from training.stages.recipe import StageFailed
+    from training.stages.recipe import run as run_recipe
 
     try:
         run_recipe(config)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import plain_parser, run
-from training import jobs
+from training.stages import jobs
 
 
 def main(words: Sequence[str]) -> int:

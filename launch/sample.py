@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> int:
         return dry_run("sample", config, parsed)
     # Checked first, since the libraries below take seconds to import.
     from parallel.ranks import discover
-    from training.evaluation.sample import sample
-    from training.signals import Stopped
+    from training.lifecycle.signals import Stopped
+    from training.stages.sample import sample
 
     ranks = discover()
     try:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arguments import plain_parser, run
-from training.status import describe
+from training.stages.status import describe
 
 
 def main(words: Sequence[str]) -> int:

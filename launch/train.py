@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     ranks = discover()
     Layout.of(config, ranks.world_size)
     # Checked first, since the libraries behind this take seconds to import.
-    from training.run import train
-    from training.signals import Stopped
+    from training.lifecycle.signals import Stopped
+    from training.stages.train import train
 
     try:
         train(config, ranks)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from parallel import backend
 from parallel.groups import Groups, TensorUnit
 from parallel.layout import micro_batches_per_step
-from parallel.share import (
+from parallel.sharding import (
     ValueOf,
     cut_dim,
     loss_of,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parallel.engine import Engine
 from parallel.layout import stage_blocks
-from parallel.share import pieces, whole_of
+from parallel.sharding import pieces, whole_of
 from training.models.build import empty_model
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from parallel import backend
 from parallel.engine import Engine
 from parallel.groups import Groups
-from parallel.share import ValueOf
+from parallel.sharding import ValueOf
 from training.config import TrainConfig
 from training.losses import MicroBatch, supervised
 from training.models.attention import PackedAttention

@@ -30,7 +30,7 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from parallel.groups import Groups
-from parallel.share import COLUMNS, ROWS
+from parallel.sharding import COLUMNS, ROWS
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block
 

@@ -13,7 +13,7 @@
 #   - a rank of `prepare` was killed: the parts that are made are kept;
 #   - a node is gone, or somebody calls `scontrol requeue`: Slurm does it (--requeue).
 # It does not when it was cancelled, when a rank failed, or when three lives in a row saved
-# nothing (training/lives.py). `scontrol requeue` is what we call, since an exit
+# nothing (training/lifecycle/attempts.py). `scontrol requeue` is what we call, since an exit
 # code requeues only where the administrator has set RequeueExit; the exit code then is 75, which
 # is the usual one there.
 

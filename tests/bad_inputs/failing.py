@@ -8,7 +8,7 @@ import torch
 from launch.arguments import run
 from parallel.ranks import discover
 from training.config import ConfigError
-from training.signals import StopSignal
+from training.lifecycle.signals import StopSignal
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tests.bad_inputs.harness import BadInput, Site, over, refused
-from tests.training.evaluation import stages
+from tests.training.stages import folders
 from training.files import write_json
 
 ROW = {"question": "Ann has 3 apples and buys 4. How many are there?", "program": "    return 7"}
@@ -57,7 +57,7 @@ def evaluated(site: Site, name: str, content: bytes) -> list[str]:
 
 
 def sampled(site: Site, **questions: Any) -> list[str]:
-    tree = stages.sample_tree(site.folder, site.folder / "out")
+    tree = folders.sample_tree(site.folder, site.folder / "out")
     tree["sampling"]["questions"] |= questions
     write_json(site.folder / "sample.json", tree)
     return [str(site.folder / "sample.json")]

@@ -23,8 +23,8 @@ from parallel.pipeline import build_engine
 from parallel.ranks import Ranks, discover
 from training.config import ConfigError, TrainConfig, load, resolved
 from training.files import write_json
-from training.run import train
-from training.run_folder import RUN
+from training.lifecycle.run_folder import RUN
+from training.stages.train import train
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "zero 0": {"zero_stage": 0},

@@ -13,13 +13,13 @@ from parallel import engine as engines
 from parallel.engine import Engine
 from parallel.gather import whole_weights
 from parallel.ranks import Ranks, discover
-from parallel.share import ValueOf, pieces
+from parallel.sharding import ValueOf, pieces
 from tests.distributed.alive import Alive, held_bytes
 from training.config import TrainConfig, load
 from training.files import write_json
-from training.loop import Trainer
+from training.lifecycle.signals import StopSignal
 from training.models.build import empty_model
-from training.signals import StopSignal
+from training.trainer import Trainer
 
 
 @dataclass(kw_only=True)

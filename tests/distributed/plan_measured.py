@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parallel.dry_run import TypicalRows
 from parallel.engine import Engine
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
+from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes, storage_of
+from parallel.planning.trace import TypicalRows
 from parallel.ranks import Ranks, discover
-from parallel.watch import Exchange, Exchanges, Saved, held_bytes, storage_of
 from training.config import TrainConfig
 
 SCALAR_BYTES = 16

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.sample import main
-from training.evaluation import candidates
+from training.data import candidates
 
 write = candidates.write
 

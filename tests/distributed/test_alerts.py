@@ -12,7 +12,7 @@ import pytest
 
 from tests import small
 from tests.ranks import ROOT, kill_ranks, run_ranks, start_ranks
-from tests.training.evaluation import stages
+from tests.training.stages import folders
 from tests.wandb_server import WandbServer
 from training.config import TrainConfig, resolved
 from training.files import write_json
@@ -96,11 +96,11 @@ def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
 
 def test_a_rank_that_hangs_while_sampling_is_told_by_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "candidates"
-    stages.write_inputs(tmp_path)
-    tree = stages.sample_tree(tmp_path, folder, questions_per_part=1)
+    folders.write_inputs(tmp_path)
+    tree = folders.sample_tree(tmp_path, folder, questions_per_part=1)
     tree["run"]["hang_minutes"] = 0.2
     script = "tests/distributed/standing_still.py"
-    done = run_ranks(2, [script, stages.written(tmp_path, tree)])
+    done = run_ranks(2, [script, folders.written(tmp_path, tree)])
     assert _told(folder).count(_silence(1, 0.2)) == 1
     assert "for 0.2 minutes on rank 1; the stacks of its threads" in done[1].stderr
     assert "in _stand_still" in done[1].stderr

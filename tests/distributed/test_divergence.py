@@ -11,9 +11,9 @@ from tests.distributed.diverging import LAYOUTS
 from tests.ranks import run_ranks
 from training.config import ConfigError, TrainConfig, resolved
 from training.files import read_json, write_json
-from training.metrics_file import read_steps
-from training.run import standing
-from training.run_folder import RUN
+from training.lifecycle.run_folder import RUN
+from training.monitoring.metrics_file import read_steps
+from training.stages.train import standing
 
 
 @pytest.fixture(scope="module")

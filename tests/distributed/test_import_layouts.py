@@ -16,8 +16,8 @@ from tests.layouts.cases import ONE, Case, prepared
 from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, resolved
 from training.files import write_json
-from training.metrics_file import read_lines
 from training.models import huggingface
+from training.monitoring.metrics_file import read_lines
 
 WORKER = str(ROOT / "tests" / "distributed" / "importing.py")
 HEADS = ("language_model", "verifier")

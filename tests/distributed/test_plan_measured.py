@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from parallel import zero_costs
 from parallel.layout import Layout
-from parallel.plan import Plan, StagePlan, make_plan
+from parallel.planning import zero
+from parallel.planning.plan import Plan, StagePlan, make_plan
 from tests import small
 from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, resolved
@@ -125,8 +125,8 @@ def test_every_rank_holds_and_sends_what_was_planned(
     name: str,
 ) -> None:
     if "tight" in name:
-        tight = functools.partial(zero_costs.Limits, **TIGHT_LIMITS)
-        monkeypatch.setattr(zero_costs, "Limits", tight)
+        tight = functools.partial(zero.Limits, **TIGHT_LIMITS)
+        monkeypatch.setattr(zero, "Limits", tight)
     config = _config(tmp_path, name)
     layout = Layout.of(config, NUM_RANKS)
     for rank, found in enumerate(measured[name]):

@@ -10,9 +10,10 @@ from launch.check import main
 from tests import small
 from tests.launch.test_recipe import TOY
 from tests.ranks import ROOT
-from training import check, lives
 from training.config import ConfigError, RecipeConfig, SampleConfig, load, resolved
 from training.files import write_json
+from training.lifecycle import attempts
+from training.stages import check
 
 
 def train(tmp_path: Path, *more: str) -> list[str]:
@@ -52,7 +53,7 @@ def test_an_unknown_stage_is_an_error() -> None:
 def test_lives_are_counted_where_the_job_says_so(tmp_path: Path) -> None:
     for attempt in range(3):
         assert main([*train(tmp_path), "--life", f"5:{attempt}"]) == 0
-    with pytest.raises(lives.NoProgress):
+    with pytest.raises(attempts.NoProgress):
         main([*train(tmp_path), "--life", "5:3"])
 
 

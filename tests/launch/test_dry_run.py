@@ -83,8 +83,8 @@ def test_train_tells_layout_work_and_memory(told: Told, tmp_path: Path) -> None:
     assert "4 ranks: tensor 2 x pipeline 1 x data 2, ZeRO-1; 1 micro-batch of 4 rows" in out
     assert "a step: 8 rows of 256 tokens, 2,048 in all; 10 steps: 20,480" in out
     from parallel.layout import Layout
-    from parallel.plan import make_plan
-    from parallel.plan_table import in_units
+    from parallel.planning.plan import make_plan
+    from parallel.planning.table import in_units
 
     config = load(TrainConfig, [path], ["parallel.tensor=2"])
     plan = make_plan(config, Layout.of(config, 4), rank=0)
@@ -219,7 +219,7 @@ def test_recipe_tells_which_stages_are_finished(told: Told, tmp_path: Path) -> N
     words = [str(demo), f"run.folder={folder}", *TOY]
     from training.config import PrepareConfig
     from training.data.prepare import prepare
-    from training.recipe import stages
+    from training.stages.recipe import stages
 
     first = TrainConfig.model_validate(stages(load(RecipeConfig, words[:1], words[1:]))[0].config)
     prepare(PrepareConfig(data=first.data, execution=first.execution))

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from parallel.workers import Crew
-from training.evaluation import execute_file
-from training.evaluation.execute import Limits
+from parallel.workers.pool import Crew
+from training.execution.executor import Limits
+from training.stages import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "def simple_math_problem():\n    return {}\n"
 
 
-def execute(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def run_execute(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "launch/execute.py", *map(str, words)],
         cwd=ROOT,
@@ -42,7 +42,7 @@ def test_gives_every_line_back_with_its_result(tmp_path: Path) -> None:
         {"id": 7, "code": "def f(:", "gold": 3.5},
     ]
     target = tmp_path / "out.jsonl"
-    done = execute(
+    done = run_execute(
         write(tmp_path / "in.jsonl", rows), target, "--timeout-seconds", "0.2", "--num-workers", "2"
     )
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_reads_and_writes_gzip(tmp_path: Path) -> None:
     target.touch()  # as mktemp leaves it
     with gzip.open(source, "wt", encoding="utf-8") as stream:
         stream.write(json.dumps({"code": PROGRAM.format(5)}) + "\n\n")
-    assert execute(source, target).returncode == 0
+    assert run_execute(source, target).returncode == 0
     with gzip.open(target, "rt", encoding="utf-8") as stream:
         assert [json.loads(line)["value"] for line in stream] == [5.0]
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
     before = source.read_bytes()
     for out in (target, source, link, Path(os.devnull)):
         for more in ([], ["--dry-run"]):
-            done = execute(source, out, *more)
+            done = run_execute(source, out, *more)
             assert done.returncode == 2 and done.stderr.startswith(f"execute.py: {out} is there")
             assert len(done.stderr.splitlines()) == 1
     assert target.read_text() == "mine" and source.read_bytes() == before
@@ -91,20 +91,20 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
 def test_nor_is_one_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "in.jsonl", [{"code": PROGRAM.format(5)}])
     target = tmp_path / "notes.txt"
-    run = execute_file._Runner.__call__
+    run = execute._Runner.__call__
 
     def run_meanwhile(self: Any, chunk: Any) -> Any:
         target.write_text("mine")
         return run(self, chunk)
 
-    monkeypatch.setattr(execute_file._Runner, "__call__", run_meanwhile)
+    monkeypatch.setattr(execute._Runner, "__call__", run_meanwhile)
     with pytest.raises(FileExistsError, match="is there already"):
-        execute_file.execute_file(source, target, limits=Limits(), crew=Crew())
+        execute.execute_file(source, target, limits=Limits(), crew=Crew())
     assert target.read_text() == "mine" and sorted(tmp_path.iterdir()) == [source, target]
 
 
 def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
-    done = execute(write(tmp_path / "in.jsonl", []), tmp_path / "out.jsonl")
+    done = run_execute(write(tmp_path / "in.jsonl", []), tmp_path / "out.jsonl")
     assert done.returncode == 0 and (tmp_path / "out.jsonl").read_text() == ""
 
 
@@ -133,7 +133,7 @@ def test_bad_lines_are_named_and_nothing_is_touched(
 ) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text(json.dumps({"code": "x"}) + "\n" + line + "\n")
-    done = execute(source, target)
+    done = run_execute(source, target)
     assert done.returncode == 2
     assert f"{source}, line 2: " in done.stderr and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -153,11 +153,11 @@ def test_bad_files_end_in_one_message(tmp_path: Path) -> None:
         ([source, tmp_path], "is not a plain file"),
         ([source, source / "out"], "in.jsonl"),
     ):
-        done = execute(*words)
+        done = run_execute(*words)
         assert done.returncode == 2, done.stderr
         assert message in done.stderr and "Traceback" not in done.stderr
         assert not (tmp_path / "out").exists()
-    assert execute(source, tmp_path / "out", "--timeout-seconds", "0").returncode == 2
+    assert run_execute(source, tmp_path / "out", "--timeout-seconds", "0").returncode == 2
 
 
 def test_does_without_torch() -> None:

@@ -17,10 +17,10 @@ from checkpoints import universal
 from tests import small
 from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, resolved
-from training.data.records import Candidate
-from training.evaluation import candidates
+from training.data import candidates
 from training.files import write_json
-from training.metrics_file import read_lines
+from training.monitoring.metrics_file import read_lines
+from training.records import Candidate
 
 WORKER = str(ROOT / "tests" / "layouts" / "worker.py")
 MODEL = {**small.MODEL, "num_layers": 4, "num_heads": 4}

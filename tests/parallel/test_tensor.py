@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.ranks import discover
-from parallel.share import materialise, pieces, skeleton
+from parallel.sharding import materialise, pieces, skeleton
 from training.config import ModelConfig
 from training.losses import language_model_loss, verifier_loss
 from training.models.attention import PackedAttention

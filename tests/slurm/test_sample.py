@@ -7,19 +7,19 @@ import pytest
 
 from tests.slurm.cluster import until
 from tests.slurm.jobs import Site
-from tests.training.evaluation import stages
+from tests.training.stages import folders
 from training import manifest
 from training.config import SampleConfig
-from training.data.records import Candidate
-from training.evaluation import candidates
-from training.evaluation.sample import sample
+from training.data import candidates
+from training.records import Candidate
+from training.stages.sample import sample
 
 SAMPLE = "slurm/sample.sh"
 
 
 @pytest.fixture(scope="module")
 def inputs(site: Site) -> Path:
-    stages.write_inputs(site.folder, num_questions=60)  # enough that a signal comes midway
+    folders.write_inputs(site.folder, num_questions=60)  # enough that a signal comes midway
     return site.folder
 
 
@@ -27,13 +27,13 @@ def inputs(site: Site) -> Path:
 def alone(site: Site, inputs: Path) -> list[Candidate]:
     """What one process draws."""
     folder = site.folder / "alone"
-    with stages.one_rank() as ranks:
+    with folders.one_rank() as ranks:
         sample(SampleConfig.model_validate(_tree(inputs, folder)), ranks)
     return list(candidates.read(folder))
 
 
 def _tree(inputs: Path, folder: Path) -> dict[str, Any]:
-    tree = stages.sample_tree(inputs, folder, max_new_tokens=24)
+    tree = folders.sample_tree(inputs, folder, max_new_tokens=24)
     return tree | {"tracking": {"mode": "auto"}}
 
 
@@ -41,7 +41,7 @@ def test_the_jobs_of_an_array_draw_the_same_candidates_and_are_one_run(
     site: Site, inputs: Path, alone: list[Candidate]
 ) -> None:
     folder = site.folder / "array"
-    path = stages.written(site.folder, _tree(inputs, folder))
+    path = folders.written(site.folder, _tree(inputs, folder))
     site.sbatch("--nodes=1", "--array=1-3", SAMPLE, path)
     until(
         lambda: (folder / manifest.MANIFEST).is_file(),
@@ -59,7 +59,7 @@ def test_stopped_by_usr1_it_draws_the_rest_in_its_next_life(
     site: Site, inputs: Path, alone: list[Candidate]
 ) -> None:
     folder = site.folder / "stopped"
-    job = site.sbatch(SAMPLE, stages.written(site.folder, _tree(inputs, folder)))
+    job = site.sbatch(SAMPLE, folders.written(site.folder, _tree(inputs, folder)))
     until(
         lambda: len(candidates.part_paths(folder)) > 1,
         lambda: site.log(job) + site.ranks_said("stopped"),

@@ -12,7 +12,7 @@ from tests.ranks import run_ranks
 from tests.slurm.cluster import until
 from tests.slurm.jobs import Site, losses, saved, steps
 from training.config import TrainConfig
-from training.lives import read
+from training.lifecycle.attempts import read
 
 TRAIN = "slurm/train_1b3.sh"
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from training.data.pack import Mode
 from training.data.parts import Kept
-from training.data.records import Candidate
+from training.records import Candidate
 
 ONE_KIND = "candidate: its question has only right or only wrong programs"
 SURPLUS = "candidate: its question has more of this verdict than of the other"

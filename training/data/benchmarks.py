@@ -13,8 +13,8 @@ from training.config import BenchmarkConfig, ConfigError, DifficultyConfig
 from training.data import gsm8k, hub, tables
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.question_texts import normalised
-from training.data.records import Question
-from training.evaluation.numbers import read_gold
+from training.execution.numbers import read_gold
+from training.records import Question
 
 _SVAMP_SPLITS = ("train", "test")
 

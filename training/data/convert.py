@@ -21,7 +21,7 @@ from training.data.filters import execution_fault, question_fault
 from training.data.pack import Mode, TokenizedExample
 from training.data.sources import DroppedError, Labelled, Raw
 from training.data.tokenizer import Tokenizer
-from training.evaluation.execute import Executor, Limits, Program
+from training.execution.executor import Executor, Limits, Program
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

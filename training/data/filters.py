@@ -4,7 +4,7 @@ does not run). Each check gives the reason to drop, or None; nothing is run here
 
 import re
 
-from training.data.records import Execution
+from training.records import Execution
 
 _NUMBER_WORDS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "

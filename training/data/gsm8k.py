@@ -28,7 +28,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.evaluation.numbers import parse_number, read_gold
+from training.execution.numbers import parse_number, read_gold
 
 HUB_CONFIG = "main"
 """The data set's plain form, on the hub and as a folder of it; the other is `socratic`."""

@@ -30,13 +30,12 @@ from training.config import (
     SourceConfig,
     TrainConfig,
 )
-from training.data import benchmarks, programs, sources, tables
+from training.data import benchmarks, candidates, programs, sources, tables
 from training.data.decontaminate import Overlap
 from training.data.question_texts import normalised
-from training.evaluation import candidates
 from training.files import read_json
+from training.lifecycle.run_folder import RUN
 from training.manifest import MANIFEST
-from training.run_folder import RUN
 
 _MOST_ROWS = 10_000
 _EXAMPLE_CHARACTERS = 100

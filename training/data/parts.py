@@ -31,7 +31,7 @@ from training.config import ConfigError
 from training.data.pack import Mode, TokenizedExample
 from training.disk import require
 from training.files import replacing, write_json
-from training.lives import parts_folder
+from training.lifecycle.attempts import parts_folder
 
 STAGE = "prepare"
 """Whose the parts and the data folder are, as its manifest says."""

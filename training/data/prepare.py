@@ -23,21 +23,21 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from parallel.array import WHOLE, Share
-from parallel.workers import Crew, in_chunks
+from parallel.workers.array import WHOLE, Share
+from parallel.workers.pool import Crew, in_chunks
 from training import files, manifest
 from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
 from training.data import benchmarks, hub, parts, prepared, programs, sources
 from training.data.convert import Chunk, Converter
+from training.data.counts import Tally, print_facts
 from training.data.decontaminate import Overlap
 from training.data.pack import packed
-from training.data.tally import Tally, print_facts
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
-from training.lives import parts_folder
-from training.progress import Progress
-from training.signals import StopSignal
+from training.lifecycle.attempts import parts_folder
+from training.lifecycle.signals import StopSignal
+from training.monitoring.progress import Progress
 
 _CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from training.config import ConfigError, SourceConfig
-from training.data import gsm8k, hub, programs, tables
+from training.data import candidates, gsm8k, hub, programs, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.problems import write_problem
-from training.data.records import Candidate, Example
-from training.evaluation import candidates
+from training.records import Candidate, Example
 
 Raw = Any
 """A row as it was read: cheap to send to another process."""

@@ -22,15 +22,15 @@ import numpy as np
 
 from parallel.ranks import Ranks
 from training.config import ConfigError, EvaluationConfig
-from training.data.records import Candidate, Question
 from training.data.tokenizer import Tokenizer
 from training.evaluation import statistics, work
 from training.evaluation.sampler import Draw, Sampler, draws
+from training.evaluation.score import score
 from training.evaluation.select import best, distinct, numeric_answer, vote_groups
 from training.evaluation.statistics import Outcomes
-from training.evaluation.verify import score
-from training.metrics import evaluation_metric
 from training.models.heads import Verifier
+from training.monitoring.metrics import evaluation_metric
+from training.records import Candidate, Question
 
 _SCORED_TOKENS = 16_384
 """Most tokens scored in one forward; fewer where the settings decode less at a time."""

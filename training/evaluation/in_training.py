@@ -15,7 +15,6 @@ from parallel.gather import fill
 from parallel.ranks import Ranks
 from training.config import BenchmarkConfig, ConfigError, TrainConfig
 from training.data.benchmarks import questions
-from training.data.records import Question
 from training.data.tokenizer import Tokenizer
 from training.evaluation import load
 from training.evaluation.benchmark import (
@@ -25,12 +24,13 @@ from training.evaluation.benchmark import (
     evaluate,
     scorer_of,
 )
-from training.evaluation.execute import Executor
-from training.evaluation.sample import limits
 from training.evaluation.sampler import Sampler
+from training.execution.executor import Executor
+from training.lifecycle.cancellation import Pace
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
-from training.pace import Pace
+from training.records import Question
+from training.stages.sample import limits
 
 
 class InTrainingEvaluation:

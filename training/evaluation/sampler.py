@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from training.config import ConfigError, EvaluationConfig, SamplingConfig
 from training.data import programs
-from training.data.records import Candidate, Execution, Question
 from training.data.tokenizer import Tokenizer
 from training.evaluation import work
-from training.evaluation.execute import Executor, Program, judge
 from training.evaluation.generate import Sampled, SampleRequest, generate
+from training.execution.executor import Executor, Program, judge
 from training.models.heads import LanguageModel
+from training.records import Candidate, Execution, Question
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

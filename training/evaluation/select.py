@@ -10,8 +10,8 @@ known from running it, without gold. Both return None when no candidate has a nu
 import math
 from collections.abc import Iterable, Sequence
 
-from training.data.records import Candidate
-from training.evaluation.numbers import same_answer
+from training.execution.numbers import same_answer
+from training.records import Candidate
 
 
 def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:

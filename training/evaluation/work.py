@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-from parallel.array import WHOLE, Share
 from parallel.ranks import Ranks
+from parallel.workers.array import WHOLE, Share
 from training.config import RunConfig
-from training.data.records import Question
+from training.data import candidates
 from training.disk import require
-from training.evaluation import candidates
 from training.files import sha256_json
+from training.records import Question
 
 MADE_FROM = "made_from"
 """Label of a part: the fingerprint of all that decides which candidates it holds."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from training.config import ConfigError
-from training.data.records import Candidate
-from training.evaluation import candidates
+from training.data import candidates
 from training.files import read_json_object
-from training.report.words import Interval, finite, interval
+from training.records import Candidate
+from training.report.formatting import Interval, finite, interval
 
 STAGES = (
     "data_generator",

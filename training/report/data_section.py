@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from training.report.collect import Run, Sampled
+from training.report.formatting import count, duration, finite, label, number, percent
 from training.report.markup import bar, card, escape, grid, legend, section, terms
-from training.report.words import count, duration, finite, label, number, percent
 
 _VERDICTS = (("right", "--pass"), ("wrong", "--wrong"), ("failed", "--greedy"))
 _MAX_FACTS = 24

@@ -3,10 +3,10 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from training.data.records import Candidate
+from training.records import Candidate
+from training.report.formatting import MISSING, number
 from training.report.markup import escape, section, table
 from training.report.verifier import Answer, Case, Kind
-from training.report.words import MISSING, number
 
 _KINDS: dict[Kind, tuple[str, str]] = {
     "saved": ("The verifier saved the answer", "good"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.report.collect import Benchmark
-from training.report.words import Interval, percent, points, points_range
+from training.report.formatting import Interval, percent, points, points_range
 
 Tone = Literal["good", "bad", "neutral"]
 

@@ -11,11 +11,7 @@ from training.report.collect import Benchmark, Curve, Run
 from training.report.data_section import data_section
 from training.report.examples import examples_section
 from training.report.findings import at_n, findings
-from training.report.markup import card, escape, figure, grid, section, table, terms
-from training.report.settings import in_words
-from training.report.style import STYLE
-from training.report.verifier import Case, Ranking
-from training.report.words import (
+from training.report.formatting import (
     MISSING,
     Interval,
     percent,
@@ -23,6 +19,10 @@ from training.report.words import (
     points,
     points_range,
 )
+from training.report.markup import card, escape, figure, grid, section, table, terms
+from training.report.settings import in_words
+from training.report.style import STYLE
+from training.report.verifier import Case, Ranking
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _POLICY_TAG = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.report.collect import Benchmark, Curve
+from training.report.formatting import Interval, label
 from training.report.verifier import Floats, Ranking
-from training.report.words import Interval, label
 
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 GREEDY, PASS, MAJORITY, VERIFY, WRONG = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04", "#0a0a05"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.report.collect import STAGES, Run
-from training.report.words import count, duration, number
+from training.report.formatting import count, duration, number
 
 Tree = Mapping[str, Any]
 _TRAININGS = ("generator", "verifier")

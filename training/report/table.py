@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from training.report.words import MISSING, Interval, interval, points, points_range
+from training.report.formatting import MISSING, Interval, interval, points, points_range
 
 
 def summary_table(report: Mapping[str, Any]) -> Table:

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy
 from numpy.typing import NDArray
 
-from training.data.records import Candidate, Verdict
 from training.evaluation import select
+from training.records import Candidate, Verdict
 
 Floats = NDArray[numpy.float64]
 Kind = Literal["saved", "missed", "solved", "unsolved"]

@@ -1,7 +1,7 @@
 """One training step of ours, under DeepSpeed's engine or a plain torch loop.
 
 Both take the same model, attention, losses, optimizer and order of operations as
-`training/loop.py`, which itself cannot be imported where DeepSpeed is missing.
+`training/trainer.py`, which itself cannot be imported where DeepSpeed is missing.
 """
 
 import copy

@@ -11,7 +11,7 @@ import torch
 from tests.bench.gpu.setting import ROOT, Setting
 from tests.bench.gpu.table import Row
 from training.files import write_json
-from training.metrics import device_peak_flops
+from training.monitoring.metrics import device_peak_flops
 
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "megatron-core", "triton", "numpy")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.bench.gpu.setting import Setting
 from training.config import TrainConfig
 from training.data.pack import best_fit
-from training.metrics import StepCounts
+from training.monitoring.metrics import StepCounts
 
 SUPERVISED_SHARE = 0.45
 """Program tokens among all, as in TinyGSM; the questions are context."""

@@ -9,10 +9,10 @@ from tests.bench.gpu.engines import fresh_model
 from tests.bench.gpu.record import Record, short
 from tests.bench.gpu.setting import Setting, spread
 from tests.bench.gpu.theirs import with_weights_of
-from training import metrics
 from training.config import TrainConfig
 from training.evaluation.generate import SampleRequest, generate
 from training.models.heads import LanguageModel
+from training.monitoring import metrics
 
 NO_END = -1
 """No token has this id, so that every sequence is written to its full length."""

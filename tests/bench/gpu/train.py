@@ -16,8 +16,8 @@ from tests.bench.gpu.engines import (
 from tests.bench.gpu.record import Record, short
 from tests.bench.gpu.rows import Rows, counts, micro_batches
 from tests.bench.gpu.setting import Setting, spread
-from training import metrics
 from training.config import ModelConfig, TrainConfig
+from training.monitoring import metrics
 from training.schedule import learning_rate
 
 
@@ -54,8 +54,8 @@ def run(setting: Setting, record: Record) -> None:
     if "deepspeed" not in engines:
         record.note(WITHOUT_DEEPSPEED)
     record.note(
-        "mfu: training/metrics.py (the head counted at supervised tokens, attended keys counted, "
-        "no embeddings, no recomputation)"
+        "mfu: training/monitoring/metrics.py (the head counted at supervised tokens, attended "
+        "keys counted, no embeddings, no recomputation)"
     )
     for variant in TOY if setting.toy else FULL:
         for engine in engines:

@@ -12,7 +12,7 @@ from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolv
 from training.config.read import read
 
 Write = Callable[[str, str | bytes], Path]
-CONFIGS = Path(__file__).parent.parent.parent.parent / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture

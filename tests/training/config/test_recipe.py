@@ -8,7 +8,7 @@ import pytest
 
 from tests.ranks import ROOT
 from training.config import ConfigError, RecipeConfig, load, resolved
-from training.recipe import lost_checkpoints, stages
+from training.stages.recipe import lost_checkpoints, stages
 
 DEMO = ROOT / "configs" / "recipe_demo.toml"
 RECIPES = sorted((ROOT / "configs").glob("recipe_*.toml"))

@@ -12,7 +12,7 @@ from tests.training.data.test_sources import candidate
 from training.data.balance import ONE_KIND, SURPLUS, balanced, order_of
 from training.data.pack import Mode, TokenizedExample
 from training.data.parts import Kept
-from training.data.records import Verdict
+from training.records import Verdict
 
 
 @dataclass(frozen=True)

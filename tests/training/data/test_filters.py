@@ -1,7 +1,7 @@
 import pytest
 
 from training.data.filters import execution_fault, question_fault
-from training.data.records import Execution
+from training.records import Execution
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from tests.training.data.real import real_data
 from training.data import programs
 from training.data.gsm8k import NoProgramError, gold_of, program_of
-from training.evaluation.execute import Executor, Limits, Program, same_number
+from training.execution.executor import Executor, Limits, Program, same_number
 
 
 def lines(answer: str, question: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from launch.check import main as check
 from tests import small
 from tests.ranks import ROOT
 from tests.training.data.test_sources import PROGRAM, candidate
-from tests.training.evaluation import stages
+from tests.training.stages import folders
 from training.config import (
     ConfigError,
     EvaluateConfig,
@@ -21,10 +21,10 @@ from training.config import (
     load,
     resolved,
 )
-from training.data import held_out
+from training.data import candidates, held_out
 from training.data.held_out import refuse_shared
-from training.evaluation import candidates, evaluate, sample
 from training.files import write_json
+from training.stages import evaluate, sample
 
 QUESTIONS = [f"Ann has {number} apples. How many has she got?" for number in range(8)]
 
@@ -139,7 +139,7 @@ def test_sample_knows_what_its_generator_was_evaluated_on(tmp_path: Path) -> Non
     gsm8k(tmp_path / "gsm8k" / "train.jsonl", QUESTIONS)
     held = benchmark("held", tmp_path / "gsm8k", split="train", num_questions=3)
     generator = run_of(tmp_path / "g", evaluation={"every_steps": 5, "benchmarks": [held]})
-    tree = stages.sample_tree(tmp_path, tmp_path / "out", checkpoints=[generator])
+    tree = folders.sample_tree(tmp_path, tmp_path / "out", checkpoints=[generator])
     with pytest.raises(ConfigError, match="'held' shares 3 of its 3 questions with sampling"):
         sample.standing(SampleConfig.model_validate(tree))
     tree["sampling"]["questions"]["skip_questions"] = 3
@@ -152,7 +152,7 @@ def test_evaluate_knows_what_its_models_learnt_from(tmp_path: Path) -> None:
     candidates.write(candidates.part_path(tmp_path / "candidates", 0), found, labels={})
     source = {"kind": "candidates", "path": str(tmp_path / "candidates")}
     learnt = {"kind": "jsonl", "path": str(gsm8k(tmp_path / "mine.jsonl", QUESTIONS[6:]))}
-    tree = stages.evaluate_tree(
+    tree = folders.evaluate_tree(
         tmp_path,
         tmp_path / "out",
         generator=run_of(tmp_path / "g", data=small_data(tmp_path, learnt)),
@@ -203,7 +203,7 @@ def test_what_is_sound_beside_damage_that_is_skipped_is_compared(tmp_path: Path)
     damaged = candidates.part_path(folder, 0)
     damaged.write_bytes(damaged.read_bytes()[:-20])
     held = benchmark("held", gsm8k(tmp_path / "gsm8k" / "test.jsonl", QUESTIONS[:1]).parent)
-    tree = stages.evaluate_tree(
+    tree = folders.evaluate_tree(
         tmp_path,
         tmp_path / "out",
         generator=run_of(

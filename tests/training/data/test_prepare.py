@@ -12,22 +12,21 @@ from typing import Any
 
 import pytest
 
-from parallel.array import Share
-from parallel.workers import Crew
+from parallel.workers.array import Share
+from parallel.workers.pool import Crew
 from tests.ranks import ROOT
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.config import ConfigError, PrepareConfig, resolved
-from training.data import parts, programs
+from training.data import candidates, parts, programs
 from training.data import prepare as prepare_module
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_share
-from training.data.records import Candidate
 from training.data.tokenizer import Tokenizer
-from training.evaluation import candidates
-from training.lives import parts_folder
+from training.lifecycle.attempts import parts_folder
+from training.records import Candidate
 
 PROBLEMS = {"kind": "problems", "num_examples": 1100}
 QUESTION = "Ann has 3 apples and buys 4. How many are there?"

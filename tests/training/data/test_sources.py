@@ -9,10 +9,9 @@ import pytest
 
 from tests.training.data.real import real_data
 from training.config import ConfigError, SourceConfig
-from training.data import programs
-from training.data.records import Candidate
+from training.data import candidates, programs
 from training.data.sources import DroppedError, example_of, examples, num_rows, rows
-from training.evaluation import candidates
+from training.records import Candidate
 
 CODE = '''def simple_math_problem() -> int:
     """

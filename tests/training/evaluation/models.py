@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from training.data.programs import prompt
-from training.data.records import Question
 from training.data.tokenizer import Tokenizer
+from training.lifecycle.signals import Stopped
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface import save
 from training.models.phi import PhiShape, initialise
-from training.signals import Stopped
+from training.records import Question
 
 PROGRAM = "    result = 3 + 4\n    return result"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.data.records import Candidate
+from training.records import Candidate
 
 
 def candidate(**given: Any) -> Candidate:

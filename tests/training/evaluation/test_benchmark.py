@@ -8,7 +8,6 @@ from parallel.ranks import ALONE, Ranks
 from tests.training.evaluation import models
 from tests.training.evaluation.samples import candidate
 from training.config import EvaluationConfig
-from training.data.records import Candidate, Question
 from training.evaluation.benchmark import (
     TABLE_COLUMNS,
     BenchmarkResult,
@@ -18,6 +17,7 @@ from training.evaluation.benchmark import (
     scored,
 )
 from training.evaluation.sampler import Draw
+from training.records import Candidate, Question
 
 SETTINGS = EvaluationConfig(num_candidates=4, temperatures=(0.5, 0.7))
 

@@ -6,9 +6,9 @@ import pytest
 from tests.training.evaluation import models
 from training.config import ConfigError, SamplingConfig
 from training.evaluation import sampler as sampler_module
-from training.evaluation.execute import Executor, Limits
 from training.evaluation.generate import Sampled, SampleRequest
 from training.evaluation.sampler import Draw, Sampler, draws, function_end, num_distinct
+from training.execution.executor import Executor, Limits
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import pytest
 from parallel.ranks import Ranks
 from tests.training.evaluation import models
 from training.config import ConfigError
-from training.evaluation import candidates, work
+from training.data import candidates
+from training.evaluation import work
 from training.evaluation.work import Part
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy
 
 from training import manifest
-from training.data.records import Candidate, Verdict
-from training.evaluation import candidates
+from training.data import candidates
 from training.files import write_json
+from training.records import Candidate, Verdict
 
 NUM_CANDIDATES = 16
 PROGRAM = """    boxes = {boxes}

@@ -4,7 +4,7 @@ from itertools import product
 import numpy
 import pytest
 
-from training.data.records import Candidate, Verdict
+from training.records import Candidate, Verdict
 from training.report.verifier import auc, cases, rank
 
 

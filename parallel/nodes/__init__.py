@@ -1,0 +1,1 @@
+"""Checks of the nodes of a job and of the links between them."""

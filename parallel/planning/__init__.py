@@ -1,0 +1,1 @@
+"""Memory, communication and step time of a layout, without a cluster."""

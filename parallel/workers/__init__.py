@@ -1,0 +1,1 @@
+"""Worker pools, MPI and job arrays for work that needs no GPU."""

@@ -1,0 +1,174 @@
+"""Configs: every shipped file parses, every mistake is named with what to set."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolved
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+MINIMAL = """
+[run]
+folder = "runs/x"
+[data]
+folder = "data/x"
+[[data.sources]]
+kind = "problems"
+num_examples = 10
+"""
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "minimal.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_config_parses(path: Path) -> None:
+    kind = RecipeConfig if path.stem.startswith("recipe") else TrainConfig
+    load(kind, [path])
+
+
+def test_the_named_configs_are_shipped() -> None:
+    shapes = ("demo", "125m", "350m", "1b3")
+    names = {f"{head}_{shape}" for head in ("generator", "verifier") for shape in shapes}
+    names |= {"recipe_demo", "recipe_gsm8k_small", "recipe_paper"}
+    assert names <= {path.stem for path in CONFIGS.glob("*.toml")}
+
+
+def test_later_files_and_overrides_win(minimal: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.toml"
+    later.write_text("[training]\nmax_steps = 7\nmicro_batch_rows = 3\n[optimizer]\nwarmup_steps=1")
+    config = load(
+        TrainConfig,
+        [minimal, later],
+        [
+            "training.max_steps=9",
+            "data.sources.0.num_examples=4",
+            "run.name=a b",
+            "data.row_tokens=64",
+        ],
+    )
+    assert (config.training.max_steps, config.training.micro_batch_rows) == (9, 3)
+    assert config.data.sources[0].num_examples == 4
+    assert config.run.name == "a b"
+
+
+def test_resolved_config_loads_again_as_itself(minimal: Path, tmp_path: Path) -> None:
+    import json
+
+    config = load(TrainConfig, [minimal])
+    path = tmp_path / "resolved.json"
+    path.write_text(json.dumps(resolved(config)))
+    assert load(TrainConfig, [path]) == config
+
+
+def test_config_is_frozen(minimal: Path) -> None:
+    config = load(TrainConfig, [minimal])
+    with pytest.raises(ValidationError):
+        config.training.max_steps = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.max_step=3", ["training.max_step", "did you mean training.max_steps?"]),
+        ("trainin.max_steps=3", ["trainin", "did you mean training?"]),
+        ("max_steps=3", ["did you mean training.max_steps?"]),
+        ("training.max_steps=0", ["training.max_steps", "0", "1"]),
+        ("training.max_steps=many", ["training.max_steps", "many"]),
+        ("model.num_heads=7", ["2048", "num_heads = 7", "divisor"]),
+        ("parallel.tensor=3", ["parallel.tensor = 3", "num_heads = 32", "8192", "51200"]),
+        ("parallel.pipeline=5", ["parallel.pipeline = 5", "num_layers = 24"]),
+        ("parallel.sequence=true", ["sequence = true", "tensor = 1"]),
+        ("parallel.zero_stage=4", ["parallel.zero_stage", "4"]),
+        ("training.precision=fp8", ["training.precision", "fp8", "bf16"]),
+        ("data.row_tokens=4096", ["4096", "model.max_tokens", "2048"]),
+        ("model.head=verifier", ["verifier", "candidates"]),
+        ("data.sources=[]", ["data.sources"]),
+        ("data.sources.5.kind=jsonl", ["data.sources has 1 entries", "5"]),
+        ("nonsense", ["nonsense", "section.key=value"]),
+        ("run.folder.x=1", ["run.folder is a value"]),
+        ("evaluation.num_candidates=3", ["num_candidates = 3", "2 temperatures", "multiple of 2"]),
+        ("optimizer.warmup_steps=1000", ["optimizer.warmup_steps = 1000", "max_steps = 1000"]),
+    ],
+)
+def test_mistakes_are_named(minimal: Path, override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(TrainConfig, [minimal], [override])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_pipeline_with_zero_two_names_zero_one(minimal: Path) -> None:
+    with pytest.raises(ConfigError, match="zero_stage = 1"):
+        load(TrainConfig, [minimal], ["parallel.pipeline=2", "parallel.zero_stage=2"])
+
+
+def test_missing_and_broken_files(minimal: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"minimall.toml does not exist; did you mean .*minimal"):
+        load(TrainConfig, [tmp_path / "minimall.toml"])
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[run\n")
+    with pytest.raises(ConfigError, match="broken.toml cannot be read"):
+        load(TrainConfig, [broken])
+    with pytest.raises(ConfigError, match="data: missing"):
+        load(TrainConfig, [], ["run.folder=x"])
+
+
+def test_recipe_names_checkpoints_that_are_never_written() -> None:
+    with pytest.raises(ConfigError, match="step 7, but the generator is saved every"):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ['sampling.checkpoints=["7"]'])
+
+
+def test_config_needs_no_torch() -> None:
+    code = "import sys, training.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_verifier_never_learns_from_a_test_set() -> None:
+    with pytest.raises(ConfigError, match="split = 'test'.*set split = 'train'"):
+        load(RecipeConfig, [CONFIGS / "recipe_gsm8k_small.toml"], ["sampling.questions.split=test"])
+
+
+def test_svamp_is_a_test_set_whatever_its_split() -> None:
+    path = CONFIGS / "recipe_gsm8k_small.toml"
+    svamp = "{name = 'svamp', kind = 'svamp', path = 'ChilleD/SVAMP'"
+    for split, message in (("}", "SVAMP is a test set"), (", split = 'train'}", "is one test set")):
+        with pytest.raises(ConfigError, match=message):
+            load(RecipeConfig, [path], [f"sampling.questions={svamp}{split}"])
+        with pytest.raises(ConfigError, match="leave split out"):
+            load(RecipeConfig, [path], [f"evaluation.benchmarks=[{svamp}, split = 'train'}}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.questions.path=data", "path = 'data' with kind = 'problems', which does not"),
+        ("sampling.questions.split=train", "split = 'train' with kind = 'problems'"),
+        ("generator.data.sources.0.split=test", "split = 'test' with kind = 'problems'"),
+        ("verifier.data.sources.0.split=test", "split = 'test' with kind = 'candidates'"),
+        ("verifier.data.sources.0.seed=2", "seed = 2 with kind = 'candidates'"),
+        ("verifier.data.supervise=all", "supervise = 'all' with sources of kind 'candidates'"),
+        ("verifier.data.run_programs=false", "run_programs = False with sources of kind"),
+        ("verifier.data.min_question_characters=9", "min_question_characters = 9 with sources"),
+        (
+            "evaluation.benchmarks.0={name='it', kind='svamp', path='x', seed=4}",
+            "seed = 4 with kind = 'svamp'",
+        ),
+    ],
+)
+def test_settings_that_a_kind_does_not_use_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], [override])
+
+
+def test_evaluated_problems_have_a_seed_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="has seed 1, which training uses"):
+        load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ["evaluation.benchmarks.0.seed=1"])

@@ -1,0 +1,416 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from training.execution.executor import (
+    Executor,
+    IsolationError,
+    Limits,
+    Program,
+    judge,
+)
+from training.execution.sandbox import jail, lockdown, seccomp
+from training.lifecycle.signals import Stopped
+from training.records import Execution
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[Executor]:
+    with Executor(limits=Limits()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cpython() -> Iterator[Executor]:
+    with Executor(limits=Limits(), use_monty=False) as made:
+        yield made
+
+
+def function(body: str) -> str:
+    return "def simple_math_problem():\n" + textwrap.indent(textwrap.dedent(body), "    ")
+
+
+def test_judge() -> None:
+    assert judge(Execution(status="ok", value=5.0), 5.0) == "right"
+    assert judge(Execution(status="ok", value=6.0), 5.0) == "wrong"
+    assert judge(Execution(status="nonnumeric"), 5.0) == "failed"
+    assert judge(Execution(status="timeout"), 5.0) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status", "value", "tier"),
+    [
+        ("func:other", "def other():\n    return 7", "ok", 7.0, "monty"),
+        ("func:missing", "def other():\n    return 7", "ok", 7.0, "monty"),
+        ("func:missing", "x = 1", "error", None, "cpython"),
+        ("func:f", "return 5", "error", None, "none"),
+        ("func:f", "def f(:", "error", None, "none"),
+        ("var:x", "x = 3 * 4", "ok", 12.0, "monty"),
+        ("var:y", "x = 3 * 4", "error", None, "cpython"),
+        ("stdout-last", "print(1)\nprint('$1,200')\nprint()", "ok", 1200.0, "monty"),
+        ("stdout-last", "print('about 5')", "nonnumeric", None, "monty"),
+        ("stdout-last", "x = 5", "nonnumeric", None, "monty"),
+        ("stdout-last", "import random\nprint(5)", "ok", 5.0, "cpython"),
+        ("func:f", "from sympy import *\ndef f(): return Integer(3) / 2", "ok", 1.5, "cpython"),
+    ],
+)
+def test_kinds(
+    kind: str, code: str, status: str, value: float | None, tier: str, executor: Executor
+) -> None:
+    (result,) = executor.run([Program(code=code, kind=kind)])
+    assert (result.status, result.value, result.tier) == (status, value, tier), result
+
+
+LONG = [
+    ("import math\nprint(math.factorial(130))", float(math.factorial(130))),
+    ("print(10 ** 250)", 1e250),
+    ("print('0' * 60_000 + '7')", 7.0),
+    ("print('0.' + '3' * 5_000)", 1 / 3),
+    ("print('é' * 5_000)\nprint(5)", 5.0),
+    ("print('1' * 400)", None),
+    ("print('1' + 'é' * 5_000)", None),
+    ("print('3\\x0c4')", None),
+]
+
+
+@pytest.mark.parametrize(("code", "value"), LONG)
+def test_a_printed_line_counts_whole_however_long(
+    code: str, value: float | None, executor: Executor, cpython: Executor
+) -> None:
+    program = Program(code=code, kind="stdout-last")
+    (first,), (second,) = executor.run([program]), cpython.run([program])
+    computes_text = "*" in code and "'" in code  # which is not tier 1's to judge
+    assert (first.tier, second.tier) == ("cpython" if computes_text else "monty", "cpython")
+    for result in (first, second):
+        assert (result.status, result.value) == ("ok" if value else "nonnumeric", value), result
+    assert first.error == second.error
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("import sys\nprint(5)\nprint(6, file=sys.stderr)", 5.0),
+        ("import warnings\nprint(5)\nwarnings.warn('6')", 5.0),
+        ("import sys\nsys.stderr.write('6')", None),
+    ],
+)
+def test_standard_error_is_no_output(code: str, value: float | None, cpython: Executor) -> None:
+    (result,) = cpython.run([Program(code=code, kind="stdout-last")])
+    assert (result.status, result.value) == ("ok" if value else "nonnumeric", value), result
+
+
+def test_both_outputs_count_against_one_limit() -> None:
+    code = "import sys\nsys.stdout.write('x' * {})\nsys.stderr.write('x' * {})\nprint(5)"
+    limits = Limits(max_output_bytes=1000)
+    with Executor(limits=limits, use_monty=False) as executor:
+        enough, too_much = executor.run(
+            [Program(code=code.format(n, n), kind="var:sys") for n in (490, 501)]
+        )
+    assert (enough.status, too_much.status) == ("nonnumeric", "output")
+
+
+RANDOM = """
+import random
+def simple_math_problem():
+    own = random.Random()
+    first = random.random()
+    random.seed()
+    return first + random.random() + own.random() + random.SystemRandom().randint(0, 0)
+"""
+
+
+def test_random_numbers_follow_from_the_program() -> None:
+    programs = [Program(code=RANDOM + "#" * n) for n in range(5)]
+    found: list[list[float | None]] = []
+    for _ in range(2):
+        with Executor(limits=Limits()) as executor:
+            found.append([result.value for result in executor.run([programs[0], *programs])])
+    assert found[0] == found[1]
+    assert found[0][0] == found[0][1], "the order of programs does not matter"
+    assert None not in found[0] and len(set(found[0])) == len(programs)
+
+
+SEEDED = """
+import sys
+import numpy.random
+import sympy.core.random
+from training.execution.sandbox import seeds
+
+seeds.take_over()
+for code in sys.argv[1:]:
+    seeds.seed_from(code)
+    drawn = [numpy.random.random(), numpy.random.default_rng().random(), sympy.core.random.random()]
+    numpy.random.seed(3)
+    print(*drawn, numpy.random.random(), numpy.random.default_rng(3).random())
+"""
+
+
+def test_numpy_s_and_sympy_s_random_numbers_follow_from_the_program() -> None:
+    command = [sys.executable, "-c", SEEDED, "x = 1", "x = 2", "x = 1"]
+    lines = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
+    first, other, again = (line.split() for line in lines)
+    assert first == again
+    assert all(a != b for a, b in zip(first[:3], other[:3], strict=True))
+    assert first[3:] == other[3:], "a seed that the program sets counts"
+
+
+SLOW_IN_MONTY = """
+total, numbers = 0, list(range(300))
+for i in range(20_000):
+    total += len(numbers[:200])
+"""
+"""10 ms of CPU time in CPython, 20 times as much in Monty."""
+
+
+def test_what_takes_long_in_monty_is_judged_by_cpython_with_all_its_time() -> None:
+    with Executor(limits=Limits(timeout_seconds=0.15)) as executor:
+        (result,) = executor.run([Program(code=SLOW_IN_MONTY, kind="var:total")])
+    assert (result.status, result.value, result.tier) == ("ok", 4_000_000.0, "cpython")
+
+
+def test_an_endless_loop_takes_little_more_than_the_time_that_it_has() -> None:
+    num_loops, timeout_seconds = 8, 0.1
+    loops = [Program(code=function("x = 0\nwhile x < 1: x -= 1\nreturn x"))] * num_loops
+    with Executor(limits=Limits(timeout_seconds=timeout_seconds)) as executor:
+        executor.run([Program(code=function("return 5")), Program(code=RANDOM)])
+        before = cpu_seconds_of_all()
+        assert {result.status for result in executor.run(loops)} == {"timeout"}
+        spent = cpu_seconds_of_all() - before
+    assert num_loops * timeout_seconds * 0.9 < spent < num_loops * timeout_seconds * 1.6
+
+
+def cpu_seconds_of_all() -> float:
+    """CPU time of this process and of all that it has started, those that ended included."""
+    ticks = 0
+    for pid in descendants(os.getpid()) | {os.getpid()}:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "value", "tier"),
+    [
+        ("return 6 * 7", "ok", 42.0, "monty"),
+        ("return round(2.675, 2)", "ok", 2.67, "cpython"),
+        ("yield 1", "nonnumeric", None, "cpython"),
+        ("return 1 / 0", "error", None, "cpython"),
+        ("return True", "nonnumeric", None, "monty"),
+        ("return '5'", "nonnumeric", None, "cpython"),
+        ("return 1e308 * 10 - 1e308 * 10", "nonnumeric", None, "monty"),
+        ("return 10 ** 400", "nonnumeric", None, "monty"),
+        ("return 1e308 * 10", "nonnumeric", None, "monty"),
+        ("from fractions import Fraction\nreturn Fraction(1, 4)", "ok", 0.25, "cpython"),
+        ("from decimal import Decimal\nreturn Decimal('2.50')", "ok", 2.5, "cpython"),
+        ("import statistics\nreturn statistics.mean([1, 2, 6])", "ok", 3.0, "cpython"),
+        ("import numpy as np\nreturn np.int64(5)", "ok", 5.0, "cpython"),
+        ("import numpy as np\nreturn np.array(5.5)", "ok", 5.5, "cpython"),
+        ("import numpy as np\nreturn np.array([5.5])", "nonnumeric", None, "cpython"),
+        ("import numpy as np\nreturn np.bool_(True)", "nonnumeric", None, "cpython"),
+        ("import sympy\nreturn sympy.sqrt(4) / 3", "ok", 2 / 3, "cpython"),
+        ("import sympy\nreturn sympy.Symbol('x')", "nonnumeric", None, "cpython"),
+        (
+            "import sympy as s\nx = s.symbols('x')\nreturn s.solve(s.Eq(2 * x + 1, 8), x)[0]",
+            "ok",
+            3.5,
+            "cpython",
+        ),
+    ],
+)
+def test_what_programs_give(
+    body: str, status: str, value: float | None, tier: str, executor: Executor
+) -> None:
+    (result,) = executor.run([Program(code=function(body))])
+    assert (result.status, result.value, result.tier) == (status, value, tier), result
+    assert (result.error == "") == (status == "ok")
+    assert result.seconds > 0.0
+
+
+def test_a_kind_that_is_none_of_the_three() -> None:
+    for kind in ("function:f", "func:", "func:a b", "var:1", "stdout"):
+        with pytest.raises(ValueError, match="set func:NAME, var:NAME or stdout-last"):
+            Program(code="", kind=kind)
+
+
+def test_same_results_in_the_same_order_on_any_number_of_lanes() -> None:
+    programs = [Program(code=function(f"return {i} if {i} % 7 else 1 / 0")) for i in range(60)]
+    programs[20] = Program(code=function("while True: pass"))
+    results: list[list[tuple[str, float | None]]] = []
+    for num_workers in (1, 3):
+        with Executor(limits=Limits(timeout_seconds=0.2), num_workers=num_workers) as executor:
+            results.append([(r.status, r.value) for r in executor.run(programs)])
+            assert executor.run([]) == []
+    assert results[0] == results[1]
+    assert results[0][20] == ("timeout", None)
+    with pytest.raises(ValueError, match="num_workers is 0"):
+        Executor(limits=Limits(), num_workers=0)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_a_jail_starts_costs_another_start(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    check, ended = jail.Jail._check_that_it_holds, list[int]()
+
+    def end_it_first(started: jail.Jail) -> None:
+        if len(ended) < times:
+            assert started.pid is not None
+            ended.append(started.pid)
+            os.kill(started.pid, signal.SIGTERM)
+        check(started)
+
+    monkeypatch.setattr(jail.Jail, "_check_that_it_holds", end_it_first)
+    if times == 1:
+        with Executor(limits=Limits()) as made:
+            assert made.run([Program(code=function("return 7"))])[0].value == 7.0
+    else:
+        with pytest.raises(jail.JailDied), Executor(limits=Limits()):
+            pass
+    assert len(ended) == times
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_safe_point_lies_before_every_program(num_workers: int) -> None:
+    calls: list[int] = []
+
+    def leave_at_the_fourth() -> None:
+        calls.append(len(calls))
+        if len(calls) >= 4:
+            raise Stopped
+
+    programs = [Program(code=function(f"return {i}")) for i in range(50)]
+    with Executor(limits=Limits(), num_workers=num_workers) as made:
+        with pytest.raises(Stopped):
+            made.run(programs, safe_point=leave_at_the_fourth)
+        assert 4 <= len(calls) <= 3 + num_workers
+        assert made.run(programs[:1])[0].value == 0.0, "it may be used again"
+
+
+def test_a_dead_worker_is_replaced_and_its_share_redone() -> None:
+    programs = [Program(code=function(f"return {i} if True else (yield)")) for i in range(40)]
+    with Executor(limits=Limits(), num_workers=2, use_monty=False) as executor:
+        expected = executor.run(programs)
+        jails = [j for lane in executor._lanes for j in (lane._light, lane._reader)]
+        for victim in (jails[0], jails[1], jails[2]):
+            pid = victim.pid
+            assert pid is not None
+            killer = threading.Timer(0.02, os.kill, (pid, signal.SIGKILL))
+            killer.start()
+            assert [r.value for r in executor.run(programs)] == [r.value for r in expected]
+            killer.join()
+        again = executor.run(programs)
+    assert [r.status for r in again] == [r.status for r in expected]
+
+
+RUNNER = """
+import sys
+from training.execution.executor import Executor, Limits, Program
+loop = "def simple_math_problem():\\n    while True: pass\\n"
+yielding = loop.replace("pass", "yield 1")
+try:
+    with Executor(limits=Limits(timeout_seconds=60.0), num_workers=2) as executor:
+        executor.run([Program(code=yielding)] * 4)
+        print("go", flush=True)
+        executor.run([Program(code=loop)] * 4)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found |= {int(child)} | descendants(int(child))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_process_is_left_when_the_parent_ends(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNNER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "go\n"
+        time.sleep(1.5)
+        children = descendants(process.pid)
+        assert len(children) >= 8
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        code = process.wait(timeout=60)
+        assert code == (130 if number == signal.SIGINT else -number)
+        deadline = time.monotonic() + 20
+        while any(map(is_alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [pid for pid in children if is_alive(pid)] == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_closing_leaves_no_process() -> None:
+    with Executor(limits=Limits()) as executor:
+        executor.run([Program(code=function("import numpy\nreturn numpy.float64(1)"))])
+        children = {
+            child
+            for watcher in (executor._lanes[0]._light.pid, executor._lanes[0]._heavier["heavy"].pid)
+            for child in descendants(watcher or 0) | {watcher}
+            if child
+        }
+        assert len(children) == 4
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, children))
+
+
+def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal() -> str:
+        with pytest.raises(IsolationError, match="no isolation can be had here") as caught:
+            with Executor(limits=Limits()):
+                pass
+        return str(caught.value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jail.sys, "platform", "plan9")
+        assert "plan9 is not Linux" in refusal()
+    with monkeypatch.context() as patched:
+        patched.setattr(jail, "_PROBE", "def doors_open():\n    return 1\n")
+        assert "found a way out" in refusal()
+    with monkeypatch.context() as patched:
+        patched.setattr(jail, "_START", "raise OSError('this is why')")
+        assert "this is why" in refusal()
+    with monkeypatch.context() as patched:
+        patched.setattr(seccomp.platform, "machine", lambda: "vax")
+        with pytest.raises(OSError, match="no table of system calls"):
+            lockdown.CallFilter(seccomp.for_reader)
+
+
+def test_the_walls_that_stand_are_named(executor: Executor) -> None:
+    assert {"seccomp", "rlimits"} <= set(executor.layers)

@@ -1,0 +1,166 @@
+"""A training run as a stage: the data it trains on is the data that its config describes."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from parallel.ranks import Ranks
+from tests import small
+from tests.training.data.test_prepare import content, jsonl, row
+from tests.training.evaluation import models
+from tests.training.stages import folders
+from training import manifest
+from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data.prepare import prepare
+from training.data.tokenizer import Tokenizer
+from training.files import read_json, write_json
+from training.stages import train as train_stage
+from training.stages.train import standing, train
+
+QUESTION = "Ann has {} apples and buys 4. How many are there?"
+SHORT = {"max_steps": 2, "checkpoint_every_steps": 1, "global_batch_rows": 4}
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Ranks]:
+    with folders.one_rank() as one:
+        yield one
+
+
+def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
+    """Two steps on the problems of a file."""
+    training = {**SHORT, "micro_batch_rows": 4, "precision": "fp32", "device": "cpu"}
+    source = {"kind": "jsonl", "path": str(folder / "rows.jsonl")}
+    base = small.config(folder).model_dump(mode="json")
+    base["training"] |= training
+    base["optimizer"]["warmup_steps"] = 1
+    base["data"] |= {"sources": [source]}
+    for name, section in sections.items():
+        base[name] |= section
+    return TrainConfig.model_validate(base)
+
+
+def of_data(wanted: TrainConfig) -> PrepareConfig:
+    return PrepareConfig(data=wanted.data, execution=wanted.execution)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with problems that `config` names."""
+    jsonl(tmp_path, *(row(QUESTION.format(number)) for number in range(60)))
+    return tmp_path
+
+
+def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
+    site: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = config(site, data={"prepare_if_missing": True})
+    train(first, ranks)
+    assert manifest.read(site / "data")["config"]["data"]["supervise"] == "program"
+    changed = config(
+        site,
+        run={"folder": str(site / "again")},
+        data={"prepare_if_missing": True, "supervise": "all"},
+    )
+    assert standing(changed).words.startswith("prepares its data again, then starts")
+    capsys.readouterr()
+    train(changed, ranks)
+    assert "data.supervise was 'program', is 'all'" in capsys.readouterr().out
+    made, run = manifest.read(site / "data"), manifest.read(site / "again")
+    assert made["config"]["data"]["supervise"] == "all"
+    assert made["facts"]["supervised_tokens"] > made["facts"]["tokens"] * 0.9
+    assert run["inputs"]["data"] == manifest.fingerprint(site / "data")
+    assert run["config"] == resolved(changed) == read_json(site / "again" / "run.json")
+    # The first run was trained on other data, which is to be said and not to be made anew.
+    train(changed, ranks)
+    assert "nothing to do" in capsys.readouterr().out
+    before = content(site / "data")
+    more = config(site, data={"prepare_if_missing": True, "supervise": "all"})
+    with pytest.raises(ConfigError, match=r"data\.supervise was 'program', is 'all'"):
+        train(more, ranks)
+    assert content(site / "data") == before
+
+
+def test_a_run_that_is_refused_leaves_the_data_of_its_checkpoints(site: Path, ranks: Ranks) -> None:
+    wanted = config(site, data={"prepare_if_missing": True})
+    prepare(of_data(wanted))
+    before = content(site / "data")
+    (site / "run" / "checkpoints" / "step_1").mkdir(parents=True)
+    write_json(site / "run" / "run.json", resolved(wanted))
+    changed = config(site, data={"prepare_if_missing": True, "supervise": "all"})
+    for refused in (train, lambda config, _: standing(config)):
+        with pytest.raises(ConfigError, match="checkpoints of another config"):
+            refused(changed, ranks)
+    assert content(site / "data") == before
+
+
+def test_stale_data_is_refused_where_it_may_not_be_prepared(site: Path, ranks: Ranks) -> None:
+    wanted = config(site)
+    prepare(of_data(wanted))
+    jsonl(site, *(row(QUESTION.format(number)) for number in range(50)))
+    with pytest.raises(
+        ConfigError, match=r"data\.sources\.0 \(.*rows\.jsonl\) had the fingerprint"
+    ):
+        train(wanted, ranks)
+    assert not (site / "run").exists()
+
+
+def test_data_moved_to_a_machine_without_its_sources_is_used_and_that_is_said(
+    site: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(of_data(config(site)))
+    shutil.move(site / "data", site / "moved")
+    (site / "rows.jsonl").unlink()
+    moved = config(site, data={"folder": str(site / "moved")})
+    capsys.readouterr()
+    train(moved, ranks)
+    path = str(site / "rows.jsonl")
+    assert f"were not compared: data.sources.0 ({path})" in capsys.readouterr().out
+    facts = manifest.read(site / "run")["facts"]
+    assert facts["inputs_not_compared"] == [f"data.sources.0 ({path})"]
+    with pytest.raises(ConfigError, match=r"data\.row_tokens was 256, is 128"):
+        train(config(site, data={"folder": str(site / "moved"), "row_tokens": 128}), ranks)
+
+
+def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) -> None:
+    prepare(of_data(config(site)))
+    weights = str(models.write_generator(site / "weights"))
+    verifier = str(models.write_verifier(site / "verifier"))
+    benchmark = {"name": "toy", "kind": "problems", "num_questions": 2}
+    evaluated = {"every_steps": 1, "benchmarks": [benchmark], "verifier": verifier}
+    evaluated |= {"num_candidates": 2}
+    for sections, setting in (
+        ({"model": {"initial_weights": weights}}, "model.initial_weights"),
+        ({"evaluation": evaluated}, "evaluation.verifier"),
+    ):
+        wanted = config(site, **sections)
+        for refused in (train, lambda config, _: standing(config)):
+            with pytest.raises(ConfigError, match=f"{setting} = .* have different tokenizers"):
+                refused(wanted, ranks)
+    assert not (site / "run").exists()
+    # A verifier that is never asked may be anything.
+    standing(config(site, evaluation={**evaluated, "every_steps": 0}))
+    Tokenizer.load(site / "data").save(site / "weights")
+    standing(config(site, model={"initial_weights": weights}))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no data"), OSError(errno.ESTALE, "stale")])
+def test_the_rank_whose_files_differ_is_named(
+    site: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    class Two:
+        """Rank 1 of two, the first of which has its files."""
+
+        def gather(self, value: Any) -> list[Any]:
+            return [{"data": "0"}, value]
+
+    def failing(_: TrainConfig) -> Any:
+        raise error
+
+    monkeypatch.setattr(train_stage, "_inputs", failing)
+    with pytest.raises(ConfigError, match=f"rank 1: .*{error.args[-1]}"):
+        train_stage._inputs_of_all(config(site), cast(Ranks, Two()))

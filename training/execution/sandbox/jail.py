@@ -1,0 +1,258 @@
+"""Parent side of the jailed processes: start one, ask it, restart it, end it.
+
+    with Jail("light", limits) as jail:
+        reply = jail.ask({"code": ..., "kind": ...})
+
+A jail that dies or hangs is ended and started again by the next `ask`. It ends with the
+context manager, with this process (however that ends), and never outlives either by more
+than a second.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
+
+from typing_extensions import Self
+
+from training.config import ConfigError
+from training.execution.sandbox import channel, zygote
+
+Role = Literal["reader", "monty", "light", "heavy", "heaviest"]
+
+_ROOT = Path(__file__).resolve().parents[3]
+_START = (
+    "import sys; sys.path[0] = {root!r}; from training.execution.sandbox.entry import main; main()"
+)
+_START_SECONDS = 120.0
+"""Loading sympy from a cold network disk takes its time."""
+_MARGIN_SECONDS = 10.0
+"""How long beyond a program's own limits an answer may take before the jail counts as dead."""
+_MAX_REASON = 4096
+_END_SECONDS = 1.0
+"""Between a process's channel closing and its exit code being there."""
+
+_PROBE = "from training.execution.sandbox.program import doors_open"
+"""Tries every door once. Its result, the number that were open, must be 0."""
+
+
+class IsolationError(ConfigError):
+    """No isolation can be had here, so nothing is run; the message says why."""
+
+
+class JailDied(RuntimeError):
+    """The jailed process ended or hung while it was asked."""
+
+
+class OutOfTime(JailDied):
+    """The jailed process was ended for the CPU time that an answer took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one program may use."""
+
+    timeout_seconds: float = 0.5
+    """CPU seconds; a loaded machine does not change a verdict."""
+    idle_seconds: float = 2.0
+    """Seconds by the clock between two looks at a program that runs. It is ended after three
+    looks in a row that find it idle, or ten in all: a program cannot wait by itself, but a host
+    may be suspended, or have no time for it."""
+    memory_mib: int = 256
+    """Memory on top of the interpreter's own."""
+    max_output_bytes: int = 65_536
+    """Printed bytes, after which a program is ended."""
+
+
+class Jail:
+    """One jailed process, started by the first `ask`."""
+
+    def __init__(self, role: Role, limits: Limits) -> None:
+        self.layers: list[str] = []
+        """Which walls stand: `seccomp`, `rlimits`, `namespaces`, `mounts`, `landlock`."""
+        self.num_asked = 0
+        """Requests since the process was started."""
+        self._role, self._limits = role, limits
+        # Monty's worker is ended with its group. The others stay in ours, so that Ctrl-C at a
+        # terminal ends the programs that run.
+        self._has_group = role == "monty"
+        # What it printed, in ASCII JSON (up to twelve characters each), and some names.
+        self._max_reply_bytes = 65_536 + 12 * limits.max_output_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._complaints: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The watching process outside, None when it is not running."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """Send one request and wait for its reply, whose fields may be anything.
+
+        Args:
+            request: What the role's process understands.
+            seconds: When the process counts as hung, by the clock; by default some time after
+                it should have ended the program itself.
+
+        Raises:
+            OutOfTime: the process limits the CPU time of an answer (the reader), and that was up.
+            JailDied: the process ended or hung; the next call starts another.
+            IsolationError: it could not be started, or does not hold.
+        """
+        if seconds is None:
+            # Beyond that a jail was stopped for long: another one gets the program.
+            seconds = zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
+        try:
+            if self._channel is None:
+                self._start()
+            self.num_asked += 1
+            return self._exchange(request, seconds)
+        except (channel.ChannelClosed, TimeoutError) as error:
+            ran_out = self._exit_code() == 128 + signal.SIGPROF
+            self.close()
+            if ran_out:
+                raise OutOfTime(f"the {self._role} process ran out of CPU time") from error
+            raise JailDied(f"the {self._role} process ended or hung") from error
+        except BaseException:
+            # Ctrl-C between question and answer: what comes next would answer the wrong one.
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start the process and see that it holds, ahead of the first `ask`.
+
+        Raises:
+            IsolationError: it could not be started, or does not hold.
+            JailDied: somebody ended it while it was starting, twice.
+        """
+        # Ctrl-C at a terminal goes to all processes, to this one as well.
+        for _ in range(2):
+            try:
+                if self._channel is None:
+                    self._start()
+                return
+            except (channel.ChannelClosed, TimeoutError):
+                self.close()
+            except BaseException:
+                self.close()
+                raise
+        raise JailDied(f"the {self._role} process was ended twice while it was starting")
+
+    def close(self) -> None:
+        """End the process and all that it runs. Safe to call twice."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        self.num_asked = 0
+        if self._process is not None:
+            if self._has_group and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
+
+    def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        assert self._channel is not None
+        channel.send(self._channel.fileno(), request, seconds)
+        return channel.receive(self._channel.fileno(), seconds, max_bytes=self._max_reply_bytes)
+
+    def _start(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise IsolationError(f"no isolation can be had here: {sys.platform} is not Linux")
+        self._channel, theirs = socket.socketpair()
+        self._channel.setblocking(False)
+        options = {
+            "role": self._role,
+            "root": str(_ROOT),
+            "parent": os.getpid(),
+            "limits": {
+                "timeout_seconds": self._limits.timeout_seconds,
+                "idle_seconds": self._limits.idle_seconds,
+                "memory_bytes": self._limits.memory_mib << 20,
+                "max_output_bytes": self._limits.max_output_bytes,
+            },
+        }
+        # A clean environment: no keys and tokens for a program to find. The hash seed is
+        # fixed so that a program that walks a set of strings gives the same value each time.
+        # The time zone is fixed, too: it would be read from the host's files, or not.
+        environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TZ": "UTC0"}
+        environment.update(PYTHONDONTWRITEBYTECODE="1", OPENBLAS_NUM_THREADS="1")
+        environment.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        if "PYTHONPATH" in os.environ:
+            environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        command = [sys.executable, "-c", _START.format(root=str(_ROOT))]
+        self._complaints = tempfile.TemporaryFile()
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), json.dumps(options)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                env=environment,
+                cwd="/",
+                start_new_session=self._has_group,
+            )
+        self._check_that_it_holds()
+
+    def _last_complaint(self) -> str:
+        """The last line the process wrote to standard error, for the message about it."""
+        if self._complaints is None:
+            return "it said nothing"
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode("utf-8", "replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def _exit_code(self) -> int | None:
+        """The process's exit code, a moment after its channel has closed; None if it runs on."""
+        assert self._process is not None
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _check_that_it_holds(self) -> None:
+        assert self._channel is not None
+        try:
+            greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
+        except (channel.ChannelClosed, TimeoutError) as error:
+            if (self._exit_code() or 0) < 0:
+                raise  # by somebody's signal: that says nothing about isolation
+            raise IsolationError(
+                f"no isolation can be had here: the {self._role} process did not start "
+                f"({self._last_complaint()})"
+            ) from error
+        if not channel.flag(greeting, "ready"):
+            reason = channel.text(greeting, "refused", _MAX_REASON) or "it gave no reason"
+            raise IsolationError(f"no isolation can be had here: {reason}")
+        self.layers = greeting["layers"]
+        if self._role in ("reader", "monty"):
+            return  # one runs nothing, the other has looked for a way out by itself
+        reply = self._exchange({"code": _PROBE, "kind": "func:doors_open"}, _START_SECONDS)
+        report = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
+        if report is None or channel.number(report, "number") != 0.0:
+            raise IsolationError(
+                f"no isolation can be had here: the test program found a way out ({reply})"
+            )

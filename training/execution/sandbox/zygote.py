@@ -1,0 +1,244 @@
+"""Tier 2: a warm CPython that forks one child per program, watches it and ends it.
+
+The parent of all children never looks at a program: it passes the text to a fork of itself
+and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); each child
+adds resource limits and the system call filter before it touches the program.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import time
+import traceback
+import warnings
+from typing import Any, NoReturn
+
+from training.execution.sandbox import channel, lockdown, program, reader, seeds
+from training.execution.sandbox.reader import Weight
+
+LIGHT_MODULES = (
+    "__future__ _strptime abc argparse array ast base64 binascii bisect calendar cmath cmd codecs "
+    "collections collections.abc colorsys contextlib contextvars copy csv ctypes dataclasses "
+    "datetime decimal difflib enum errno fnmatch fractions functools gc getopt glob graphlib "
+    "hashlib heapq hmac html inspect io ipaddress itertools json keyword linecache locale logging "
+    "math numbers operator os pathlib pickle platform pprint queue random re reprlib sched "
+    "secrets shlex signal statistics string struct sys tempfile textwrap threading time timeit "
+    "traceback types typing unicodedata urllib.parse uuid warnings weakref xml.etree.ElementTree "
+    "zlib zoneinfo "
+    "encodings.ascii encodings.cp1252 encodings.latin_1 encodings.unicode_escape encodings.utf_16 "
+    "encodings.utf_32 encodings.utf_8_sig"
+).split()
+"""Loaded before the doors close, so that programs find them whatever can still be read."""
+
+HEAVY_PARTS = {
+    "numpy": "numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random",
+    "sympy": "sympy.stats sympy.physics.units sympy.solvers.inequalities sympy.abc",
+    "pandas": "",
+    "scipy": "scipy.constants scipy.integrate scipy.interpolate scipy.linalg scipy.optimize "
+    "scipy.special scipy.stats",
+}
+"""What programs may use of the other modules, which load much of it when it is asked for."""
+
+_LIGHT_WARM_UP = """
+import datetime, platform, random, uuid
+uuid.uuid4(), random.SystemRandom().random(), platform.uname()
+datetime.datetime.strptime("2026-01-31", "%Y-%m-%d")
+"""
+"""Modules that import others on the first call, or remember what they are told."""
+
+_SYMPY_WARM_UP = """
+from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
+x, y = symbols("x y")
+solve(Eq(2 * x + 3, 7), x), solve([x + y - 10, x - y - 2], [x, y]), solve(x**2 - 5 * x + 6, x)
+simplify((x**2 - 1) / (x - 1)), float(Rational(1, 3)), float(sqrt(2)), diff(x**2), integrate(x)
+"""
+"""sympy loads half of itself on the first call; after this, each child starts warm."""
+
+_PANDAS_WARM_UP = """
+import pandas
+frame = pandas.DataFrame({"a": [1, 2, 2], "b": [3.0, 4.0, 5.0], "c": ["x", "y", "z"]})
+str(frame), frame.groupby("a").agg({"b": "sum"}), frame.describe(), frame.merge(frame, on="a")
+frame.sort_values("b"), frame["c"].str.upper(), frame.pivot_table("b", "a")
+pandas.to_datetime(["2026-01-31"]), pandas.date_range("2026-01-31", periods=3)
+"""
+_WARM_UPS = {"sympy": _SYMPY_WARM_UP, "pandas": _PANDAS_WARM_UP}
+
+MAX_REPORT_BYTES = 4096
+
+MAX_LOOKS = 10
+"""After so many times `idle_seconds` a program is ended even if it computes now and then."""
+_MAX_IDLE_LOOKS = 3
+"""One may fall into a moment when the host was suspended or had no time for the program."""
+_LEAST_CPU_SHARE = 0.02
+
+_MAX_DESCRIPTOR = 256
+"""Above all that the zygote has open: it holds a handful, its channel the lowest free one."""
+
+
+def preload(weight: Weight) -> None:
+    """Import what programs may use; modules that are not installed, or broken, are not there.
+
+    A module that is not loaded here may still be found where the library can be read, but not
+    its compiled parts: the filter allows no new executable memory.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in LIGHT_MODULES:
+            _load(name)
+        _warm_up(_LIGHT_WARM_UP)
+        for name in reader.MODULES[weight]:
+            if _load(name):
+                for part in HEAVY_PARTS[name].split():
+                    _load(part)
+                _warm_up(_WARM_UPS.get(name, ""))
+
+
+def _load(name: str) -> bool:
+    # Libraries that do not fit each other raise anything, and a heavy zygote starts when the first
+    # program needs it: hours into a run.
+    try:
+        importlib.import_module(name)
+    except Exception:
+        return False
+    return True
+
+
+def _warm_up(code: str) -> None:
+    with contextlib.suppress(Exception):  # as `_load`
+        exec(code, {})
+
+
+class Zygote:
+    """Serves requests `{code, kind}` one at a time until the channel closes."""
+
+    def __init__(
+        self,
+        control: int,
+        *,
+        limits: lockdown.ChildLimits,
+        call_filter: lockdown.CallFilter,
+        mapped_bytes: int,
+    ) -> None:
+        self._control, self._limits, self._filter = control, limits, call_filter
+        self._address_space = mapped_bytes + limits.memory_bytes
+
+    def serve(self) -> NoReturn:
+        """Answer requests for ever; ends by ChannelClosed."""
+        seeds.take_over()
+        gc.collect()
+        gc.freeze()  # the collector would touch, and so copy, every inherited page
+        gc.disable()
+        while True:
+            request = channel.receive(self._control)
+            channel.send(self._control, self._run(request))
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        token = os.urandom(8).hex()
+        ours, theirs = os.pipe()
+        seeds.seed_from(request["code"])
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(ours)
+                self._child(request, theirs, token)
+            except BaseException:
+                # Only our own set-up can end here: say so where the parent can see it.
+                os.write(theirs, b"?" + traceback.format_exc()[-1000:].encode())
+            finally:
+                os._exit(1)
+        os.close(theirs)
+        try:
+            content, cause = self._watch(ours, pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)  # at its end already, or to be ended
+            _, status = os.waitpid(pid, 0)
+            os.close(ours)
+        if cause == "gone":
+            raise channel.ChannelClosed
+        return _reply(content, cause, status, token)
+
+    def _child(self, request: dict[str, Any], result: int, token: str) -> None:
+        lockdown.die_with_parent()
+        for descriptor in (0, 1, 2):
+            os.dup2(result, descriptor)
+        # Nothing inherited but the result pipe: not the control channel, no library folder.
+        os.closerange(3, _MAX_DESCRIPTOR)
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        limits = self._limits
+        lockdown.limit_resources(
+            address_space=self._address_space, cpu_seconds=limits.timeout_seconds
+        )
+        # CPU time, not wall time: a loaded machine must not change a verdict. The signal's
+        # default action ends the process, and the filter leaves no way to catch it.
+        signal.setitimer(signal.ITIMER_PROF, limits.timeout_seconds)
+        gc.enable()
+        self._filter.install()
+        program.run(
+            request["code"],
+            request["kind"],
+            result=1,
+            token=token,
+            max_output_bytes=limits.max_output_bytes,
+        )
+
+    def _watch(self, result: int, pid: int) -> tuple[bytes, str]:
+        """Read the child's report until it ends, breaks a limit, or the parent goes away.
+
+        A child is looked at every `idle_seconds`: on a crowded machine it may have had
+        little CPU time by then and be honest; one that had next to none, some times in a row, is
+        asleep. Each look has its own time, from the last one: when a suspended host goes on, the
+        child has that time to compute.
+        """
+        poll = select.poll()
+        poll.register(result, select.POLLIN)
+        poll.register(self._control, 0)  # reports only that the other end hung up
+        content = b""
+        looks, idle_looks, cpu_before = 0, 0, 0.0
+        next_look = time.monotonic() + self._limits.idle_seconds
+        while True:
+            left = next_look - time.monotonic()
+            events = dict(poll.poll(max(left, 0.0) * 1000))
+            if not events:
+                cpu = _cpu_seconds(pid)
+                is_idle = cpu - cpu_before < _LEAST_CPU_SHARE * self._limits.idle_seconds
+                looks, idle_looks = looks + 1, idle_looks + 1 if is_idle else 0
+                if idle_looks == _MAX_IDLE_LOOKS or looks == MAX_LOOKS:
+                    return content, "asleep"
+                cpu_before = cpu
+                next_look = time.monotonic() + self._limits.idle_seconds
+                continue
+            if self._control in events:
+                return content, "gone"
+            part = os.read(result, MAX_REPORT_BYTES)
+            if not part:
+                return content, "ended"
+            content += part
+            if len(content) > MAX_REPORT_BYTES:
+                return content, "flood"
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of another process, by its clock: see clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _reply(content: bytes, cause: str, status: int, token: str) -> dict[str, Any]:
+    """What the parent is told: `report` (the child's own words) or `status` and `error`."""
+    if cause == "asleep":
+        return {"status": "timeout", "error": "waited instead of computing"}
+    if cause == "flood":
+        return {"status": "output", "error": "wrote too much to its result"}
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU):
+        return {"status": "timeout", "error": "ran out of CPU time"}
+    prefix = token.encode("ascii")
+    if content.startswith(prefix):
+        return {"report": content[len(prefix) :].decode("utf-8", "replace")}
+    if content.startswith(b"?Traceback"):
+        return {"broken": content[1:].decode("utf-8", "replace")}
+    code = os.waitstatus_to_exitcode(status)
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return {"status": "error", "error": f"the program {how} and gave no result"}

@@ -1,0 +1,1 @@
+"""Signals, watchdog, attempts: how a run is stopped, watched and restarted."""

@@ -1,0 +1,397 @@
+"""The training loop, of generators and verifiers alike.
+
+    with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
+        trainer.run()
+
+A step: take this step's micro-batches, agree with all ranks on how many tokens are
+supervised (and whether somebody wants to stop), add up gradients of `sum of losses /
+supervised tokens`, update, log. Then, when due: commit a checkpoint, evaluate. Whatever
+the next life needs to go on to the bit is in the checkpoint (training/train_state.py).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from checkpoints import universal
+from checkpoints.store import FOLDER as CHECKPOINTS
+from checkpoints.store import CheckpointStore
+from checkpoints.together import written_together
+from parallel.gather import whole_weights
+from parallel.groups import Groups
+from parallel.layout import Layout
+from parallel.pipeline import build_engine
+from parallel.ranks import Ranks
+from training.config import ConfigError, TrainConfig, resolved
+from training.data.loader import Loader, RowDataset
+from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
+from training.data.tokenizer import Tokenizer
+from training.evaluation import load
+from training.evaluation.benchmark import TABLE_COLUMNS
+from training.evaluation.in_training import InTrainingEvaluation
+from training.lifecycle.cancellation import Pace
+from training.lifecycle.divergence import LossNotFinite, diverged
+from training.lifecycle.signals import Stopped, StopSignal
+from training.lifecycle.watchdog import HangWatch
+from training.models import huggingface
+from training.models.build import WEIGHTS, empty_model, shape_of
+from training.monitoring import metrics
+from training.monitoring.metrics_file import has_evaluation
+from training.monitoring.progress import Progress
+from training.monitoring.tracking import Tracker
+from training.schedule import learning_rate
+from training.train_state import TrainState
+
+
+def tokenizer_of(config: TrainConfig) -> Tokenizer:
+    """The prepared data's tokenizer.
+
+    Raises:
+        ConfigError: it has ids that the model has no embedding for.
+    """
+    tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
+            f"{tokenizer.vocab_size} ids: set at least that many"
+        )
+    return tokenizer
+
+
+def refuse(config: TrainConfig, checkpoint: Path) -> None:
+    """Stop where a run may not go on from its newest checkpoint.
+
+    Raises:
+        FileExistsError: `run.resume` is `never`.
+        ConfigError: it is past the last step.
+    """
+    if config.run.resume == "never":
+        raise FileExistsError(
+            f"{config.run.folder} holds {checkpoint.name} and run.resume is 'never': "
+            "set run.resume = 'auto' to go on, or another run.folder to start anew"
+        )
+    if int(checkpoint.name.removeprefix("step_")) > config.training.max_steps:
+        raise ConfigError(
+            f"{checkpoint} is past training.max_steps = {config.training.max_steps}: "
+            "raise it, or set another run.folder"
+        )
+
+
+class Trainer:
+    """One life of a training run.
+
+    Args:
+        config: The whole run.
+        ranks: The processes of the run, connected.
+        stop: Asked at every step and between the batches of an evaluation.
+
+    Raises:
+        ConfigError: a setting does not fit the data, the ranks or the checkpoint.
+        FileNotFoundError: data or weights that the config names are not there.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks, stop: StopSignal) -> None:
+        self._config, self._ranks, self._stop = config, ranks, stop
+        self._device = ranks.device(config.training.device)
+        self._layout = Layout.of(config, ranks.world_size)
+        self._groups = Groups.connect(self._layout, ranks)
+        self._folder = config.run.folder
+        self._store = CheckpointStore(
+            self._folder / CHECKPOINTS,
+            ranks=ranks,
+            keep=config.training.keep_checkpoints,
+            keep_steps=config.training.keep_steps,
+        )
+        checkpoint = self._newest_checkpoint()
+        self._loader = Loader(
+            RowDataset(config.data.folder, row_tokens=config.data.row_tokens),
+            seed=config.run.seed,
+            global_batch_rows=config.training.global_batch_rows,
+            micro_batch_rows=config.training.micro_batch_rows,
+            rank=self._groups.place.data,
+            world_size=self._layout.data,
+            head=config.model.head,
+            question_weight=config.training.question_loss_weight,
+        )
+        self._tokenizer = tokenizer_of(config)
+        if config.model.initial_weights:
+            load.verify(config.model.initial_weights, ranks)
+        self._engine = build_engine(config, self._groups, self._device)
+        self._state = TrainState(layout=asdict(self._layout))
+        self._saved_step = 0
+        if checkpoint:
+            self._resume(checkpoint)
+        self._goodput = metrics.Goodput.from_state(self._state.goodput)
+        self._throughput = metrics.Throughput.of(
+            config.model, device=self._device, num_devices=ranks.world_size
+        )
+        self._tracker = Tracker.start(
+            config.tracking,
+            folder=self._folder,
+            name=config.run.name,
+            group=config.tracking.group or config.run.name,
+            job_type="verifier" if config.model.head == "verifier" else "generator",
+            resolved=resolved(config),
+            run_id=self._state.wandb_run_id or None,
+            resume_step=self._state.step,
+            enabled=ranks.is_first,
+        )
+        self._state.wandb_run_id = self._tracker.run_id
+        self._watch = HangWatch(ranks, minutes=config.run.hang_minutes, alert=self._tracker.alert)
+        self._evaluation = InTrainingEvaluation(
+            config, ranks, self._tokenizer, self._device, pace=Pace(stop, self._watch)
+        )
+
+    def run(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            Stopped: a signal came to a rank; there is a checkpoint of the newest step.
+            LossNotFinite: nothing was saved of the step that met it.
+        """
+        total = self._config.training.max_steps
+        bar = Progress(
+            "training",
+            total=total,
+            unit="steps",
+            shown=self._ranks.is_first,
+            line_every=self._config.training.log_every_steps,
+        )
+        with self._watch, bar:
+            bar.skip(self._state.step)
+            try:
+                if self._evaluation_is_missing():
+                    self._evaluate()
+                timer = metrics.StepTimer()
+                while self._state.step < total:
+                    stopped, line = self._step(timer)
+                    bar.advance(1, note=line)
+                    self._watch.progress()
+                    last = self._state.step == total
+                    if stopped and not last:
+                        raise Stopped
+                    if last or self._is_due(self._config.training.checkpoint_every_steps):
+                        self._save()
+                    if self._is_due(self._config.evaluation.every_steps):
+                        self._evaluate()
+                    timer.restart()
+            except Stopped:
+                if self._saved_step != self._state.step:
+                    self._save()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End tracking, which tells how the run ended, and let go of the engine."""
+        if isinstance(error, Exception):
+            self._store.discard_unfinished()
+        self._tracker.__exit__(kind, error, trace)
+        self._engine.close()
+        self._groups.disconnect()
+
+    def _is_due(self, every_steps: int) -> bool:
+        return bool(every_steps) and self._state.step % every_steps == 0
+
+    def _evaluation_is_missing(self) -> bool:
+        """Whether an earlier life was stopped or killed while it evaluated at this step."""
+        step = self._state.step
+        if not step or not self._is_due(self._config.evaluation.every_steps):
+            return False
+        return not self._ranks.gather(self._ranks.is_first and has_evaluation(self._folder, step))[
+            0
+        ]
+
+    def _step(self, timer: metrics.StepTimer) -> tuple[bool, str]:
+        """One update; whether any rank wants to stop after it, and a line for people."""
+        with timer.waiting():
+            batches = self._loader.next_step()
+        counted = ("weight", "num_tokens", "num_supervised", "num_attended")
+        counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
+        if not self._groups.counts:
+            counts = [0.0] * len(counts)  # another rank speaks for these batches
+        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.wanted)])
+        if not weight:
+            raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
+        self._seed_dropout()
+        rate = learning_rate(
+            self._state.step,
+            max_steps=self._config.training.max_steps,
+            optimizer=self._config.optimizer,
+        )
+        losses = self._engine.train_step(batches, weight=weight, learning_rate=rate)
+        loss = float(losses) if self._groups.computes_loss else 0.0
+        loss, overflown = self._summed([loss, float(self._gradients_overflowed())])
+        loss /= weight
+        self._state.step += 1
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}")
+        if overflown:
+            raise self._diverged("the gradient norm is not finite")
+        self._state.tokens += int(tokens)
+        step_counts = metrics.StepCounts(
+            tokens=int(tokens),
+            supervised=int(supervised),
+            keys=int(keys),
+            capacity_tokens=self._config.training.global_batch_rows * self._config.data.row_tokens,
+        )
+        return bool(stop), self._log(timer, loss, rate, step_counts)
+
+    def _gradients_overflowed(self) -> bool:
+        norm = self._engine.grad_norm
+        # In fp16 such a step is passed over, and the loss scaled less in the next one.
+        is_scaled = self._config.training.precision == "fp16"
+        return norm is not None and not math.isfinite(norm) and not is_scaled
+
+    def _check_weights(self) -> None:
+        """All ranks look at what each holds, before anything is made of the weights.
+
+        Raises:
+            LossNotFinite: on all ranks, where a weight or a moment of any rank is not finite.
+        """
+        if self._summed([float(not self._engine.has_finite_state())])[0]:
+            raise self._diverged("weights are not finite after the update")
+
+    def _diverged(self, what: str) -> LossNotFinite:
+        return diverged(
+            what,
+            step=self._state.step,
+            learning_rate=self._config.optimizer.learning_rate,
+            checkpoints=self._folder / CHECKPOINTS,
+            steps=self._store.steps(),
+        )
+
+    def _seed_dropout(self) -> None:
+        """Make dropout's randomness a function of the step: nothing of it has to be saved.
+
+        Tensor neighbours draw the same, since each works out a part of the same activations.
+        """
+        layout, place = self._layout, self._groups.place
+        stream = place.stage * layout.data + place.data
+        torch.manual_seed(
+            (self._config.run.seed * 1_000_003 + self._state.step) * layout.data * layout.pipeline
+            + stream
+        )
+
+    def _log(
+        self, timer: metrics.StepTimer, loss: float, rate: float, counts: metrics.StepCounts
+    ) -> str:
+        seconds = timer.lap()
+        self._goodput.count(seconds.step)
+        values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
+        if (norm := self._engine.grad_norm) is not None:
+            values[metrics.GRAD_NORM] = norm
+        values |= self._throughput.metrics(counts, seconds)
+        values[metrics.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[metrics.GOODPUT] = self._goodput.fraction()
+        self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
+        return f"loss {loss:.4f}, {values[metrics.TOKENS_PER_SECOND]:,.0f} tokens/s"
+
+    def _summed(self, values: list[float]) -> list[float]:
+        """Add up over ranks. float64 holds counts of tokens exactly."""
+        if self._ranks.world_size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self._device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def _save(self) -> None:
+        self._check_weights()
+        self._tracker.sync()
+        with self._store.writing(self._state.step, sizes=self._checkpoint_sizes()) as folder:
+            universal.write(folder, self._engine)
+            self._watch.progress()
+            weights = (
+                (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
+            )
+            with written_together(self._ranks):
+                try:
+                    if self._ranks.is_first:
+                        self._write_model(folder, weights)
+                finally:
+                    for _ in weights:  # the stream is all ranks': it is walked to its end
+                        pass
+        self._saved_step = self._state.step
+        self._watch.progress()
+
+    def _write_model(self, folder: Path, weights: Iterator[tuple[str, Tensor]]) -> None:
+        """What one rank writes of a checkpoint: the model's folder and the train state."""
+        huggingface.write_folder(
+            folder / WEIGHTS,
+            shape_of(self._config.model),
+            self._config.model.head,
+            weights,
+            dtype=self._engine.dtype,
+            end_token=self._tokenizer.end_token,
+        )
+        self._tokenizer.save(folder / WEIGHTS)
+        self._state.loader = self._loader.state_dict()
+        self._state.goodput = self._goodput.state()
+        self._state.loss_scale = self._engine.loss_scale
+        self._state.save(folder)
+
+    def _checkpoint_sizes(self) -> list[int]:
+        """Bytes of each file of a checkpoint, estimated."""
+        model: nn.Module = empty_model(self._config.model, "meta")
+        sizes = {name: value.shape for name, value in model.named_parameters()}
+        states = universal.file_sizes(sizes)
+        weights = sum(size.numel() for size in sizes.values()) * self._engine.dtype.itemsize
+        prepared = (self._config.data.folder / TOKENIZER_FOLDER).iterdir()
+        tokenizer = [path.stat().st_size for path in prepared]
+        # What names every file, or every tensor, takes some 200 bytes for each.
+        return [*states, weights, *tokenizer, 200 * len(states), 4096, 4096, 4096]
+
+    def _evaluate(self) -> None:
+        step, tokens = self._state.step, self._state.tokens
+        self._check_weights()
+        try:
+            results = self._evaluation(self._engine, name=f"step_{step}")
+        except FloatingPointError as error:
+            raise self._diverged(f"an evaluation ended ({error})") from error
+        for result in results:
+            self._tracker.table(
+                f"eval/{result.name}/samples",
+                TABLE_COLUMNS,
+                result.table_rows,
+                step=step,
+                tokens=tokens,
+            )
+        # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
+        values = {name: value for result in results for name, value in result.metrics().items()}
+        self._tracker.log(values, step=step, tokens=tokens)
+        if self._ranks.is_first:
+            said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            print(f"step {step}: {said}", flush=True)
+        self._watch.progress()
+
+    def _newest_checkpoint(self) -> Path | None:
+        checkpoint = self._store.newest()
+        if checkpoint:
+            refuse(self._config, checkpoint)
+        return checkpoint
+
+    def _resume(self, checkpoint: Path) -> None:
+        state = TrainState.load(checkpoint)
+        universal.read(checkpoint, self._engine, step=state.step)
+        self._engine.set_loss_scale(state.loss_scale)
+        self._loader.load_state_dict(state.loader)
+        self._saved_step = state.step
+        before, state.layout = Layout(**state.layout), asdict(self._layout)
+        self._state = state
+        if self._ranks.is_first:
+            print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
+            if before != self._layout:
+                print(f"resharded: it was saved at {before}, this life is at {self._layout}")
