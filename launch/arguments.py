@@ -129,18 +129,18 @@ def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_share(options: argparse.ArgumentParser) -> None:
-    """Add `--share`, for jobs that make the parts of one stage together."""
+def add_array_task(options: argparse.ArgumentParser) -> None:
+    """Add `--array-task`, for jobs that make the parts of one stage together."""
     options.add_argument(
-        "--share",
-        type=_share,
+        "--array-task",
+        type=_array_task,
         default=WHOLE,
         metavar="I/N",
         help="make every N-th part only, from the I-th; the last of N jobs finishes the stage",
     )
 
 
-def _share(text: str) -> Share:
+def _array_task(text: str) -> Share:
     try:
         return Share.parse(text)
     except ValueError as error:

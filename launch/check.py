@@ -5,7 +5,7 @@
 
 Takes seconds and no torch. Prints the run folder; what is wrong goes to standard error, with
 exit code 2. `--write` writes a recipe's stage configs and prints `STAGE VERB` lines after the
-folder. Job scripts add `--life JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
+folder. Job scripts add `--attempt JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
 With `--dry-run` neither is written.
 """
 
@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     """Check as the command line says; 0: nothing is wrong."""
     options = parser(__doc__ or "", None, reads_only=True)
     options.add_argument("--ranks", type=int, default=0, help="processes it will run as")
-    options.add_argument("--life", metavar="JOB:ATTEMPT", help="record that this life begins")
+    options.add_argument("--attempt", metavar="JOB:ATTEMPT", help="record that this life begins")
     options.add_argument("--write", action="store_true", help="write a recipe's stage configs")
     parsed = options.parse_intermixed_args(words)
     verb = parsed.settings.pop(0) if parsed.settings else ""
@@ -50,10 +50,10 @@ def main(words: Sequence[str]) -> int:
                 print(stage.name, stage.verb)
     else:
         print(folder)
-    if parsed.life and not parsed.dry_run:
-        job, _, attempt = parsed.life.partition(":")
+    if parsed.attempt and not parsed.dry_run:
+        job, _, attempt = parsed.attempt.partition(":")
         if not attempt.isdecimal():
-            raise ConfigError(f"--life {parsed.life}: write JOB:ATTEMPT, such as 4711:0")
+            raise ConfigError(f"--attempt {parsed.attempt}: write JOB:ATTEMPT, such as 4711:0")
         attempts.start(
             folder, verb=verb, job=job, attempt=int(attempt), parts=parts_folder(verb, config)
         )

@@ -4,7 +4,7 @@
     python launch/prepare.py configs/generator_125m.toml data.num_workers=32
     python launch/prepare.py configs/generator_demo.toml --show 3
     mpirun -np 33 python launch/prepare.py CONFIG              32 workers, on any number of nodes
-    python launch/prepare.py CONFIG --share 3/8                one of 8 jobs that share the work
+    python launch/prepare.py CONFIG --array-task 3/8           one of 8 jobs that share the work
 
 Takes any training config. A folder that is up to date is left alone; one that was cut short
 goes on from the parts that are made. `--show N` prints the first N examples that training sees,
@@ -14,7 +14,7 @@ with what is supervised marked, instead of preparing.
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import add_share, config_of, dry_run, parser, run, said_stopped
+from launch.arguments import add_array_task, config_of, dry_run, parser, run, said_stopped
 from training.config import ConfigError, PrepareConfig, TrainConfig
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         help="print N examples of the prepared data, supervised text marked",
     )
-    add_share(options)
+    add_array_task(options)
     parsed = options.parse_args(arguments)
     if parsed.show is not None and parsed.show < 1:
         raise ConfigError(f"--show {parsed.show}: print 1 example or more")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         refuse_shared(config)
         try:
             with StopSignal(ALONE) as stop:  # the first rank answers for all
-                prepare_share(wanted, parsed.share, crew, stop=stop)
+                prepare_share(wanted, parsed.array_task, crew, stop=stop)
         except Stopped:
             return said_stopped()
     return 0

@@ -111,9 +111,9 @@ class Engine:
         training, precision = self.config.training, self.config.training.precision
         zero = self._zero_stage > 0
         return {
-            "train_micro_batch_size_per_gpu": training.micro_batch_rows,
+            "train_micro_batch_size_per_gpu": training.micro_batch_sequences,
             "gradient_accumulation_steps": self.num_micro_batches,
-            "gradient_clipping": 0.0 if self._clips_here else self.config.optimizer.clip_norm,
+            "gradient_clipping": 0.0 if self._clips_here else self.config.optimizer.max_grad_norm,
             # ZeRO's buckets are sized for GPUs with room; a bucket per billion parameters
             # would double a small model's memory on a CPU.
             "zero_optimization": {"stage": self._zero_stage, "reduce_bucket_size": 50_000_000},
@@ -174,7 +174,7 @@ class Engine:
             group["lr"] = learning_rate
 
     def _clip_gradients(self, *_: Any) -> None:
-        clip = self.config.optimizer.clip_norm or float("inf")
+        clip = self.config.optimizer.max_grad_norm or float("inf")
         if self.groups.tensor is None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         else:

@@ -56,11 +56,13 @@ class Layout:
                 f"multiple of {model_degree} ranks, or change one of the degrees"
             )
         data = world_size // model_degree
-        rows = training.micro_batch_rows * data
-        if training.global_batch_rows % rows:
+        rows = training.micro_batch_sequences * data
+        if training.global_batch_sequences % rows:
             raise ConfigError(
-                f"training.global_batch_rows = {training.global_batch_rows} is not a multiple of "
-                f"training.micro_batch_rows x data degree = {training.micro_batch_rows} x {data} "
+                f"training.global_batch_sequences = {training.global_batch_sequences} is not a "
+                "multiple of "
+                f"training.micro_batch_sequences x data degree = {training.micro_batch_sequences} "
+                f"x {data} "
                 f"({world_size} ranks / {model_degree}) = {rows}"
             )
         return cls(
@@ -68,7 +70,7 @@ class Layout:
             pipeline=parallel.pipeline,
             data=data,
             zero_stage=parallel.zero_stage,
-            sequence=parallel.sequence,
+            sequence=parallel.sequence_parallel,
         )
 
     @property
@@ -95,7 +97,7 @@ class Layout:
 def micro_batches_per_step(config: TrainConfig, layout: Layout) -> int:
     """Gradient accumulation: micro-batches that one rank, or one pipeline, takes in a step."""
     training = config.training
-    return training.global_batch_rows // (training.micro_batch_rows * layout.data)
+    return training.global_batch_sequences // (training.micro_batch_sequences * layout.data)
 
 
 def stage_blocks(model: ModelConfig, num_stages: int) -> list[range]:

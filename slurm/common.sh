@@ -69,7 +69,7 @@ run_stage() {
   take_share "$verb"
   say "attempt $attempt of job $SLURM_JOB_ID on $SLURM_JOB_NODELIST: $verb $*"
   folder=$("${python_login_command[@]}" launch/check.py --ranks "$SLURM_NTASKS" \
-    --life "$SLURM_JOB_ID:$attempt" "$verb" "$@") || fail $? "not started: see above"
+    --attempt "$SLURM_JOB_ID:$attempt" "$verb" "$@") || fail $? "not started: see above"
   logs=$folder/logs/job-$SLURM_JOB_ID/attempt-$attempt
   mkdir -p "$logs"
   say "run folder: $folder; the ranks' output: $logs/rank-*.log"
@@ -88,7 +88,7 @@ run_stage() {
   end "$code" "$verb"
 }
 
-# The part of the work that a job of an array does: `--share 3/8`; nothing outside of one.
+# The part of the work that a job of an array does: `--array-task 3/8`; nothing outside of one.
 take_share() {
   share=()
   [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || return 0
@@ -98,7 +98,7 @@ take_share() {
   (((SLURM_ARRAY_TASK_MAX - first) / step + 1 == SLURM_ARRAY_TASK_COUNT)) ||
     fail 2 "--array: the tasks are not evenly spaced, so which share is whose is unknown: \
 submit --array=0-$((SLURM_ARRAY_TASK_COUNT - 1))"
-  share=(--share "$(((SLURM_ARRAY_TASK_ID - first) / step + 1))/$SLURM_ARRAY_TASK_COUNT")
+  share=(--array-task "$(((SLURM_ARRAY_TASK_ID - first) / step + 1))/$SLURM_ARRAY_TASK_COUNT")
 }
 
 on_time_limit() {

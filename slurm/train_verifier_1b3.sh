@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the verifier of the paper's 1.3B generator: 8 GPUs a node, nodes by flag.
 #
-#     sbatch --nodes=2 slurm/train_verifier_1b3.sh training.micro_batch_rows=2
+#     sbatch --nodes=2 slurm/train_verifier_1b3.sh training.micro_batch_sequences=2
 #
 # Site settings are in slurm/site.sh, what happens in slurm/common.sh, docs in docs/cluster.md.
 #SBATCH --job-name=train_verifier_1b3

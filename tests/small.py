@@ -24,7 +24,7 @@ def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
         "model": MODEL,
         "data": {
             "folder": str(folder / "data"),
-            "row_tokens": 256,
+            "sequence_length": 256,
             "num_workers": 1,
             "run_programs": False,
             "tokenizer": {"source": "train", "vocab_size": 400},
@@ -32,12 +32,12 @@ def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
         },
         "training": {
             "max_steps": 10,
-            "global_batch_rows": 8,
-            "micro_batch_rows": 4,
+            "global_batch_sequences": 8,
+            "micro_batch_sequences": 4,
             "precision": "fp32",
-            "checkpoint_every_steps": 5,
             "device": "cpu",
         },
+        "checkpoint": {"every_steps": 5},
         "optimizer": {"learning_rate": 1e-2, "warmup_steps": 2},
         "tracking": {"mode": "disabled"},
     }

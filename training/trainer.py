@@ -106,19 +106,19 @@ class Trainer:
         self._store = CheckpointStore(
             self._folder / CHECKPOINTS,
             ranks=ranks,
-            keep=config.training.keep_checkpoints,
-            keep_steps=config.training.keep_steps,
+            keep=config.checkpoint.keep_latest,
+            keep_steps=config.checkpoint.keep_steps,
         )
         checkpoint = self._newest_checkpoint()
         self._loader = Loader(
-            RowDataset(config.data.folder, row_tokens=config.data.row_tokens),
+            RowDataset(config.data.folder, sequence_length=config.data.sequence_length),
             seed=config.run.seed,
-            global_batch_rows=config.training.global_batch_rows,
-            micro_batch_rows=config.training.micro_batch_rows,
+            global_batch_sequences=config.training.global_batch_sequences,
+            micro_batch_sequences=config.training.micro_batch_sequences,
             rank=self._groups.place.data,
             world_size=self._layout.data,
             head=config.model.head,
-            question_weight=config.training.question_loss_weight,
+            question_weight=config.training.prompt_loss_weight,
         )
         self._tokenizer = tokenizer_of(config)
         if config.model.initial_weights:
@@ -144,7 +144,9 @@ class Trainer:
             enabled=ranks.is_first,
         )
         self._state.wandb_run_id = self._tracker.run_id
-        self._watch = HangWatch(ranks, minutes=config.run.hang_minutes, alert=self._tracker.alert)
+        self._watch = HangWatch(
+            ranks, minutes=config.run.watchdog_minutes, alert=self._tracker.alert
+        )
         self._evaluation = InTrainingEvaluation(
             config, ranks, self._tokenizer, self._device, pace=Pace(stop, self._watch)
         )
@@ -177,7 +179,7 @@ class Trainer:
                     last = self._state.step == total
                     if stopped and not last:
                         raise Stopped
-                    if last or self._is_due(self._config.training.checkpoint_every_steps):
+                    if last or self._is_due(self._config.checkpoint.every_steps):
                         self._save()
                     if self._is_due(self._config.evaluation.every_steps):
                         self._evaluate()
@@ -246,7 +248,8 @@ class Trainer:
             tokens=int(tokens),
             supervised=int(supervised),
             keys=int(keys),
-            capacity_tokens=self._config.training.global_batch_rows * self._config.data.row_tokens,
+            capacity_tokens=self._config.training.global_batch_sequences
+            * self._config.data.sequence_length,
         )
         return bool(stop), self._log(timer, loss, rate, step_counts)
 

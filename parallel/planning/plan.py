@@ -273,7 +273,7 @@ def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Tr
 
 def _integers_bytes(config: TrainConfig) -> int:
     """Positions, or documents, or tokens, of one micro-batch."""
-    return config.training.micro_batch_rows * config.data.row_tokens * INTEGER_BYTES
+    return config.training.micro_batch_sequences * config.data.sequence_length * INTEGER_BYTES
 
 
 def _sends(

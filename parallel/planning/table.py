@@ -156,7 +156,8 @@ def _assumptions(plan: Plan, config: TrainConfig) -> str:
     device = "GPUs" if plan.on_gpu else "CPUs"
     return (
         f"Activations are what autograd saves of a micro-batch of "
-        f"{config.training.micro_batch_rows} x {config.data.row_tokens} tokens in documents of "
+        f"{config.training.micro_batch_sequences} x {config.data.sequence_length} tokens in "
+        "documents of "
         f"{DOCUMENT_TOKENS}, {supervised} supervised, with attention as on {device}. "
         "Sent is what a ring sends: 2 (n - 1) / n of the whole for an all-reduce, (n - 1) / n for "
         "an all-gather or a reduce-scatter. Norms and flags, a few bytes each, are left out; so "

@@ -38,14 +38,14 @@ from training.models.phi import Block, rotary_angles
 DOCUMENT_TOKENS = 150
 """Tokens of a typical example: a question and its program, in TinyGSM."""
 SUPERVISED_SHARE = 0.45
-"""Of them the program's; with data.supervise = 'all' every token counts."""
+"""Of them the program's; with data.train_on_prompt every token counts."""
 
 Share = LanguageModel | Verifier
 
 
 def supervised_share(config: TrainConfig) -> float:
     """Share of typical tokens that are supervised."""
-    return 1.0 if config.data.supervise == "all" else SUPERVISED_SHARE
+    return 1.0 if config.data.train_on_prompt else SUPERVISED_SHARE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ class TypicalRows:
     @classmethod
     def of(cls, config: TrainConfig) -> "TypicalRows":
         """One micro-batch of a config."""
-        shape = (config.training.micro_batch_rows, config.data.row_tokens)
+        shape = (config.training.micro_batch_sequences, config.data.sequence_length)
         place = torch.arange(shape[1]).repeat(shape[0], 1)
         positions = place % DOCUMENT_TOKENS
         num_context = DOCUMENT_TOKENS - round(supervised_share(config) * DOCUMENT_TOKENS)

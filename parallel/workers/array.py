@@ -1,4 +1,4 @@
-"""One job of several that make the parts of one stage: `--share 3/8`.
+"""One job of several that make the parts of one stage: `--array-task 3/8`.
 
 Whoever finds all parts there in the end finishes the stage.
 """

@@ -33,8 +33,8 @@ CASES = [
     BadInput(
         name="a life without its number",
         verb="check",
-        make=lambda site: ["train", site.trained().config(), "--life", "4711:x"],
-        says=["--life 4711:x", "JOB:ATTEMPT"],
+        make=lambda site: ["train", site.trained().config(), "--attempt", "4711:x"],
+        says=["--attempt 4711:x", "JOB:ATTEMPT"],
     ),
     BadInput(
         name="a config file that is not there",
@@ -93,8 +93,8 @@ CASES = [
     BadInput(
         name="a share of nothing",
         verb="sample",
-        make=lambda site: [site.config(), "--share", "4/3"],
-        says=["--share", "4/3"],
+        make=lambda site: [site.config(), "--array-task", "4/3"],
+        says=["--array-task", "4/3"],
     ),
     BadInput(
         name="no data prepared",

@@ -30,7 +30,7 @@ def _held(name: str, **data: Any) -> Callable[[Site], list[str]]:
         site.trained()
         site.write(name, "mine")
         prepared = json.loads(Path(site.config()).read_text())["data"]
-        return [site.config(data={**prepared, "supervise": "all", **data})]
+        return [site.config(data={**prepared, "train_on_prompt": True, **data})]
 
     return make
 
@@ -161,8 +161,8 @@ CASES = [
     BadInput(
         name="data prepared with another form of supervision",
         verb="train",
-        make=_stale({"supervise": "all"}),
-        says=["data.supervise was 'program', is 'all'", "set another data.folder"],
+        make=_stale({"train_on_prompt": True}),
+        says=["data.train_on_prompt was False, is True", "set another data.folder"],
     ),
     BadInput(
         name="data prepared from fewer examples of another seed",
@@ -173,8 +173,8 @@ CASES = [
     BadInput(
         name="stale data, checked before a job",
         verb="check",
-        make=_check(_stale({"supervise": "all"})),
-        says=["data.supervise was 'program', is 'all'"],
+        make=_check(_stale({"train_on_prompt": True})),
+        says=["data.train_on_prompt was False, is True"],
     ),
     BadInput(
         name="data.folder is the folder of a run",
@@ -268,8 +268,8 @@ ONE_RANK = [
     BadInput(
         name="stale data that is to be shown",
         verb="prepare",
-        make=lambda site: [*_stale({"supervise": "all"})(site), "--show", "1"],
-        says=["data.supervise was 'program', is 'all'"],
+        make=lambda site: [*_stale({"train_on_prompt": True})(site), "--show", "1"],
+        says=["data.train_on_prompt was False, is True"],
     ),
     BadInput(
         name="prepare would remove a file in data.folder",

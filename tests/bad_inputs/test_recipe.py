@@ -67,7 +67,7 @@ def past_a_sampled_step(site: Site) -> Sequence[str]:
     for step in (8, 10):
         site.write(f"recipe/generator/checkpoints/step_{step}/manifest.json", "{}")
     steps = ["generator.training.max_steps=20", "generator.optimizer.warmup_steps=2"]
-    steps += ["generator.training.checkpoint_every_steps=5", 'sampling.checkpoints=["5","20"]']
+    steps += ["generator.checkpoint.every_steps=5", 'sampling.checkpoints=["5","20"]']
     return recipe(*steps)(site)
 
 
@@ -204,7 +204,7 @@ RECIPES = [
     case(
         "a sampled step that is not kept",
         "recipe",
-        recipe("generator.training.keep_checkpoints=1", "generator.training.keep_steps=[3000]"),
+        recipe("generator.checkpoint.keep_latest=1", "generator.checkpoint.keep_steps=[3000]"),
         "keep_steps",
         "step 2000",
     ),
@@ -216,7 +216,7 @@ RECIPES = [
         "'zebra'",
         "known are bakery",
     ),
-    case("a batch that does not divide", "recipe", recipe("num_ranks=3"), "global_batch_rows"),
+    case("a batch that does not divide", "recipe", recipe("num_ranks=3"), "global_batch_sequences"),
 ]
 
 

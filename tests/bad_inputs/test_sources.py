@@ -28,7 +28,7 @@ def data(site: Site, source: dict[str, Any]) -> dict[str, Any]:
     return {
         "folder": str(site.folder / "data"),
         "sources": [source],
-        "row_tokens": 256,
+        "sequence_length": 256,
         "num_workers": 1,
         "prepare_if_missing": True,
         "tokenizer": {"source": "train", "vocab_size": 300},

@@ -30,8 +30,9 @@ if ranks.is_first:
 ranks.barrier()
 groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
 engine = build_engine(config, groups, device)
-loader = Loader(RowDataset(config.data.folder, row_tokens=256), seed=1, global_batch_rows=8,
-                micro_batch_rows=4, rank=0, world_size=1, head="language_model")
+loader = Loader(
+    RowDataset(config.data.folder, sequence_length=256), seed=1, global_batch_sequences=8,
+    micro_batch_sequences=4, rank=0, world_size=1, head="language_model")
 for _ in range(2):
     batches = loader.next_step()
     weight = sum(batch.weight for batch in batches)

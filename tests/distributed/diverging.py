@@ -82,18 +82,18 @@ def poisoned(config: TrainConfig, ranks: Ranks) -> list[list[bool]]:
 
 def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str, Any]]:
     """A run of four good steps that diverges, and what comes of its message, step by step."""
-    often = {"checkpoint_every_steps": 1}
+    often = {"every_steps": 1}
     rate = {"learning_rate": 1e-2, "warmup_steps": 2, "decay": "constant"}
-    good = changed(config, folder, training={"max_steps": 4, **often}, optimizer=rate)
+    good = changed(config, folder, training={"max_steps": 4}, checkpoint=often, optimizer=rate)
     found = [outcome(good, ranks)]
-    longer = {"max_steps": 8, **often}
-    wild = changed(config, folder, training=longer, optimizer={**rate, "learning_rate": 1e20})
+    longer = {"training": {"max_steps": 8}, "checkpoint": often}
+    wild = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e20})
     if ranks.is_first:
         # As if it had been the rate from the start: a higher one is refused.
         write_json(folder / RUN, resolved(wild))
     ranks.barrier()
     found.append(outcome(wild, ranks))
-    lower = changed(config, folder, training=longer, optimizer={**rate, "learning_rate": 1e-3})
+    lower = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e-3})
     found.append(outcome(lower, ranks))
     message = found[-1]["errors"][0]
     moved = re.search(r"move (\S+) elsewhere", message)
@@ -117,7 +117,7 @@ def main() -> None:
             parallel=parallel,
             # Their product is beyond fp32: the first update makes the weights infinite.
             optimizer={"learning_rate": 3e38, "weight_decay": 1e6, "warmup_steps": 0},
-            training={"checkpoint_every_steps": 1},
+            checkpoint={"every_steps": 1},
         )
         found[name] = {**outcome(wild, ranks), "poisoned": poisoned(wild, ranks)}
     found["recovered"] = recovered(config, out.parent / "recovered", ranks)

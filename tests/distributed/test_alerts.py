@@ -24,7 +24,8 @@ TRAIN = str(ROOT / "launch" / "train.py")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return small.prepared(
         tmp_path_factory.mktemp("alerts"),
-        training={"max_steps": 5000, "checkpoint_every_steps": 5000},
+        training={"max_steps": 5000},
+        checkpoint={"every_steps": 5000},
         tracking={"mode": "auto"},
     )
 
@@ -71,7 +72,7 @@ def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
     data: TrainConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    path = _config_file(data, folder, run={"folder": str(folder), "hang_minutes": 0.05})
+    path = _config_file(data, folder, run={"folder": str(folder), "watchdog_minutes": 0.05})
     processes = start_ranks(2, [TRAIN, path])
     try:
         _wait_for(folder / "metrics.jsonl")
@@ -98,7 +99,7 @@ def test_a_rank_that_hangs_while_sampling_is_told_by_the_first(tmp_path: Path) -
     folder = tmp_path / "candidates"
     folders.write_inputs(tmp_path)
     tree = folders.sample_tree(tmp_path, folder, questions_per_part=1)
-    tree["run"]["hang_minutes"] = 0.2
+    tree["run"]["watchdog_minutes"] = 0.2
     script = "tests/distributed/standing_still.py"
     done = run_ranks(2, [script, folders.written(tmp_path, tree)])
     assert _told(folder).count(_silence(1, 0.2)) == 1
@@ -110,10 +111,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_alerted_to(
     data: TrainConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    wild = {"learning_rate": 1e18, "clip_norm": 0.0, "warmup_steps": 0}
+    wild = {"learning_rate": 1e18, "max_grad_norm": 0.0, "warmup_steps": 0}
     with WandbServer() as server:
-        often = {"checkpoint_every_steps": 1}
-        path = _config_file(data, folder, optimizer=wild, training=often)
+        often = {"every_steps": 1}
+        path = _config_file(data, folder, optimizer=wild, checkpoint=often)
         outputs = run_ranks(2, [TRAIN, path], check=False, extra=server.environment())
         assert all(output.returncode for output in outputs)
         assert "lower optimizer.learning_rate" in outputs[0].stderr

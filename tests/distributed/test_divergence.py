@@ -72,7 +72,8 @@ def test_a_learning_rate_is_lowered_only_and_only_while_steps_are_left(tmp_path:
         return small.config(
             tmp_path,
             optimizer={"learning_rate": value},
-            training={"checkpoint_every_steps": 5, **training},
+            training=training,
+            checkpoint={"every_steps": 5},
         )
 
     assert "optimizer.learning_rate was 0.01, is 0.001" in standing(rate(1e-3)).words

@@ -23,8 +23,8 @@ from training.data.shards import Row
 # Everything as the file has it but for depth, the rows of a step, where the weights are, and
 # the precision: without AVX-512 one bf16 product with the head takes a CPU two minutes.
 config = load(TrainConfig, [sys.argv[1]], [
-    "model.num_layers=1", "training.global_batch_rows=1", "training.micro_batch_rows=1",
-    "data.row_tokens=96", "training.device=cpu", "training.precision=fp32",
+    "model.num_layers=1", "training.global_batch_sequences=1", "training.micro_batch_sequences=1",
+    "data.sequence_length=96", "training.device=cpu", "training.precision=fp32",
 ])
 ranks = discover()
 device = ranks.device("cpu")
@@ -34,7 +34,7 @@ engine = build_engine(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
 row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
           modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
-batch = batch_of([row], row_tokens=96, head="language_model")
+batch = batch_of([row], sequence_length=96, head="language_model")
 for _ in range(4):
     loss = engine.train_step([batch], weight=batch.weight, learning_rate=1e-3)
     print(f"loss {loss.item() / batch.weight:.4f}")

@@ -59,7 +59,11 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
 
 def _config(folder: Path, name: str) -> TrainConfig:
     changes = CASES[name]
-    training = {"global_batch_rows": 16, "micro_batch_rows": 2, **changes.get("training", {})}
+    training = {
+        "global_batch_sequences": 16,
+        "micro_batch_sequences": 2,
+        **changes.get("training", {}),
+    }
     model = {**MODEL, **changes.get("model", {})}
     return small.config(folder, **{**changes, "training": training, "model": model})
 

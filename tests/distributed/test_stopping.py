@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 def _config_file(data: TrainConfig, folder: Path, *, checkpoint_every_steps: int) -> str:
     tree = resolved(data)
     tree["run"]["folder"] = str(folder)
-    tree["training"]["checkpoint_every_steps"] = checkpoint_every_steps
+    tree["checkpoint"]["every_steps"] = checkpoint_every_steps
     path = folder.with_suffix(".json")
     write_json(path, tree)
     return str(path)

@@ -22,7 +22,7 @@ TRAIN = str(ROOT / "launch" / "train.py")
 # Sums of fp32 in another order: 1e-5 relative is some ten times what is seen over 10 steps.
 TOLERANCE = 1e-5
 ONE_RANK: dict[str, dict[str, Any]] = {
-    "training": {"micro_batch_rows": 8},
+    "training": {"micro_batch_sequences": 8},
     "parallel": {"zero_stage": 0},
 }
 
@@ -66,7 +66,7 @@ def _weights(folder: Path, step: int = 10) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("num_ranks", "zero_stage", "micro_batch_rows"),
+    ("num_ranks", "zero_stage", "micro_batch_sequences"),
     [(1, 0, 1), (1, 3, 4), (2, 0, 4), (2, 1, 2), (2, 2, 1), (2, 3, 2)],
 )
 def test_every_split_gives_the_same_curve(
@@ -75,13 +75,13 @@ def test_every_split_gives_the_same_curve(
     tmp_path: Path,
     num_ranks: int,
     zero_stage: int,
-    micro_batch_rows: int,
+    micro_batch_sequences: int,
 ) -> None:
     folder = tmp_path / "run"
     path = _config_file(
         data,
         folder,
-        training={"micro_batch_rows": micro_batch_rows},
+        training={"micro_batch_sequences": micro_batch_sequences},
         parallel={"zero_stage": zero_stage},
     )
     run_ranks(num_ranks, [TRAIN, str(path)])
@@ -136,7 +136,8 @@ def test_killed_and_resumed_equals_unbroken_to_the_bit(
     data: TrainConfig, tmp_path: Path, num_ranks: int, zero_stage: int
 ) -> None:
     changes: dict[str, dict[str, Any]] = {
-        "training": {"max_steps": 16, "checkpoint_every_steps": 4},
+        "training": {"max_steps": 16},
+        "checkpoint": {"every_steps": 4},
         "parallel": {"zero_stage": zero_stage},
         "model": {"dropout": 0.1},  # its randomness has to come back as well
     }
@@ -179,7 +180,9 @@ def test_a_signal_to_one_rank_saves_and_stops_all(
     data: TrainConfig, tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "run"
-    path = _config_file(data, folder, training={"max_steps": 5000, "checkpoint_every_steps": 4000})
+    path = _config_file(
+        data, folder, training={"max_steps": 5000}, checkpoint={"every_steps": 4000}
+    )
     processes = start_ranks(2, [TRAIN, str(path)])
     try:
         deadline = time.monotonic() + 240
@@ -199,8 +202,8 @@ def test_a_signal_to_one_rank_saves_and_stops_all(
 def test_a_stopped_run_is_no_failed_one_in_wandb(data: TrainConfig, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     changes: dict[str, dict[str, Any]] = {"tracking": {"mode": "auto"}}
-    long = {"max_steps": 5000, "checkpoint_every_steps": 4000}
-    path = _config_file(data, folder, training=long, **changes)
+    changes |= {"training": {"max_steps": 5000}, "checkpoint": {"every_steps": 4000}}
+    path = _config_file(data, folder, **changes)
     with WandbServer() as server:
         environment = {**server.environment(), "WANDB_MODE": "online"}
         processes = start_ranks(1, [TRAIN, str(path)], environment)
@@ -230,7 +233,7 @@ def _metrics_so_far(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"micro_batch_rows": 3}}, "multiple of"),
+        ({"training": {"micro_batch_sequences": 3}}, "multiple of"),
         ({"model": {"vocab_size": 300}}, "model.vocab_size = 300"),
         ({"data": {"folder": "nowhere/at/all"}}, "launch/prepare.py"),
         ({"model": {"initial_weights": "no/such/folder"}}, "no/such/folder"),

@@ -20,15 +20,15 @@ CONFIG = str(ROOT / "configs" / "generator_1b3.toml")
         (6, ["parallel.tensor=4"], ["4 x 1 = 4", "the 6 ranks", "multiple of 4"]),
         (
             16,
-            ["parallel.tensor=2", "training.global_batch_rows=100"],
-            ["global_batch_rows = 100", "4 x 8 (16 ranks / 2) = 32"],
+            ["parallel.tensor=2", "training.global_batch_sequences=100"],
+            ["global_batch_sequences = 100", "4 x 8 (16 ranks / 2) = 32"],
         ),
         (
             8,
-            ["parallel.tensor=8", "parallel.sequence=true", "data.row_tokens=1276"],
-            ["data.row_tokens = 1276", "parallel.tensor = 8"],
+            ["parallel.tensor=8", "parallel.sequence_parallel=true", "data.sequence_length=1276"],
+            ["data.sequence_length = 1276", "parallel.tensor = 8"],
         ),
-        (2, ["parallel.sequence=true"], ["sequence = true", "tensor = 1"]),
+        (2, ["parallel.sequence_parallel=true"], ["sequence_parallel = true", "tensor = 1"]),
     ],
 )
 def test_it_is_refused_with_its_arithmetic(

@@ -52,9 +52,9 @@ def test_an_unknown_stage_is_an_error() -> None:
 
 def test_lives_are_counted_where_the_job_says_so(tmp_path: Path) -> None:
     for attempt in range(3):
-        assert main([*train(tmp_path), "--life", f"5:{attempt}"]) == 0
+        assert main([*train(tmp_path), "--attempt", f"5:{attempt}"]) == 0
     with pytest.raises(attempts.NoProgress):
-        main([*train(tmp_path), "--life", "5:3"])
+        main([*train(tmp_path), "--attempt", "5:3"])
 
 
 def test_a_recipe_writes_valid_stages_only(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def written(folder: Path, config: TrainConfig) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a training run of 4 of its 10 steps, by 1 rank."""
     folder = tmp_path_factory.mktemp("trained")
-    config = small.prepared(folder, training={"checkpoint_every_steps": 4, "max_steps": 4})
+    config = small.prepared(folder, training={"max_steps": 4}, checkpoint={"every_steps": 4})
     run_ranks(1, ["launch/train.py", str(written(folder, config))])
     return folder
 
@@ -106,11 +106,11 @@ def test_train_tells_from_where_it_would_go_on(told: Told, trained: Path, tmp_pa
 @pytest.mark.parametrize(
     ("override", "kind", "message"),
     [
-        ("training.global_batch_rows=6", ConfigError, "is not a multiple of"),
+        ("training.global_batch_sequences=6", ConfigError, "is not a multiple of"),
         ("optimizer.learning_rate=0.5", ConfigError, "learning_rate was 0.01, is 0.5"),
         ("training.max_steps=3", ConfigError, "is past training.max_steps = 3"),
         ("run.resume=never", FileExistsError, "holds step_4 and run.resume is 'never'"),
-        ("data.row_tokens=128", ConfigError, "data.row_tokens was 256, is 128"),
+        ("data.sequence_length=128", ConfigError, "data.sequence_length was 256, is 128"),
         ("model.vocab_size=300", ConfigError, "model.vocab_size was 512, is 300"),
         ("model.initial_weights=/no/weights", ConfigError, "there is no such file or folder"),
     ],
@@ -210,7 +210,7 @@ def test_recipe_tells_every_stage_in_order(told: Told, tmp_path: Path) -> None:
     assert f'generator.run.folder = "{tmp_path}/toy/generator"' in out
     assert f'verifier.model.initial_weights = "{tmp_path}/toy/generator/checkpoints/step_' in out
     assert "[1/7] data_generator makes" in out and "[2/7] generator runs after it" in out
-    with pytest.raises(ConfigError, match="generator: training.global_batch_rows"):
+    with pytest.raises(ConfigError, match="generator: training.global_batch_sequences"):
         told("recipe", demo, *TOY, "--ranks", 3)
 
 
@@ -278,7 +278,7 @@ def test_verbs_that_only_read_do_as_ever(told: Told, trained: Path, tmp_path: Pa
     demo = ROOT / "configs" / "recipe_demo.toml"
     out = told("check", "recipe", demo, f"run.folder={tmp_path / 'toy'}", *TOY, "--write")
     assert out.splitlines()[:2] == [str(tmp_path / "toy"), "data_generator prepare"]
-    assert told("check", "train", config, "--life", "7:0") == f"{trained / 'run'}\n"
+    assert told("check", "train", config, "--attempt", "7:0") == f"{trained / 'run'}\n"
 
 
 @pytest.mark.parametrize("verb", CONFIG_VERBS)

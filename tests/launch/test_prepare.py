@@ -8,7 +8,7 @@ from launch.prepare import main
 from tests.ranks import ROOT
 from training.data.loader import RowDataset
 
-SETTINGS = ["data.row_tokens=256", "data.sources.0.num_examples=40", "data.num_workers=1"]
+SETTINGS = ["data.sequence_length=256", "data.sources.0.num_examples=40", "data.num_workers=1"]
 
 
 def test_prepares_a_training_config_and_shows_it(
@@ -18,12 +18,12 @@ def test_prepares_a_training_config_and_shows_it(
         str(ROOT / "configs" / "generator_demo.toml"),
         f"data.folder={tmp_path}/data",
         "execution.timeout_seconds=5",
-        "data.supervise=program",
-        "training.question_loss_weight=1.0",
+        "data.train_on_prompt=false",
+        "training.prompt_loss_weight=1.0",
         *SETTINGS,
     ]
     assert main(settings) == 0
-    assert len(RowDataset(tmp_path / "data", row_tokens=256)) > 0
+    assert len(RowDataset(tmp_path / "data", sequence_length=256)) > 0
     capsys.readouterr()
     assert main([*settings, "--show", "2"]) == 0
     shown = capsys.readouterr().out

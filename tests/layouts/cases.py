@@ -69,10 +69,10 @@ class Case:
                 "tensor": self.tensor,
                 "pipeline": self.pipeline,
                 "zero_stage": self.zero,
-                "sequence": self.sequence,
+                "sequence_parallel": self.sequence,
             },
             # A pipeline needs micro-batches to fill it.
-            "training": {"micro_batch_rows": 1 if self.pipeline > 1 else 8 // self.data},
+            "training": {"micro_batch_sequences": 1 if self.pipeline > 1 else 8 // self.data},
             "model": {"activation_checkpointing": self.recompute},
         }
 

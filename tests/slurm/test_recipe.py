@@ -45,12 +45,12 @@ def _jobs(output: str) -> dict[str, str]:
     ("override", "message"),
     [
         ("generator.optimizer.learnin_rate=1", "did you mean generator.optimizer.learning_rate?"),
-        ("generator.training.global_batch_rows=3", "is not a multiple of"),
+        ("generator.training.global_batch_sequences=3", "is not a multiple of"),
         ('sampling.checkpoints=["4"]', "the generator is saved every 3 steps"),
     ],
 )
 def test_a_wrong_recipe_is_not_submitted(site: Site, override: str, message: str) -> None:
-    done = _recipe(site, "generator.training.micro_batch_rows=2", override)
+    done = _recipe(site, "generator.training.micro_batch_sequences=2", override)
     assert done.returncode == 2
     assert message in done.stderr, done.stderr
     assert done.stdout == "" and site.cluster.run("squeue", "-h") == ""
@@ -61,7 +61,7 @@ def test_a_wrong_recipe_is_not_submitted(site: Site, override: str, message: str
     ("arguments", "message"),
     [
         (["training.max_stepz=3"], "did you mean training.max_steps?"),
-        (["training.micro_batch_rows=3"], "3 x 2 (2 ranks / 1) = 6"),
+        (["training.micro_batch_sequences=3"], "3 x 2 (2 ranks / 1) = 6"),
         (["data.folder=/nowhere/data"], "submit slurm/prepare.sh with the same config first"),
         (["model.initial_weights=/nowhere/step_3"], "there is no such file or folder"),
         (["no_such.toml"], "config file no_such.toml does not exist"),
@@ -160,7 +160,7 @@ def test_a_dry_run_of_a_job_is_the_line_of_the_real_one(site: Site) -> None:
 
 
 def test_a_dry_run_of_what_is_wrong_prints_no_line(site: Site) -> None:
-    wrong = _recipe(site, "--dry-run", "generator.training.global_batch_rows=3")
+    wrong = _recipe(site, "--dry-run", "generator.training.global_batch_sequences=3")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     # Told by the stage itself, beyond what is checked for every job.
     wrong = _recipe(site, "--dry-run", 'generator.data.sources.0.difficulty.story_kinds=["x"]')
@@ -192,7 +192,7 @@ def test_half_a_chain_is_cancelled_again(site: Site) -> None:
 
 def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(site: Site) -> None:
     # The loss is not finite after a step: valid, and wrong.
-    lost = ["generator.optimizer.learning_rate=1e18", "generator.optimizer.clip_norm=0"]
+    lost = ["generator.optimizer.learning_rate=1e18", "generator.optimizer.max_grad_norm=0"]
     done = _recipe(site, *lost)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = _jobs(done.stdout)

@@ -19,12 +19,10 @@ TRAIN = "slurm/train_1b3.sh"
 
 @pytest.fixture(scope="module")
 def data(site: Site) -> TrainConfig:
-    return small.prepared(
-        site.folder, training={"checkpoint_every_steps": 1000}, tracking={"mode": "auto"}
-    )
+    return small.prepared(site.folder, checkpoint={"every_steps": 1000}, tracking={"mode": "auto"})
 
 
-_LONG = {"max_steps": 200, "checkpoint_every_steps": 1000}
+_LONG = {"max_steps": 200}  # and no checkpoint before the end, as `data` says
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -
         TRAIN,
         str(path),
         "training.max_steps=4",
-        "training.checkpoint_every_steps=2",
+        "checkpoint.every_steps=2",
         extra={"TINYGSM_PREFLIGHT": "1"},
     )
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("plain")
@@ -105,8 +103,13 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
 def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
     site: Site, data: TrainConfig, unbroken: list[float]
 ) -> None:
-    training = {**_LONG, "checkpoint_every_steps": 20}
-    path = site.config_file(data, "by_hand", training=training, tracking={"mode": "disabled"})
+    path = site.config_file(
+        data,
+        "by_hand",
+        training=_LONG,
+        checkpoint={"every_steps": 20},
+        tracking={"mode": "disabled"},
+    )
     job = site.sbatch(TRAIN, str(path))
     run = site.folder / "by_hand"
     until(lambda: bool(saved(run)), lambda: f"nothing saved\n{site.log(job)}", seconds=300)
@@ -148,7 +151,7 @@ def test_three_lives_in_vain_are_the_last(site: Site, data: TrainConfig) -> None
 
 def test_what_a_person_can_mend_is_in_the_jobs_log(site: Site, data: TrainConfig) -> None:
     # One of two ranks says it, whichever ends first.
-    optimizer = {"learning_rate": 1e18, "clip_norm": 0}
+    optimizer = {"learning_rate": 1e18, "max_grad_norm": 0}
     path = site.config_file(data, "lost", optimizer=optimizer, tracking={"mode": "disabled"})
     job = site.sbatch(TRAIN, str(path))
     assert site.wait(job) == "FAILED", site.log(job)
@@ -177,8 +180,10 @@ def test_a_rank_that_dies_is_named_and_leaves_nothing_behind(site: Site, data: T
 
 
 def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
-    training = {"max_steps": 100, "checkpoint_every_steps": 20}
-    path = site.config_file(data, "moved", training=training, tracking={"mode": "disabled"})
+    training, often = {"max_steps": 100}, {"every_steps": 20}
+    path = site.config_file(
+        data, "moved", training=training, checkpoint=often, tracking={"mode": "disabled"}
+    )
     job = site.sbatch(TRAIN, str(path))
     site.wait_for_steps("moved", 21, job)
     nodes = site.cluster.run("scontrol", "show", "hostnames", site.cluster.job(job)["NodeList"])

@@ -13,6 +13,7 @@ from training.config.read import ConfigError
 from training.config.recipe import RecipeConfig
 from training.config.sections import (
     BenchmarkConfig,
+    CheckpointConfig,
     DataConfig,
     DifficultyConfig,
     EvaluationConfig,
@@ -36,6 +37,7 @@ from training.config.verbs import (
 
 __all__ = [
     "BenchmarkConfig",
+    "CheckpointConfig",
     "ConfigError",
     "DataConfig",
     "DifficultyConfig",

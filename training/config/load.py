@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from training.config.read import MOST_LEVELS, ConfigError, Tree, levels, merged, read, with_bases
 from training.config.recipe import RecipeConfig
+from training.config.renamed import renamed
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
@@ -133,6 +134,8 @@ def _line(kind: type[BaseModel], problem: ErrorDetails) -> str:
     message = problem["msg"]
     match problem["type"]:
         case "extra_forbidden":
+            if now := renamed(problem["loc"]):
+                return f"{place} {now}"
             return f"{place}: unknown key{_nearest(kind, problem['loc'])}"
         case "missing":
             return f"{place}: missing, and it has no default"

@@ -90,8 +90,7 @@ class RecipeConfig(Section):
 
     @model_validator(mode="after")
     def _sampled_checkpoints_are_written(self) -> Self:
-        training = self.generator.training
-        every, last = training.checkpoint_every_steps, training.max_steps
+        every, last = self.generator.checkpoint.every_steps, self.generator.training.max_steps
         for step in self.sampling.checkpoints:
             if not _is_step(step) or int(step) > last:
                 raise ValueError(
@@ -109,14 +108,12 @@ class RecipeConfig(Section):
 
     @model_validator(mode="after")
     def _sampled_checkpoints_are_kept(self) -> Self:
-        training = self.generator.training
-        pruned = [
-            step for step in self.sampling.checkpoints if int(step) not in training.keep_steps
-        ]
-        if training.keep_checkpoints and pruned:
+        kept = self.generator.checkpoint
+        pruned = [step for step in self.sampling.checkpoints if int(step) not in kept.keep_steps]
+        if kept.keep_latest and pruned:
             raise ValueError(
-                f"generator.training.keep_steps = {list(training.keep_steps)} with "
-                f"keep_checkpoints = {training.keep_checkpoints}: step {pruned[0]} of "
+                f"generator.checkpoint.keep_steps = {list(kept.keep_steps)} with "
+                f"keep_latest = {kept.keep_latest}: step {pruned[0]} of "
                 "sampling.checkpoints could be removed before it is sampled; add it, or leave "
                 "keep_steps out"
             )
@@ -206,12 +203,12 @@ def _links(table: str, known: Mapping[str, Any]) -> dict[str, str]:
 
 def _keeping_sampled(table: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The generator's table, in which a retention spares the steps that will be sampled."""
-    training = table.get("training")
+    kept = table.get("checkpoint")
     sampling: SamplingConfig | None = known.get("sampling")
-    if sampling is None or not isinstance(training, dict):
+    if sampling is None or not isinstance(kept, dict):
         return table
-    training = cast("dict[str, Any]", training)
-    if not training.get("keep_checkpoints") or "keep_steps" in training:
+    kept = cast("dict[str, Any]", kept)
+    if not kept.get("keep_latest") or "keep_steps" in kept:
         return table
     steps = [int(step) for step in sampling.checkpoints if _is_step(step)]
-    return {**table, "training": {**training, "keep_steps": steps}}
+    return {**table, "checkpoint": {**kept, "keep_steps": steps}}

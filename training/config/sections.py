@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from training.config.values import (
+    LARGEST_COUNT,
     LARGEST_FLOAT32,
     LARGEST_SEED,
     MOST_EXAMPLES,
-    MOST_ROWS,
     MOST_STEPS,
     MOST_TOKENS,
     MOST_WORKERS,
@@ -39,7 +39,7 @@ class RunConfig(Section):
     resume: Literal["auto", "never"] = "auto"
     """`auto`: go on from the newest checkpoint that verifies; `never`: refuse to start
     in a folder that holds checkpoints."""
-    hang_minutes: float = Field(default=20.0, ge=0.0, lt=30.0)
+    watchdog_minutes: float = Field(default=20.0, ge=0.0, lt=30.0)
     """Silence of a rank at work (no step, batch or checkpoint file) after which it writes its
     stacks to its log and an alert is sent; 0: never. Training ranks give up after 30."""
 
@@ -118,7 +118,7 @@ class DifficultyConfig(Section):
     """No quantity worked out in a problem is larger."""
     decimals: bool = False
     """Whether prices may have quarters of a dollar."""
-    turned: float = Field(default=0.25, ge=0.0, le=1.0)
+    reversed_comparison_fraction: float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of the comparisons that are told from the side of what is known: `Maya picked 5
     fewer plums than Tom` where Tom's are asked for."""
 
@@ -250,10 +250,11 @@ class DataConfig(Section):
     """Where `prepare` writes the token shards, the tokenizer and the manifest."""
     sources: Many[SourceConfig] = Field(min_length=1)
     tokenizer: TokenizerConfig = TokenizerConfig()
-    row_tokens: int = Field(default=1024, ge=32, le=MOST_TOKENS)
-    """Tokens of a packed row; longer examples are dropped and counted."""
-    supervise: Literal["program", "all"] = "program"
-    """`program`: the question is only context; `all`: the paper's whole-text form."""
+    sequence_length: int = Field(default=1024, ge=32, le=MOST_TOKENS)
+    """Tokens of a packed sequence; longer examples are dropped and counted."""
+    train_on_prompt: bool = False
+    """Whether the question's tokens count in the loss: `true` is the paper's whole-text form;
+    with `false` the question is context only."""
     decontaminate: Many[BenchmarkConfig] = ()
     """Examples whose question overlaps one of these are dropped."""
     decontaminate_ngram: int = Field(default=13, ge=4, le=1000)
@@ -271,7 +272,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _settings_are_of_what_is_learnt(self) -> Self:
         # Candidates: of their questions nothing is learnt, and their programs were run already.
-        unread = self.changed("supervise", "min_question_characters", "run_programs")
+        unread = self.changed("train_on_prompt", "min_question_characters", "run_programs")
         if self.is_for_verifier and unread:
             raise ValueError(
                 f"{unread} with sources of kind 'candidates', for which it is not read: leave it "
@@ -290,22 +291,28 @@ class TrainingConfig(Section):
 
     max_steps: int = Field(default=1000, ge=1, le=MOST_STEPS)
     """Optimizer updates."""
-    global_batch_rows: int = Field(default=64, ge=1, le=MOST_ROWS)
-    """Packed rows of one update over all ranks and accumulation."""
-    micro_batch_rows: int = Field(default=8, ge=1, le=MOST_ROWS)
-    """Rows one rank holds at a time."""
+    global_batch_sequences: int = Field(default=64, ge=1, le=LARGEST_COUNT)
+    """Packed sequences of one update, over all ranks and accumulation."""
+    micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
+    """Packed sequences that one rank computes at a time."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    question_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
+    prompt_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
     """Weight of a question's token in the loss beside a program's 1, where
-    data.supervise = 'all'."""
-    checkpoint_every_steps: int = Field(default=100, ge=1, le=MOST_STEPS)
-    keep_checkpoints: int = Field(default=0, ge=0, le=MOST_STEPS)
-    """Newest checkpoints kept; 0: all of them (sampling wants several)."""
-    keep_steps: Many[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = ()
-    """Steps whose checkpoints are kept as well, however old; a recipe names those it samples."""
+    data.train_on_prompt = true."""
     log_every_steps: int = Field(default=1, ge=1, le=MOST_STEPS)
     """Steps between two log lines of the terminal or the log; metrics.jsonl gets every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class CheckpointConfig(Section):
+    """When training state is saved, and which checkpoints are kept."""
+
+    every_steps: int = Field(default=100, ge=1, le=MOST_STEPS)
+    """Optimizer updates between two checkpoints; the last update is always saved."""
+    keep_latest: int = Field(default=0, ge=0, le=MOST_STEPS)
+    """Number of newest checkpoints kept; 0: all of them (sampling uses several)."""
+    keep_steps: Many[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = ()
+    """Steps whose checkpoints are kept as well, however old; a recipe adds those it samples."""
 
 
 class OptimizerConfig(Section):
@@ -322,7 +329,7 @@ class OptimizerConfig(Section):
     eps: float = Field(default=1e-8, ge=SMALLEST_FLOAT32, le=1.0)
     weight_decay: float = Field(default=0.01, ge=0.0, le=LARGEST_FLOAT32)
     """On matrices only; biases and LayerNorm are left alone."""
-    clip_norm: float = Field(default=1.0, ge=0.0, le=LARGEST_FLOAT32)
+    max_grad_norm: float = Field(default=1.0, ge=0.0, le=LARGEST_FLOAT32)
     """Largest global gradient norm; 0: no clipping."""
 
     @model_validator(mode="after")
@@ -341,7 +348,7 @@ class ParallelConfig(Section):
     tensor: int = Field(default=1, ge=1, le=MOST_WORKERS)
     pipeline: int = Field(default=1, ge=1, le=MOST_WORKERS)
     zero_stage: int = Field(default=1, ge=0, le=3)
-    sequence: bool = False
+    sequence_parallel: bool = False
     """Sequence parallelism within the tensor-parallel group."""
 
     @model_validator(mode="after")
@@ -355,10 +362,12 @@ class ParallelConfig(Section):
 
     @model_validator(mode="after")
     def _sequence_needs_tensor(self) -> Self:
-        if self.sequence and self.tensor == 1:
+        if self.sequence_parallel and self.tensor == 1:
             raise ValueError(
-                "sequence = true with tensor = 1: tokens are shared within the tensor-parallel "
-                "group, which has one rank: set tensor = 2 or more, or sequence = false"
+                "sequence_parallel = true with tensor = 1: tokens are shared within the "
+                "tensor-parallel "
+                "group, which has one rank: set tensor = 2 or more, or "
+                "sequence_parallel = false"
             )
         return self
 
@@ -382,16 +391,16 @@ class SamplingConfig(Section):
     temperatures: Many[Temperature] = Field(default=(0.5, 0.7), min_length=1)
     """Candidates are spread evenly over checkpoints x temperatures."""
     top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
-    num_candidates: int = Field(default=48, ge=1, le=MOST_ROWS)
+    num_candidates: int = Field(default=48, ge=1, le=LARGEST_COUNT)
     """Per question, over all checkpoints and temperatures."""
     questions: BenchmarkConfig = BenchmarkConfig(
         name="gsm8k_train", kind="gsm8k", path="openai/gsm8k", split="train"
     )
     """What is asked: never a question that anything is evaluated on."""
     max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
-    micro_batch_candidates: int = Field(default=256, ge=1, le=MOST_ROWS)
+    micro_batch_candidates: int = Field(default=256, ge=1, le=LARGEST_COUNT)
     """Candidates one rank decodes at a time."""
-    questions_per_part: int = Field(default=64, ge=1, le=MOST_ROWS)
+    questions_per_part: int = Field(default=64, ge=1, le=LARGEST_COUNT)
     """Questions of one committed part: what a killed stage loses at most, per rank."""
 
     @model_validator(mode="after")
@@ -432,12 +441,12 @@ class EvaluationConfig(Section):
     """Folder of the generator that writes the candidates (evaluating a verifier or a pair)."""
     verifier: OptionalSource = ""
     """Folder of the verifier that scores them; empty: no verify@k."""
-    num_candidates: int = Field(default=48, ge=1, le=MOST_ROWS)
+    num_candidates: int = Field(default=48, ge=1, le=LARGEST_COUNT)
     temperatures: Many[PositiveTemperature] = Field(default=(0.5, 0.7), min_length=1)
     top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
     max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
-    micro_batch_candidates: int = Field(default=256, ge=1, le=MOST_ROWS)
-    questions_per_part: int = Field(default=64, ge=1, le=MOST_ROWS)
+    micro_batch_candidates: int = Field(default=256, ge=1, le=LARGEST_COUNT)
+    questions_per_part: int = Field(default=64, ge=1, le=LARGEST_COUNT)
     num_bootstrap: int = Field(default=2000, ge=100, le=10**6)
     """Resamples of the questions behind each 95 % interval."""
 
@@ -461,5 +470,5 @@ class TrackingConfig(Section):
     group: str = ""
     """W&B group; empty: the run's name. A recipe puts all its stages into one."""
     tags: Many[str] = ()
-    num_table_rows: int = Field(default=32, ge=0, le=MOST_ROWS)
+    num_table_rows: int = Field(default=32, ge=0, le=LARGEST_COUNT)
     """Rows of the table of evaluation samples."""

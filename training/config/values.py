@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 MOST_STEPS = 10**9
 """Bound of everything that is counted in optimizer steps."""
-MOST_ROWS = 10**7
+LARGEST_COUNT = 10**7
 """Bound of rows, candidates and questions that are handled at a time."""
 MOST_EXAMPLES = 10**12
 """Bound of examples and questions of a whole data set."""

@@ -6,6 +6,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from training.config.sections import (
+    CheckpointConfig,
     DataConfig,
     EvaluationConfig,
     ExecutionConfig,
@@ -27,6 +28,7 @@ class TrainConfig(Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     parallel: ParallelConfig = ParallelConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -46,20 +48,20 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _rows_fit_the_context(self) -> Self:
-        if self.data.row_tokens > self.model.max_tokens:
+        if self.data.sequence_length > self.model.max_tokens:
             raise ValueError(
-                f"data.row_tokens = {self.data.row_tokens} is above model.max_tokens = "
+                f"data.sequence_length = {self.data.sequence_length} is above model.max_tokens = "
                 f"{self.model.max_tokens}: an example could be longer than the model reads"
             )
         return self
 
     @model_validator(mode="after")
     def _question_weight_counts(self) -> Self:
-        if self.training.question_loss_weight != 1.0 and self.data.supervise != "all":
+        if self.training.prompt_loss_weight != 1.0 and not self.data.train_on_prompt:
             raise ValueError(
-                f"training.question_loss_weight = {self.training.question_loss_weight} with "
-                f"data.supervise = {self.data.supervise!r}: questions are not in the loss at "
-                "all: set data.supervise = 'all', or leave the weight at 1"
+                f"training.prompt_loss_weight = {self.training.prompt_loss_weight} with "
+                "data.train_on_prompt = false: questions are not in the loss at all: set "
+                "data.train_on_prompt = true, or leave the weight at 1"
             )
         return self
 
@@ -88,10 +90,12 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _tokens_are_shared_evenly(self) -> Self:
-        if self.parallel.sequence and self.data.row_tokens % self.parallel.tensor:
+        if self.parallel.sequence_parallel and self.data.sequence_length % self.parallel.tensor:
             raise ValueError(
-                f"data.row_tokens = {self.data.row_tokens} is not a multiple of parallel.tensor "
-                f"= {self.parallel.tensor}: with parallel.sequence each rank holds an equal "
+                f"data.sequence_length = {self.data.sequence_length} is not a multiple of "
+                "parallel.tensor "
+                f"= {self.parallel.tensor}: with parallel.sequence_parallel each rank holds an "
+                "equal "
                 "share of a row's tokens"
             )
         return self

@@ -144,11 +144,11 @@ class Converter:
             [programs.prompt(labelled.example.question) for labelled in found]
         )
         bodies = self._tokenizer.encode_all([labelled.example.program for labelled in found])
-        prompt_mode = Mode.SUPERVISED if self._data.supervise == "all" else Mode.CONTEXT
+        prompt_mode = Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT
         kept: list[parts.Kept] = []
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
             tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
-            if len(tokens) > self._data.row_tokens:
+            if len(tokens) > self._data.sequence_length:
                 dropped["longer than a row"] += 1
                 continue
             example = TokenizedExample(

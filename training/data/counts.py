@@ -73,11 +73,11 @@ class Tally:
 
     def facts(self) -> dict[str, Any]:
         """What the manifest keeps."""
-        examples, capacity = sum(self._examples_kept), self.rows * self._data.row_tokens
+        examples, capacity = sum(self._examples_kept), self.rows * self._data.sequence_length
         right = {"right_examples": self._modes[Mode.RIGHT]} if self._for_verifier else {}
         return {
             "head": "verifier" if self._for_verifier else "language_model",
-            "row_tokens": self._data.row_tokens,
+            "sequence_length": self._data.sequence_length,
             "rows": self.rows,
             "examples": examples,
             **right,
@@ -129,6 +129,6 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     table.add_row("tokens", f"{facts['tokens']:,}")
     table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
     table.add_row("tokens an example", f"{facts['tokens_per_example']:.1f}")
-    table.add_row(f"rows of {facts['row_tokens']:,} tokens", f"{facts['rows']:,}")
+    table.add_row(f"rows of {facts['sequence_length']:,} tokens", f"{facts['rows']:,}")
     table.add_row("padding", f"{facts['padding_fraction']:.2%}")
     console.print(table)

@@ -1,12 +1,12 @@
 """Rows become micro-batches, in an order that is a pure function of (seed, position).
 
-    loader = Loader(RowDataset(folder, row_tokens=1024), seed=1, global_batch_rows=64,
-                    micro_batch_rows=8, rank=0, world_size=2, head="language_model")
+    loader = Loader(RowDataset(folder, sequence_length=1024), seed=1, global_batch_sequences=64,
+                    micro_batch_sequences=8, rank=0, world_size=2, head="language_model")
     for batch in loader.next_step():
         ...
 
 The stream of rows is endless: epoch after epoch, each in an order of its own, none left
-out at the border. A step takes the next `global_batch_rows` of it, so WHICH rows a step
+out at the border. A step takes the next `global_batch_sequences` of it, so WHICH rows a step
 trains on does not depend on ranks or micro-batches, and the loader's whole state is how
 many rows were consumed. It may be loaded at any number of ranks.
 """
@@ -37,7 +37,7 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One micro-batch; all tensors are `[rows, row_tokens]`."""
+    """One micro-batch; all tensors are `[rows, sequence_length]`."""
 
     tokens: Tensor
     """int64; 0 in the padding."""
@@ -70,8 +70,8 @@ class Loader:
         dataset: RowDataset,
         *,
         seed: int,
-        global_batch_rows: int,
-        micro_batch_rows: int,
+        global_batch_sequences: int,
+        micro_batch_sequences: int,
         rank: int,
         world_size: int,
         head: Head,
@@ -82,8 +82,8 @@ class Loader:
         Args:
             dataset: The rows.
             seed: Decides the order.
-            global_batch_rows: Rows of one optimizer step, over all ranks.
-            micro_batch_rows: Rows of one `Batch`.
+            global_batch_sequences: Rows of one optimizer step, over all ranks.
+            micro_batch_sequences: Rows of one `Batch`.
             rank: Position among the data-parallel ranks.
             world_size: The number of data-parallel ranks.
             head: What the labels are for.
@@ -93,11 +93,12 @@ class Loader:
             ConfigError: the rows do not divide evenly, the data holds no rows, or they
                 were prepared for the other head.
         """
-        if global_batch_rows % (micro_batch_rows * world_size):
+        if global_batch_sequences % (micro_batch_sequences * world_size):
             raise ConfigError(
-                f"training.global_batch_rows = {global_batch_rows} is not a multiple of "
-                f"training.micro_batch_rows = {micro_batch_rows} x {world_size} data-parallel "
-                f"ranks = {micro_batch_rows * world_size}"
+                f"training.global_batch_sequences = {global_batch_sequences} is not a multiple of "
+                f"training.micro_batch_sequences = {micro_batch_sequences} x {world_size} "
+                "data-parallel "
+                f"ranks = {micro_batch_sequences * world_size}"
             )
         if not len(dataset):
             raise ConfigError("the prepared data holds no rows")
@@ -108,10 +109,13 @@ class Loader:
             )
         self._dataset, self._seed = dataset, seed
         self._head: Head = head
-        self._global_batch_rows, self._micro_batch_rows = global_batch_rows, micro_batch_rows
+        self._global_batch_rows, self._micro_batch_rows = (
+            global_batch_sequences,
+            micro_batch_sequences,
+        )
         self._rank, self._world_size = rank, world_size
         self._question_weight = question_weight
-        self._row_tokens = int(dataset.facts["row_tokens"])
+        self._row_tokens = int(dataset.facts["sequence_length"])
         self.consumed_rows = 0
         """Rows that all ranks together have taken since the start of training."""
 
@@ -139,7 +143,7 @@ class Loader:
         batches = [
             batch_of(
                 [self._dataset.row(row) for row in rows],
-                row_tokens=self._row_tokens,
+                sequence_length=self._row_tokens,
                 head=self._head,
                 question_weight=self._question_weight,
             )
@@ -223,10 +227,10 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def batch_of(
-    rows: list[Row], *, row_tokens: int, head: Head, question_weight: float = 1.0
+    rows: list[Row], *, sequence_length: int, head: Head, question_weight: float = 1.0
 ) -> Batch:
     """Lay rows side by side and work out what each position is to learn."""
-    shape = (len(rows), row_tokens)
+    shape = (len(rows), sequence_length)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
     weights = np.ones(shape, np.float32)

@@ -1,6 +1,6 @@
 """Fill rows of a fixed length with whole examples.
 
-    for row in packed(examples, row_tokens=1024):
+    for row in packed(examples, sequence_length=1024):
         ...                                   # a list of TokenizedExample
 
 Best-fit decreasing within a window of examples (arXiv 2404.10830, section 3: no example
@@ -47,7 +47,7 @@ class TokenizedExample:
         return len(self.tokens)
 
 
-def best_fit(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+def best_fit(lengths: Sequence[int], sequence_length: int) -> list[list[int]]:
     """Which examples share a row: indices into `lengths`, longest examples placed first.
 
     Each example goes into the fullest row it fits in, ties to the oldest row, and opens
@@ -60,14 +60,16 @@ def best_fit(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     free: list[tuple[int, int]] = []  # (tokens left, row), sorted
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         length = lengths[index]
-        if length > row_tokens:
-            raise ValueError(f"an example of {length} tokens is longer than a row of {row_tokens}")
+        if length > sequence_length:
+            raise ValueError(
+                f"an example of {length} tokens is longer than a row of {sequence_length}"
+            )
         place = bisect.bisect_left(free, (length, -1))
         if place < len(free):
             left, row = free.pop(place)
             rows[row].append(index)
         else:
-            left, row = row_tokens, len(rows)
+            left, row = sequence_length, len(rows)
             rows.append([index])
         if left > length:
             bisect.insort(free, (left - length, row))
@@ -77,7 +79,7 @@ def best_fit(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 def packed(
     examples: Iterable[TokenizedExample],
     *,
-    row_tokens: int,
+    sequence_length: int,
     window_examples: int = WINDOW_EXAMPLES,
 ) -> Iterator[list[TokenizedExample]]:
     """Rows of whole examples; at most `window_examples` (pairs count once) are held.
@@ -85,14 +87,14 @@ def packed(
     Raises:
         ValueError: an example is longer than a row.
     """
-    stream = pairs(examples, row_tokens)
+    stream = pairs(examples, sequence_length)
     while window := list(islice(stream, window_examples)):
-        for row in best_fit([sum(map(len, unit)) for unit in window], row_tokens):
+        for row in best_fit([sum(map(len, unit)) for unit in window], sequence_length):
             yield [example for index in row for example in window[index]]
 
 
 def pairs(
-    examples: Iterable[TokenizedExample], row_tokens: int
+    examples: Iterable[TokenizedExample], sequence_length: int
 ) -> Iterator[tuple[TokenizedExample, ...]]:
     """A right and a wrong program of one question that follow each other, as one unit.
 
@@ -104,7 +106,7 @@ def pairs(
     for example in examples:
         if held is None:
             held = example
-        elif _are_opposites(held, example) and len(held) + len(example) <= row_tokens:
+        elif _are_opposites(held, example) and len(held) + len(example) <= sequence_length:
             yield held, example
             held = None
         else:

@@ -284,7 +284,7 @@ def _pack(
     tally = Tally(data)
     writer = ShardWriter(folder)
     examples = tally.distinct(map(parts.read, converted))
-    for row in packed(examples, row_tokens=data.row_tokens):
+    for row in packed(examples, sequence_length=data.sequence_length):
         writer.add(row)
         tally.rows += 1
     if not tally.rows:

@@ -94,12 +94,12 @@ class ShardWriter:
 class RowDataset:
     """The rows of a finished data folder, memory-mapped."""
 
-    def __init__(self, folder: Path, *, row_tokens: int) -> None:
+    def __init__(self, folder: Path, *, sequence_length: int) -> None:
         """Open the folder.
 
         Args:
             folder: What `prepare` wrote.
-            row_tokens: The row length that the run is configured for.
+            sequence_length: The row length that the run is configured for.
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
@@ -115,10 +115,11 @@ class RowDataset:
             ) from error
         self.facts: dict[str, Any] = content["facts"]
         """What prepare counted: rows, tokens, drops."""
-        if self.facts["row_tokens"] != row_tokens:
+        if self.facts["sequence_length"] != sequence_length:
             raise ConfigError(
-                f"data.row_tokens = {row_tokens}, but {folder} was packed into rows of "
-                f"{self.facts['row_tokens']}: prepare it again or set data.row_tokens to that"
+                f"data.sequence_length = {sequence_length}, but {folder} was packed into rows of "
+                f"{self.facts['sequence_length']}: prepare it again or set data.sequence_length to "
+                "that"
             )
         outputs = {
             name: facts

@@ -27,13 +27,13 @@ def show(config: PrepareConfig, count: int, *, seed: int, console: Console | Non
     found.check()
     if note := found.note():
         console.print(note)
-    dataset = RowDataset(data.folder, row_tokens=data.row_tokens)
+    dataset = RowDataset(data.folder, sequence_length=data.sequence_length)
     tokenizer = Tokenizer.load(data.folder)
     shown = 0
     order = rows_at(np.arange(len(dataset)), num_rows=len(dataset), seed=seed)
     for number in order.tolist():
         row = dataset.row(number)
-        batch = batch_of([row], row_tokens=data.row_tokens, head=dataset.facts["head"])
+        batch = batch_of([row], sequence_length=data.sequence_length, head=dataset.facts["head"])
         for example in range(batch.num_examples):
             if shown == count:
                 return

@@ -176,18 +176,19 @@ def _facts(verb: str, config: Any, num_ranks: int, models: "Sequence[_Model]") -
 def _training(config: TrainConfig, num_ranks: int) -> Iterator[str]:
     layout, training = Layout.of(config, num_ranks), config.training
     count = micro_batches_per_step(config, layout)
-    tokens = training.global_batch_rows * config.data.row_tokens
+    tokens = training.global_batch_sequences * config.data.sequence_length
     yield (
         f"{num_ranks:,} ranks: {layout}; {count} micro-batch{'es' * (count > 1)} of "
-        f"{training.micro_batch_rows} rows in a step of each data share"
+        f"{training.micro_batch_sequences} rows in a step of each data share"
     )
     yield (
-        f"a step: {training.global_batch_rows:,} rows of {config.data.row_tokens:,} tokens, "
+        f"a step: {training.global_batch_sequences:,} rows of {config.data.sequence_length:,} "
+        "tokens, "
         f"{tokens:,} in all; {training.max_steps:,} steps: {tokens * training.max_steps:,}"
     )
     if prepared.compare(PrepareConfig(data=config.data, execution=config.execution)).is_current:
         rows = manifest.read(config.data.folder)["facts"]["rows"]
-        epochs = training.global_batch_rows * training.max_steps / rows
+        epochs = training.global_batch_sequences * training.max_steps / rows
         yield f"data: {rows:,} rows in {config.data.folder}: {epochs:.2f} epochs"
     yield _planned_memory(config, layout)
 

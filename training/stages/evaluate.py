@@ -93,7 +93,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             resolved=resolved(config),
             enabled=ranks.is_first,
         ) as tracker,
-        HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
+        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
         ranks.failing_together(),
     ):
         pace = Pace(stop, watch)

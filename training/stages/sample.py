@@ -89,7 +89,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
         _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
-        HangWatch(ranks, minutes=config.run.hang_minutes, alert=tracker.alert) as watch,
+        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
         ranks.failing_together(),
     ):
         pace = Pace(stop, watch)

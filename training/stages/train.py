@@ -88,7 +88,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
     data = prepared.compare(_of_data(config))
     first = ""
     if data.is_current:
-        RowDataset(config.data.folder, row_tokens=config.data.row_tokens)
+        RowDataset(config.data.folder, sequence_length=config.data.sequence_length)
         _check_tokenizers(config, fetches=False)
     elif config.data.prepare_if_missing:
         parts.refuse_data(config.data.folder)

@@ -42,7 +42,7 @@ class PlainEngine:
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
-        self._clip_norm = config.optimizer.clip_norm or float("inf")
+        self._clip_norm = config.optimizer.max_grad_norm or float("inf")
         self._low = config.training.precision == "bf16"
         self._masters = model
         self.module = copy.deepcopy(model).bfloat16() if self._low else model

@@ -47,8 +47,8 @@ def _config(precision: str) -> TrainConfig:
     return toy.config(
         "1b3",
         f"training.precision={precision}",
-        "training.micro_batch_rows=2",
-        "training.global_batch_rows=4",
+        "training.micro_batch_sequences=2",
+        "training.global_batch_sequences=4",
         "optimizer.learning_rate=1e-3",
         "optimizer.warmup_steps=0",
     )
@@ -72,7 +72,9 @@ def _losses(device: torch.device, precision: str) -> list[float]:
 
 def _check_attention(setting: Setting, record: Record) -> None:
     """Outputs and gradients of packed attention in bf16 against a dense mask in fp32."""
-    config = setting.config("1b3", "data.row_tokens=1280") if setting.on_gpu else _config("bf16")
+    config = (
+        setting.config("1b3", "data.sequence_length=1280") if setting.on_gpu else _config("bf16")
+    )
     shape = config.model
     rows = micro_batches(setting, config, count=1, rows=2, seed=3)[0]
     size = (*rows.tokens.shape, shape.num_heads, shape.hidden_size // shape.num_heads)

@@ -22,7 +22,7 @@ def run(setting: Setting, record: Record) -> None:
     """bf16 products: one large cube, and the 1.3B model's own at 20,480 tokens."""
     config = setting.config("1b3")
     rows = 2 if setting.toy else 16
-    tokens = rows * config.data.row_tokens
+    tokens = rows * config.data.sequence_length
     hidden, ffn, vocab = (
         config.model.hidden_size,
         config.model.ffn_size,

@@ -13,11 +13,11 @@ from tests.bench.gpu.theirs import WITHOUT_ACCELERATE, Trained
 from tests.bench.gpu.train import Steps, Variant, variant_config
 
 FULL = (
-    Variant(shape="1b3", micro_batch_rows=8, accumulation=2, recompute=False),
-    Variant(shape="1b3", micro_batch_rows=8, accumulation=2, recompute=True),
-    Variant(shape="125m", micro_batch_rows=16, accumulation=4, recompute=False),
+    Variant(shape="1b3", micro_batch_sequences=8, accumulation=2, recompute=False),
+    Variant(shape="1b3", micro_batch_sequences=8, accumulation=2, recompute=True),
+    Variant(shape="125m", micro_batch_sequences=16, accumulation=4, recompute=False),
 )
-TOY = (Variant(shape="1b3", micro_batch_rows=2, accumulation=2, recompute=False),)
+TOY = (Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=False),)
 
 _WHAT_DIFFERS = (
     "Both get the same tokens in the same full rows, bf16 products, fp32 master weights, fused "
@@ -59,7 +59,7 @@ def _compare(setting: Setting, variant: Variant, record: Record) -> None:
     our_seconds, their_seconds = sum(our_turns, []), sum(their_turns, [])
     record.row(
         shape=variant.shape,
-        rows=variant.micro_batch_rows,
+        rows=variant.micro_batch_sequences,
         accumulation=variant.accumulation,
         recompute=variant.recompute,
         peer=theirs.name,

@@ -16,7 +16,7 @@ TOP = 25
 def run(setting: Setting, record: Record) -> None:
     """The kernels with the most time of their own; on a CPU, the operators."""
     rows = 2 if setting.toy else 16
-    variant = Variant(shape="1b3", micro_batch_rows=rows, accumulation=1, recompute=False)
+    variant = Variant(shape="1b3", micro_batch_sequences=rows, accumulation=1, recompute=False)
     config = variant_config(setting, variant)
     steps = Steps(setting, config, build_engine("plain", setting, config))
     for _ in range(2):

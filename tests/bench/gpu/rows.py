@@ -22,7 +22,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """One micro-batch on the CPU; tensors are `[rows, row_tokens]`."""
+    """One micro-batch on the CPU; tensors are `[rows, sequence_length]`."""
 
     tokens: Tensor
     positions: Tensor
@@ -55,12 +55,12 @@ def micro_batches(
 ) -> list[Rows]:
     """`count` micro-batches of `rows` rows each, the same for the same seed."""
     random = np.random.default_rng(seed)
-    row_tokens, mean = config.data.row_tokens, setting.document_tokens
+    sequence_length, mean = config.data.sequence_length, setting.document_tokens
     # A tenth more documents than fit: the rows that stay half empty are left out.
-    num_documents = int(1.1 * count * rows * row_tokens / mean) + 2 * row_tokens // mean
+    num_documents = int(1.1 * count * rows * sequence_length / mean) + 2 * sequence_length // mean
     lengths = np.clip(random.normal(mean, mean / 4, num_documents), mean // 3, 2.5 * mean)
     sizes: list[int] = lengths.astype(int).tolist()
-    packed = [[sizes[i] for i in row] for row in best_fit(sizes, row_tokens)]
+    packed = [[sizes[i] for i in row] for row in best_fit(sizes, sequence_length)]
     packed = sorted(packed, key=sum, reverse=True)[: count * rows]
     order = random.permutation(len(packed))
     return [
@@ -70,7 +70,7 @@ def micro_batches(
 
 
 def _laid_out(documents: list[list[int]], config: TrainConfig, random: np.random.Generator) -> Rows:
-    shape = (len(documents), config.data.row_tokens)
+    shape = (len(documents), config.data.sequence_length)
     tokens = torch.zeros(shape, dtype=torch.long)
     positions, document_ids = torch.zeros_like(tokens), torch.full_like(tokens, -1)
     labels = torch.full_like(tokens, IGNORED)

@@ -42,7 +42,7 @@ class Setting:
         if self.toy:
             shape = {**_TOY_MODELS[name], "vocab_size": 512, "max_tokens": 128}
             cut = [f"model.{key}={value}" for key, value in shape.items()]
-            overrides = (*cut, "data.row_tokens=128", *overrides)
+            overrides = (*cut, "data.sequence_length=128", *overrides)
         return load(TrainConfig, [ROOT / "configs" / f"generator_{name}.toml"], overrides)
 
     def wait(self) -> None:

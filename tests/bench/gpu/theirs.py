@@ -81,13 +81,14 @@ class Trained:
         arguments = TrainingArguments(
             output_dir=str(self._folder),
             max_steps=steps,
-            per_device_train_batch_size=training.micro_batch_rows,
-            gradient_accumulation_steps=training.global_batch_rows // training.micro_batch_rows,
+            per_device_train_batch_size=training.micro_batch_sequences,
+            gradient_accumulation_steps=training.global_batch_sequences
+            // training.micro_batch_sequences,
             gradient_checkpointing=self._config.model.activation_checkpointing,
             bf16=True,
             optim="adamw_torch_fused",
             learning_rate=1e-6,  # low enough that repeats do not overfit the same rows
-            max_grad_norm=self._config.optimizer.clip_norm,
+            max_grad_norm=self._config.optimizer.max_grad_norm,
             use_cpu=not setting.on_gpu,
             remove_unused_columns=False,
             logging_strategy="no",
@@ -122,7 +123,7 @@ class Trained:
                     ).loss
                 loss.backward()
                 total += loss.detach()
-            torch.nn.utils.clip_grad_norm_(parameters, self._config.optimizer.clip_norm)
+            torch.nn.utils.clip_grad_norm_(parameters, self._config.optimizer.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self.loss = float(total)

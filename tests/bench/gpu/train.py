@@ -26,23 +26,23 @@ class Variant:
     """One way to train."""
 
     shape: str
-    micro_batch_rows: int
+    micro_batch_sequences: int
     accumulation: int
     recompute: bool
     """Activation checkpointing."""
 
 
 FULL = (
-    Variant(shape="1b3", micro_batch_rows=4, accumulation=8, recompute=True),  # as shipped
-    Variant(shape="1b3", micro_batch_rows=16, accumulation=2, recompute=True),
-    Variant(shape="1b3", micro_batch_rows=16, accumulation=2, recompute=False),
-    Variant(shape="125m", micro_batch_rows=16, accumulation=2, recompute=False),  # as shipped
-    Variant(shape="125m", micro_batch_rows=64, accumulation=2, recompute=False),
+    Variant(shape="1b3", micro_batch_sequences=4, accumulation=8, recompute=True),  # as shipped
+    Variant(shape="1b3", micro_batch_sequences=16, accumulation=2, recompute=True),
+    Variant(shape="1b3", micro_batch_sequences=16, accumulation=2, recompute=False),
+    Variant(shape="125m", micro_batch_sequences=16, accumulation=2, recompute=False),  # as shipped
+    Variant(shape="125m", micro_batch_sequences=64, accumulation=2, recompute=False),
 )
 TOY = (
-    Variant(shape="1b3", micro_batch_rows=2, accumulation=2, recompute=True),
-    Variant(shape="1b3", micro_batch_rows=2, accumulation=2, recompute=False),
-    Variant(shape="125m", micro_batch_rows=2, accumulation=2, recompute=False),
+    Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=True),
+    Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=False),
+    Variant(shape="125m", micro_batch_sequences=2, accumulation=2, recompute=False),
 )
 WARMUP, STEPS = 3, 10
 TOY_WARMUP, TOY_STEPS = 1, 2
@@ -62,7 +62,7 @@ def run(setting: Setting, record: Record) -> None:
             known: dict[str, Any] = {
                 "shape": variant.shape,
                 "engine": engine,
-                "rows": variant.micro_batch_rows,
+                "rows": variant.micro_batch_sequences,
                 "accumulation": variant.accumulation,
                 "recompute": variant.recompute,
             }
@@ -78,9 +78,9 @@ def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
     """The shipped config with this variant's rows and checkpointing."""
     return setting.config(
         variant.shape,
-        f"training.micro_batch_rows={variant.micro_batch_rows}",
+        f"training.micro_batch_sequences={variant.micro_batch_sequences}",
         "optimizer.warmup_steps=0",
-        f"training.global_batch_rows={variant.micro_batch_rows * variant.accumulation}",
+        f"training.global_batch_sequences={variant.micro_batch_sequences * variant.accumulation}",
         f"model.activation_checkpointing={str(variant.recompute).lower()}",
     )
 
@@ -90,9 +90,9 @@ class Steps:
 
     def __init__(self, setting: Setting, config: TrainConfig, engine: TrainingEngine) -> None:
         self._setting, self._config, self._engine = setting, config, engine
-        each = config.training.global_batch_rows // config.training.micro_batch_rows
+        each = config.training.global_batch_sequences // config.training.micro_batch_sequences
         batches = micro_batches(
-            setting, config, count=2 * each, rows=config.training.micro_batch_rows
+            setting, config, count=2 * each, rows=config.training.micro_batch_sequences
         )
         self.steps = [batches[:each], batches[each:]]
         self._next = cycle(self.steps)

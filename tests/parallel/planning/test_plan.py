@@ -78,7 +78,7 @@ def test_tensor_exchanges_are_two_a_block(tmp_path: Path) -> None:
     config = small.config(tmp_path, parallel={"tensor": 2})
     with pretended(Layout.of(config, 2), 0) as groups:
         run = run_micro_batch(config, groups)
-    rows, tokens = config.training.micro_batch_rows, config.data.row_tokens
+    rows, tokens = config.training.micro_batch_sequences, config.data.sequence_length
     hidden = rows * tokens * config.model.hidden_size * 4
     # Per block one forward and one backward; one after the embedding and one before the head.
     expected = 2 * config.model.num_layers + 2
@@ -92,7 +92,7 @@ def test_recomputing_blocks_keeps_their_inputs(tmp_path: Path) -> None:
     inputs = small.config(tmp_path, model={"num_layers": 4, "activation_checkpointing": True})
     kept, again = (_plan(config, 1).mine.activations for config in (whole, inputs))
     assert again.head_bytes == kept.head_bytes and kept.recomputed_bytes == 0
-    rows, tokens = whole.training.micro_batch_rows, whole.data.row_tokens
+    rows, tokens = whole.training.micro_batch_sequences, whole.data.sequence_length
     # The angles of 8 rotated dims (4 pairs), cosine and sine, are all blocks' together.
     angles = 2 * rows * tokens * 4 * 4
     assert kept.body_bytes - again.body_bytes == 4 * again.recomputed_bytes + angles
@@ -107,7 +107,7 @@ def test_fewer_micro_batches_are_in_flight_towards_the_end(tmp_path: Path) -> No
     config = small.config(
         tmp_path,
         model={"num_layers": 4},
-        training={"global_batch_rows": 3, "micro_batch_rows": 1},
+        training={"global_batch_sequences": 3, "micro_batch_sequences": 1},
         parallel={"pipeline": 4},
     )
     plan = _plan(config, 4)

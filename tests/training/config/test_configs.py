@@ -52,10 +52,10 @@ def test_later_files_and_overrides_win(minimal: Path, tmp_path: Path) -> None:
             "training.max_steps=9",
             "data.sources.0.num_examples=4",
             "run.name=a b",
-            "data.row_tokens=64",
+            "data.sequence_length=64",
         ],
     )
-    assert (config.training.max_steps, config.training.micro_batch_rows) == (9, 3)
+    assert (config.training.max_steps, config.training.micro_batch_sequences) == (9, 3)
     assert config.data.sources[0].num_examples == 4
     assert config.run.name == "a b"
 
@@ -86,10 +86,10 @@ def test_config_is_frozen(minimal: Path) -> None:
         ("model.num_heads=7", ["2048", "num_heads = 7", "divisor"]),
         ("parallel.tensor=3", ["parallel.tensor = 3", "num_heads = 32", "8192", "51200"]),
         ("parallel.pipeline=5", ["parallel.pipeline = 5", "num_layers = 24"]),
-        ("parallel.sequence=true", ["sequence = true", "tensor = 1"]),
+        ("parallel.sequence_parallel=true", ["sequence_parallel = true", "tensor = 1"]),
         ("parallel.zero_stage=4", ["parallel.zero_stage", "4"]),
         ("training.precision=fp8", ["training.precision", "fp8", "bf16"]),
-        ("data.row_tokens=4096", ["4096", "model.max_tokens", "2048"]),
+        ("data.sequence_length=4096", ["4096", "model.max_tokens", "2048"]),
         ("model.head=verifier", ["verifier", "candidates"]),
         ("data.sources=[]", ["data.sources"]),
         ("data.sources.5.kind=jsonl", ["data.sources has 1 entries", "5"]),
@@ -155,7 +155,10 @@ def test_svamp_is_a_test_set_whatever_its_split() -> None:
         ("generator.data.sources.0.split=test", "split = 'test' with kind = 'problems'"),
         ("verifier.data.sources.0.split=test", "split = 'test' with kind = 'candidates'"),
         ("verifier.data.sources.0.seed=2", "seed = 2 with kind = 'candidates'"),
-        ("verifier.data.supervise=all", "supervise = 'all' with sources of kind 'candidates'"),
+        (
+            "verifier.data.train_on_prompt=true",
+            "train_on_prompt = True with sources of kind 'candidates'",
+        ),
         ("verifier.data.run_programs=false", "run_programs = False with sources of kind"),
         ("verifier.data.min_question_characters=9", "min_question_characters = 9 with sources"),
         (

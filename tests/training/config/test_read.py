@@ -165,5 +165,5 @@ def test_shipped_configs_are_read_with_their_bases() -> None:
     recipe = load(RecipeConfig, [CONFIGS / "recipe_demo.toml"])
     # From the base, from the recipe's table over it, and from the recipe itself.
     assert recipe.generator.model.hidden_size == 128
-    assert recipe.generator.training.micro_batch_rows == 2
+    assert recipe.generator.training.micro_batch_sequences == 2
     assert recipe.generator.run.folder == Path("runs/demo/generator")

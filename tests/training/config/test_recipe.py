@@ -91,7 +91,7 @@ def test_the_stages_of_the_demo_are_linked() -> None:
         ("generator.run.seed=77", "generator", "run.seed", 77),
         ("verifier.run.seed=78", "verifier", "run.seed", 78),
         ("generator.run.resume=never", "generator", "run.resume", "never"),
-        ("verifier.run.hang_minutes=3.5", "verifier", "run.hang_minutes", 3.5),
+        ("verifier.run.watchdog_minutes=3.5", "verifier", "run.watchdog_minutes", 3.5),
         (
             "generator.execution.timeout_seconds=3.0",
             "generator",
@@ -104,7 +104,7 @@ def test_the_stages_of_the_demo_are_linked() -> None:
         ("execution.timeout_seconds=2.0", "verifier", "execution.timeout_seconds", 2.0),
         ("execution.timeout_seconds=2.0", "candidates", "execution.timeout_seconds", 2.0),
         ("tracking.project=p", "data_generator", "tracking.project", "p"),
-        ("run.hang_minutes=1.5", "evaluation", "run.hang_minutes", 1.5),
+        ("run.watchdog_minutes=1.5", "evaluation", "run.watchdog_minutes", 1.5),
         ("tracking.group=g", "generator", "tracking.group", "g"),
         ("tracking.group=g", "evaluation", "tracking.group", "g"),
         ("generator.model.initial_weights=a/b", "generator", "model.initial_weights", "a/b"),
@@ -193,7 +193,7 @@ def test_a_mistake_of_the_recipe_is_said_once() -> None:
         (["evaluation.benchmarks=[]"], "evaluation.benchmarks is empty"),
         (["generator.config=x.toml"], "generator.config: unknown key"),
         (
-            ["generator.training.keep_checkpoints=1", "generator.training.keep_steps=[3000]"],
+            ["generator.checkpoint.keep_latest=1", "generator.checkpoint.keep_steps=[3000]"],
             "step 2000 of sampling.checkpoints could be removed",
         ),
     ],
@@ -205,13 +205,13 @@ def test_a_recipe_that_cannot_work_is_refused(overrides: list[str], message: str
 
 
 def test_a_retention_spares_the_sampled_steps() -> None:
-    assert demo().generator.training.keep_steps == ()
-    training = by_stage(demo("generator.training.keep_checkpoints=1"))["generator"]["training"]
+    assert demo().generator.checkpoint.keep_steps == ()
+    training = by_stage(demo("generator.checkpoint.keep_latest=1"))["generator"]["checkpoint"]
     assert training["keep_steps"] == [2000, 3000]
     more = demo(
-        "generator.training.keep_checkpoints=1", "generator.training.keep_steps=[500,2000,3000]"
+        "generator.checkpoint.keep_latest=1", "generator.checkpoint.keep_steps=[500,2000,3000]"
     )
-    assert more.generator.training.keep_steps == (500, 2000, 3000)
+    assert more.generator.checkpoint.keep_steps == (500, 2000, 3000)
 
 
 def test_checkpoints_that_are_gone_are_missed_before_anything_starts(tmp_path: Path) -> None:

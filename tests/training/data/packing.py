@@ -40,7 +40,7 @@ def write(
     folder: Path,
     rows: Sequence[Sequence[TokenizedExample]],
     *,
-    row_tokens: int,
+    sequence_length: int,
     head: str = "language_model",
     rows_per_shard: int = 65_536,
 ) -> RowDataset:
@@ -54,11 +54,15 @@ def write(
         config={},
         inputs={},
         outputs=writer.close(),
-        facts={"row_tokens": row_tokens, "head": head},
+        facts={"sequence_length": sequence_length, "head": head},
     )
-    return RowDataset(folder, row_tokens=row_tokens)
+    return RowDataset(folder, sequence_length=sequence_length)
 
 
-def random_dataset(folder: Path, num_examples: int = 200, row_tokens: int = 64) -> RowDataset:
+def random_dataset(folder: Path, num_examples: int = 200, sequence_length: int = 64) -> RowDataset:
     examples = random_examples(num_examples)
-    return write(folder, list(packed(examples, row_tokens=row_tokens)), row_tokens=row_tokens)
+    return write(
+        folder,
+        list(packed(examples, sequence_length=sequence_length)),
+        sequence_length=sequence_length,
+    )

@@ -175,7 +175,7 @@ def test_evaluate_knows_what_its_models_learnt_from(tmp_path: Path) -> None:
 
 
 def small_data(folder: Path, *sources: dict[str, Any]) -> dict[str, Any]:
-    return {"folder": str(folder / "data"), "row_tokens": 256, "sources": list(sources)}
+    return {"folder": str(folder / "data"), "sequence_length": 256, "sources": list(sources)}
 
 
 def test_train_and_prepare_look_at_their_own_evaluation(tmp_path: Path) -> None:

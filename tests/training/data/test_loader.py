@@ -15,8 +15,8 @@ from training.data.pack import Mode
 def loader(dataset: RowDataset, **changes: Any) -> Loader:
     settings: dict[str, Any] = {
         "seed": 3,
-        "global_batch_rows": 8,
-        "micro_batch_rows": 2,
+        "global_batch_sequences": 8,
+        "micro_batch_sequences": 2,
         "rank": 0,
         "world_size": 1,
         "head": "language_model",
@@ -63,7 +63,7 @@ def test_a_large_set_needs_no_large_memory() -> None:
 
 def rows_of_steps(dataset: RowDataset, steps: int, world_size: int, micro: int, start: int = 0):
     ranks = [
-        loader(dataset, rank=rank, world_size=world_size, micro_batch_rows=micro)
+        loader(dataset, rank=rank, world_size=world_size, micro_batch_sequences=micro)
         for rank in range(world_size)
     ]
     found: list[list[int]] = []
@@ -116,7 +116,7 @@ def test_resumes_twice_at_other_rank_counts(dataset: RowDataset) -> None:
 
 
 def test_fewer_rows_than_a_global_batch(tmp_path: Path) -> None:
-    small = write(tmp_path, [[example([1], [2])], [example([3], [4])]], row_tokens=8)
+    small = write(tmp_path, [[example([1], [2])], [example([3], [4])]], sequence_length=8)
     taken = loader(small)
     rows = [row for rows in taken.next_rows() for row in rows]
     assert Counter(rows) == {0: 4, 1: 4}
@@ -141,7 +141,9 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
 
 
 def test_rows_that_do_not_divide_are_refused_with_the_numbers(dataset: RowDataset) -> None:
-    with pytest.raises(ConfigError, match=r"global_batch_rows = 8 .*micro_batch_rows = 2 x 3 .*6"):
+    with pytest.raises(
+        ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences = 2 x 3 .*6"
+    ):
         loader(dataset, world_size=3)
 
 
@@ -152,8 +154,8 @@ def test_data_for_the_other_head_is_refused(dataset: RowDataset) -> None:
 
 def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
     rows = [[example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])]]
-    dataset = write(tmp_path, rows, row_tokens=12)
-    batch = batch_of([dataset.row(0)], row_tokens=12, head="language_model")
+    dataset = write(tmp_path, rows, sequence_length=12)
+    batch = batch_of([dataset.row(0)], sequence_length=12, head="language_model")
     none = -100
     assert batch.tokens.tolist() == [[11, 12, 13, 21, 22, 14, 23, 24, 25, 0, 0, 0]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0]]
@@ -166,16 +168,18 @@ def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
 
 def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> None:
     rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
-    dataset = write(tmp_path, rows, row_tokens=6)
-    batch = batch_of([dataset.row(0)], row_tokens=6, head="language_model")
+    dataset = write(tmp_path, rows, sequence_length=6)
+    batch = batch_of([dataset.row(0)], sequence_length=6, head="language_model")
     # The first token of the second example is not to be guessed from the first example.
     assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
 
 
 def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
     rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
-    dataset = write(tmp_path, rows, row_tokens=6)
-    batch = batch_of([dataset.row(0)], row_tokens=6, head="language_model", question_weight=0.25)
+    dataset = write(tmp_path, rows, sequence_length=6)
+    batch = batch_of(
+        [dataset.row(0)], sequence_length=6, head="language_model", question_weight=0.25
+    )
     assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
     assert batch.weights.tolist() == [[0.25, 1, 0, 1, 0, 0]]
     assert batch.weight == 2.25
@@ -188,8 +192,10 @@ def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None
             example([13], [23, 24], program_mode=Mode.WRONG),
         ]
     ]
-    dataset = write(tmp_path, rows, row_tokens=8, head="verifier")
-    batch = loader(dataset, head="verifier", global_batch_rows=1, micro_batch_rows=1).next_step()[0]
+    dataset = write(tmp_path, rows, sequence_length=8, head="verifier")
+    batch = loader(
+        dataset, head="verifier", global_batch_sequences=1, micro_batch_sequences=1
+    ).next_step()[0]
     assert batch.labels.dtype == torch.float32
     assert batch.labels.tolist() == [[0, 0, 1, 1, 0, 0, 0, 0]]
     assert batch.supervised.tolist() == [[False, False, True, True, False, True, True, False]]

@@ -12,7 +12,7 @@ def test_each_example_goes_into_the_fullest_row_it_fits() -> None:
 
 def test_no_rows_from_no_examples() -> None:
     assert best_fit([], 10) == []
-    assert list(packed([], row_tokens=10)) == []
+    assert list(packed([], sequence_length=10)) == []
 
 
 def test_a_row_can_be_filled_to_the_last_token() -> None:
@@ -27,7 +27,7 @@ def test_an_example_longer_than_a_row_is_refused() -> None:
 @pytest.mark.parametrize("window", [1, 7, 100, 16_384])
 def test_every_example_is_in_exactly_one_row(window: int) -> None:
     examples = random_examples(500)
-    rows = list(packed(examples, row_tokens=50, window_examples=window))
+    rows = list(packed(examples, sequence_length=50, window_examples=window))
     assert all(sum(len(example) for example in row) <= 50 for row in rows)
     assert sorted(id(example) for row in rows for example in row) == sorted(map(id, examples))
 
@@ -38,7 +38,7 @@ def test_little_padding_at_the_lengths_of_the_real_data() -> None:
         example([1] * int(prompt), [2] * int(program))
         for prompt, program in generator.gamma(6, (12, 16), size=(20_000, 2)).clip(8, 400)
     ]
-    rows = list(packed(examples, row_tokens=1024))
+    rows = list(packed(examples, sequence_length=1024))
     tokens = sum(len(example) for example in examples)
     assert 1 - tokens / (1024 * len(rows)) < 0.015
 
@@ -65,7 +65,7 @@ def test_a_right_and_a_wrong_program_of_one_question_make_a_pair() -> None:
 def test_pairs_share_a_row() -> None:
     lengths = np.random.default_rng(1).integers(5, 40, size=200).tolist()
     stream = [labelled(i // 2, length, i % 2 == 0) for i, length in enumerate(lengths)]
-    rows = list(packed(stream, row_tokens=100))
+    rows = list(packed(stream, sequence_length=100))
     prompts = [[int(example.tokens[0]) for example in row] for row in rows]
     assert sorted(p for row in prompts for p in row) == sorted(i // 2 for i in range(200))
     assert all(row.count(prompt) == 2 for row in prompts for prompt in row)

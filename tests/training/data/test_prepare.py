@@ -37,7 +37,7 @@ def config(folder: Path, *sources: dict[str, Any], **data: Any) -> PrepareConfig
         "folder": str(folder),
         "sources": sources or [PROBLEMS],
         "tokenizer": {"source": "train", "vocab_size": 400},
-        "row_tokens": 512,
+        "sequence_length": 512,
         "num_workers": 1,
         "run_programs": False,
         **data,
@@ -63,9 +63,9 @@ def row(question: str = QUESTION, program: str = PROGRAM) -> dict[str, str]:
     return {"question": question, "program": program}
 
 
-def texts(folder: Path, row_tokens: int = 512) -> list[tuple[str, str, int]]:
+def texts(folder: Path, sequence_length: int = 512) -> list[tuple[str, str, int]]:
     """(prompt, program, program's mode) of every example."""
-    dataset, tokenizer = RowDataset(folder, row_tokens=row_tokens), Tokenizer.load(folder)
+    dataset, tokenizer = RowDataset(folder, sequence_length=sequence_length), Tokenizer.load(folder)
     found: list[tuple[str, str, int]] = []
     for number in range(len(dataset)):
         at = dataset.row(number)
@@ -92,9 +92,9 @@ def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(mode == Mode.SUPERVISED for _, _, mode in found)
     prompt, program, _ = found[0]
     assert programs.split(prompt + program)[1] == program
-    dataset = RowDataset(tmp_path / "data", row_tokens=512)
+    dataset = RowDataset(tmp_path / "data", sequence_length=512)
     batches = [
-        batch_of([dataset.row(number)], row_tokens=512, head="language_model")
+        batch_of([dataset.row(number)], sequence_length=512, head="language_model")
         for number in range(len(dataset))
     ]
     assert sum(batch.num_tokens for batch in batches) == facts["tokens"]
@@ -122,7 +122,7 @@ def test_a_second_call_does_nothing_a_changed_one_starts_anew(
     assert (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns == before
     jsonl(tmp_path, row(), row(QUESTION.replace("Ann", "Bob")))
     assert prepare(config(tmp_path / "data", source))["examples"] == 2
-    facts = prepare(config(tmp_path / "data", source, supervise="all"))
+    facts = prepare(config(tmp_path / "data", source, train_on_prompt=True))
     assert facts["supervised_tokens"] == facts["tokens"] - 2  # all but the first of each
 
 
@@ -243,8 +243,8 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
 
 
 def test_the_whole_text_form_supervises_the_question_too(tmp_path: Path) -> None:
-    prepare(config(tmp_path / "data", jsonl(tmp_path, row()), supervise="all"))
-    dataset = RowDataset(tmp_path / "data", row_tokens=512)
+    prepare(config(tmp_path / "data", jsonl(tmp_path, row()), train_on_prompt=True))
+    dataset = RowDataset(tmp_path / "data", sequence_length=512)
     assert dataset.row(0).modes.tolist() == [Mode.SUPERVISED, Mode.SUPERVISED]
 
 
@@ -402,8 +402,8 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
 def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
     assert prepare_share(config(tmp_path / "data", PROBLEMS), Share(1, 2)) is None
     assert list((tmp_path / "data.parts").glob("part-*"))
-    prepare(config(tmp_path / "data", PROBLEMS, supervise="all"))
-    prepare(config(tmp_path / "unbroken", PROBLEMS, supervise="all"))
+    prepare(config(tmp_path / "data", PROBLEMS, train_on_prompt=True))
+    prepare(config(tmp_path / "unbroken", PROBLEMS, train_on_prompt=True))
     assert content(tmp_path / "data") == content(tmp_path / "unbroken")
     assert not (tmp_path / "data.parts").exists()
 
@@ -482,12 +482,12 @@ def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
         (data / path).write_text("mine")
         assert prepare(config(data, source))["rows"] == 1, "up to date, with whatever else is there"
         with pytest.raises(FileExistsError, match=r"holds (mine|.*notes\.txt)"):
-            prepare(config(data, source, supervise="all"))
+            prepare(config(data, source, train_on_prompt=True))
         assert (data / path).read_text() == "mine"
         (data / path).unlink()
         assert content(data) == before and not (tmp_path / "data.parts").exists()
     (data / "mine").rmdir()
-    prepare(config(data, source, supervise="all"))
+    prepare(config(data, source, train_on_prompt=True))
     assert content(data) != before and [*data.parent.glob("data*")] == [data]
 
 
@@ -514,7 +514,7 @@ def test_a_file_that_appears_while_it_prepares_stops_the_replacement(
 
     monkeypatch.setattr(prepare_module, "packed", slowly)
     with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
-        prepare(config(tmp_path / "data", source, supervise="all"))
+        prepare(config(tmp_path / "data", source, train_on_prompt=True))
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "data" / "rows_00000.bin").exists()
 
@@ -548,7 +548,7 @@ def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:
             {"kind": "gsm8k", "path": str(real_data("gsm8k"))},
             tokenizer={"source": str(real_data("codegen_tokenizer"))},
             decontaminate=[{"name": "gsm8k", "kind": "gsm8k", "path": str(real_data("gsm8k"))}],
-            row_tokens=1024,
+            sequence_length=1024,
         )
     )
     assert facts["sources"][0]["rows_read"] == 7473

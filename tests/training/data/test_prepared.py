@@ -44,16 +44,18 @@ def test_every_setting_that_decides_the_content_is_named_with_both_values(
     assert compare(made).is_current and not compare(made).not_compared
     tree = made.model_dump(mode="json")["data"]
     source = {**tree["sources"][0], "num_examples": 1}
-    found = compare(changed(made, supervise="all", row_tokens=256, sources=[source, source]))
+    found = compare(
+        changed(made, train_on_prompt=True, sequence_length=256, sources=[source, source])
+    )
     assert not found.is_current
     for expected in (
-        "data.row_tokens was 512, is 256",
-        "data.supervise was 'program', is 'all'",
+        "data.sequence_length was 512, is 256",
+        "data.train_on_prompt was False, is True",
         "data.sources.0.num_examples was 0, is 1",
         "data.sources.1.kind was not set, is 'jsonl'",
     ):
         assert expected in found.differences
-    with pytest.raises(ConfigError, match=r"data\.supervise was 'program', is 'all'"):
+    with pytest.raises(ConfigError, match=r"data\.train_on_prompt was False, is True"):
         found.check()
 
 
@@ -99,8 +101,8 @@ def test_inputs_that_are_not_on_this_machine_are_listed(
     ]
     assert str(tmp_path / "rows.jsonl") in found.note() and "were not compared" in found.note()
     assert (
-        "data.supervise was 'program', is 'all'"
-        in compare(changed(made, supervise="all")).differences
+        "data.train_on_prompt was False, is True"
+        in compare(changed(made, train_on_prompt=True)).differences
     ), "settings are compared anywhere"
 
 

@@ -252,7 +252,7 @@ def test_comparisons_are_told_from_either_side():
     for turned in (0.0, 1.0):
         difficulty = Difficulty(
             min_operations=1, max_operations=1, max_distractors=0, num_phrasings=1,
-            operations=chosen, turned=turned,
+            operations=chosen, reversed_comparison_fraction=turned,
         )  # fmt: skip
         for index in range(100):
             problem = write_problem(12, index, difficulty)
@@ -264,7 +264,7 @@ def test_comparisons_are_told_from_either_side():
 
 
 def test_a_hasty_author_misreads_facts_and_nothing_else():
-    difficulty = Difficulty(min_operations=1, max_operations=4, turned=0.5)
+    difficulty = Difficulty(min_operations=1, max_operations=4, reversed_comparison_fraction=0.5)
     numbers = Counter[str]()
     for index in range(600):
         careful = write_problem(13, index, difficulty)
@@ -298,7 +298,7 @@ def test_what_is_misread():
     }
     seen = set[str]()
     for index in range(400):
-        _, asked = compose(14, index, Difficulty(turned=0.5))
+        _, asked = compose(14, index, Difficulty(reversed_comparison_fraction=0.5))
         for quantity in needed(asked):
             if quantity.misread and quantity.operation in expected:
                 seen.add(quantity.operation)
@@ -329,7 +329,10 @@ def test_decimal_prices_are_exact():
         ({"operations": ("power",)}, "power.*times"),
         ({"num_phrasings": 0}, "num_phrasings is 0, not within 1 to 4"),
         ({"max_number": 10_000}, "max_number is 10000, not within 100 to 9999"),
-        ({"turned": 1.5}, "turned is 1.5, not within 0 to 1"),
+        (
+            {"reversed_comparison_fraction": 1.5},
+            "reversed_comparison_fraction is 1.5, not within 0 to 1",
+        ),
     ],
 )
 def test_bad_difficulty_is_refused(settings: dict[str, object], message: str):

@@ -13,7 +13,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
         [example([1, 2, 3], [4, 65535]), example([7], [8, 9], Mode.CONTEXT, Mode.RIGHT)],
         [example([5], [6], Mode.SUPERVISED, Mode.WRONG)],
     ]
-    dataset = write(tmp_path, rows, row_tokens=16)
+    dataset = write(tmp_path, rows, sequence_length=16)
     assert len(dataset) == 2
     first, second = dataset.row(0), dataset.row(1)
     assert first.tokens.tolist() == [1, 2, 3, 4, 65535, 7, 8, 9]
@@ -24,7 +24,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
 
 def test_several_shards_read_as_one(tmp_path: Path) -> None:
     rows = [[item] for item in random_examples(23)]
-    dataset = write(tmp_path, rows, row_tokens=64, rows_per_shard=5)
+    dataset = write(tmp_path, rows, sequence_length=64, rows_per_shard=5)
     assert len(list(tmp_path.glob("*.bin"))) == 5
     assert len(dataset) == 23
     for number, row in enumerate(rows):
@@ -42,13 +42,13 @@ def test_the_fingerprint_is_of_the_content_alone(tmp_path: Path) -> None:
 
 def test_an_unfinished_folder_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"launch/prepare\.py"):
-        RowDataset(tmp_path, row_tokens=64)
+        RowDataset(tmp_path, sequence_length=64)
 
 
 def test_rows_of_another_length_are_refused(tmp_path: Path) -> None:
-    random_dataset(tmp_path, row_tokens=64)
-    with pytest.raises(ConfigError, match=r"data\.row_tokens = 128.*rows of 64"):
-        RowDataset(tmp_path, row_tokens=128)
+    random_dataset(tmp_path, sequence_length=64)
+    with pytest.raises(ConfigError, match=r"data\.sequence_length = 128.*rows of 64"):
+        RowDataset(tmp_path, sequence_length=128)
 
 
 def test_a_cut_or_missing_shard_is_named(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_cut_or_missing_shard_is_named(tmp_path: Path) -> None:
     shard = tmp_path / "rows_00000.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(ValueError, match=r"rows_00000\.bin has .* the manifest says"):
-        RowDataset(tmp_path, row_tokens=64)
+        RowDataset(tmp_path, sequence_length=64)
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"rows_00000\.bin is missing"):
-        RowDataset(tmp_path, row_tokens=64)
+        RowDataset(tmp_path, sequence_length=64)

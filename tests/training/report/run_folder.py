@@ -64,7 +64,7 @@ def _config(benchmarks: tuple[str, ...]) -> dict[str, Any]:
     difficulty |= {"min_distractors": 0, "max_distractors": 1}
     model = {"hidden_size": 192, "num_layers": 6, "num_heads": 6, "ffn_size": 768}
     model |= {"vocab_size": 1024, "initial_weights": ""}
-    training = {"max_steps": 900, "global_batch_rows": 32, "precision": "fp32"}
+    training = {"max_steps": 900, "global_batch_sequences": 32, "precision": "fp32"}
     optimizer = {"learning_rate": 0.002, "warmup_steps": 50, "decay": "cosine"}
     source = {"kind": "problems", "num_examples": 60000, "difficulty": difficulty}
     source |= {"misread_fraction": 0.25}
@@ -72,7 +72,7 @@ def _config(benchmarks: tuple[str, ...]) -> dict[str, Any]:
         "training": training,
         "optimizer": optimizer,
         "parallel": {"zero_stage": 1},
-        "data": {"row_tokens": 512, "sources": [source]},
+        "data": {"sequence_length": 512, "sources": [source]},
     }
     return {
         "run": {"folder": "runs/demo", "name": "demo", "seed": 1},

@@ -22,7 +22,7 @@ from training.stages import train as train_stage
 from training.stages.train import standing, train
 
 QUESTION = "Ann has {} apples and buys 4. How many are there?"
-SHORT = {"max_steps": 2, "checkpoint_every_steps": 1, "global_batch_rows": 4}
+SHORT = {"max_steps": 2, "global_batch_sequences": 4}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,11 @@ def ranks() -> Iterator[Ranks]:
 
 def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
     """Two steps on the problems of a file."""
-    training = {**SHORT, "micro_batch_rows": 4, "precision": "fp32", "device": "cpu"}
+    training = {**SHORT, "micro_batch_sequences": 4, "precision": "fp32", "device": "cpu"}
     source = {"kind": "jsonl", "path": str(folder / "rows.jsonl")}
     base = small.config(folder).model_dump(mode="json")
     base["training"] |= training
+    base["checkpoint"] |= {"every_steps": 1}
     base["optimizer"]["warmup_steps"] = 1
     base["data"] |= {"sources": [source]}
     for name, section in sections.items():
@@ -60,18 +61,18 @@ def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
 ) -> None:
     first = config(site, data={"prepare_if_missing": True})
     train(first, ranks)
-    assert manifest.read(site / "data")["config"]["data"]["supervise"] == "program"
+    assert manifest.read(site / "data")["config"]["data"]["train_on_prompt"] is False
     changed = config(
         site,
         run={"folder": str(site / "again")},
-        data={"prepare_if_missing": True, "supervise": "all"},
+        data={"prepare_if_missing": True, "train_on_prompt": True},
     )
     assert standing(changed).words.startswith("prepares its data again, then starts")
     capsys.readouterr()
     train(changed, ranks)
-    assert "data.supervise was 'program', is 'all'" in capsys.readouterr().out
+    assert "data.train_on_prompt was False, is True" in capsys.readouterr().out
     made, run = manifest.read(site / "data"), manifest.read(site / "again")
-    assert made["config"]["data"]["supervise"] == "all"
+    assert made["config"]["data"]["train_on_prompt"] is True
     assert made["facts"]["supervised_tokens"] > made["facts"]["tokens"] * 0.9
     assert run["inputs"]["data"] == manifest.fingerprint(site / "data")
     assert run["config"] == resolved(changed) == read_json(site / "again" / "run.json")
@@ -79,8 +80,8 @@ def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
     train(changed, ranks)
     assert "nothing to do" in capsys.readouterr().out
     before = content(site / "data")
-    more = config(site, data={"prepare_if_missing": True, "supervise": "all"})
-    with pytest.raises(ConfigError, match=r"data\.supervise was 'program', is 'all'"):
+    more = config(site, data={"prepare_if_missing": True, "train_on_prompt": True})
+    with pytest.raises(ConfigError, match=r"data\.train_on_prompt was False, is True"):
         train(more, ranks)
     assert content(site / "data") == before
 
@@ -91,7 +92,7 @@ def test_a_run_that_is_refused_leaves_the_data_of_its_checkpoints(site: Path, ra
     before = content(site / "data")
     (site / "run" / "checkpoints" / "step_1").mkdir(parents=True)
     write_json(site / "run" / "run.json", resolved(wanted))
-    changed = config(site, data={"prepare_if_missing": True, "supervise": "all"})
+    changed = config(site, data={"prepare_if_missing": True, "train_on_prompt": True})
     for refused in (train, lambda config, _: standing(config)):
         with pytest.raises(ConfigError, match="checkpoints of another config"):
             refused(changed, ranks)
@@ -122,8 +123,8 @@ def test_data_moved_to_a_machine_without_its_sources_is_used_and_that_is_said(
     assert f"were not compared: data.sources.0 ({path})" in capsys.readouterr().out
     facts = manifest.read(site / "run")["facts"]
     assert facts["inputs_not_compared"] == [f"data.sources.0 ({path})"]
-    with pytest.raises(ConfigError, match=r"data\.row_tokens was 256, is 128"):
-        train(config(site, data={"folder": str(site / "moved"), "row_tokens": 128}), ranks)
+    with pytest.raises(ConfigError, match=r"data\.sequence_length was 256, is 128"):
+        train(config(site, data={"folder": str(site / "moved"), "sequence_length": 128}), ranks)
 
 
 def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) -> None:

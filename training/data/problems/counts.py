@@ -111,7 +111,11 @@ def _compared(
     options = (*ways.named, ways.number)
     if base.part:
         options = (ways.number,)
-    elif turned and len(base.things) == 1 and graph.draw.random() < graph.turned:
+    elif (
+        turned
+        and len(base.things) == 1
+        and graph.draw.random() < graph.reversed_comparison_fraction
+    ):
         options = (ways.turned,)
     if turned and options != (ways.turned,):
         misread = ""

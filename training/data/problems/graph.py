@@ -78,7 +78,7 @@ class Graph:
     max_number: int
     max_given: int
     decimals: bool
-    turned: float
+    reversed_comparison_fraction: float
     by_person: bool
     """Several people with one kind of item, or one subject with several kinds."""
     payer: str
@@ -122,7 +122,7 @@ def begin(
     max_number: int,
     max_given: int,
     decimals: bool,
-    turned: float,
+    reversed_comparison_fraction: float,
     num_names: int,
     num_items: int,
 ) -> Graph:
@@ -145,7 +145,7 @@ def begin(
         max_number=max_number,
         max_given=max_given,
         decimals=decimals,
-        turned=turned,
+        reversed_comparison_fraction=reversed_comparison_fraction,
         by_person=by_person,
         payer=names[-1],
         part=draw.pick(story.parts),

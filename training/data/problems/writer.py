@@ -51,7 +51,7 @@ class Difficulty:
     """Upper bound of every number that the program computes."""
     decimals: bool = False
     """Whether prices have quarters of a dollar; answers may then be floats."""
-    turned: float = 0.25
+    reversed_comparison_fraction: float = 0.25
     """Share of the comparisons told from the side of what is known: `Maya picked 5 fewer
     plums than Tom` where Tom's are asked for, so that they are Maya's plus 5."""
 
@@ -74,7 +74,7 @@ class Difficulty:
             ("num_items", 6, 12),
             ("max_given", 12, 1000),
             ("max_number", 100, 9999),
-            ("turned", 0, 1),
+            ("reversed_comparison_fraction", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, not within {low} to {high}")
@@ -143,7 +143,7 @@ def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quant
             max_number=difficulty.max_number,
             max_given=difficulty.max_given,
             decimals=difficulty.decimals,
-            turned=difficulty.turned,
+            reversed_comparison_fraction=difficulty.reversed_comparison_fraction,
             num_names=difficulty.num_names,
             num_items=difficulty.num_items,
         )
