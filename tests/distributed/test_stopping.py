@@ -37,10 +37,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     )
 
 
-def _config_file(data: TrainConfig, folder: Path, *, checkpoint_every_steps: int) -> str:
+def _config_file(data: TrainConfig, folder: Path, *, every_steps: int) -> str:
     tree = resolved(data)
     tree["run"]["folder"] = str(folder)
-    tree["checkpoint"]["every_steps"] = checkpoint_every_steps
+    tree["checkpoint"]["every_steps"] = every_steps
     path = folder.with_suffix(".json")
     write_json(path, tree)
     return str(path)
@@ -73,12 +73,12 @@ def _programs(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def unbroken(data: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    run_ranks(2, [TRAIN, _config_file(data, folder, checkpoint_every_steps=EVERY)])
+    run_ranks(2, [TRAIN, _config_file(data, folder, every_steps=EVERY)])
     return folder
 
 
 @pytest.mark.parametrize(
-    ("number", "step", "checkpoint_every_steps"),
+    ("number", "step", "every_steps"),
     [
         (signal.SIGTERM, 3, 100),  # there is no checkpoint of the step yet
         (signal.SIGUSR1, 3, EVERY),  # it has just been saved
@@ -92,17 +92,17 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(
     tmp_path: Path,
     number: signal.Signals,
     step: int,
-    checkpoint_every_steps: int,
+    every_steps: int,
 ) -> None:
     folder = tmp_path / "run"
-    path = _config_file(data, folder, checkpoint_every_steps=checkpoint_every_steps)
+    path = _config_file(data, folder, every_steps=every_steps)
     checkpoint = folder / "checkpoints" / f"step_{step}"
     with WandbServer() as server:
         processes = start_ranks(2, [TRAIN, path], server.environment())
         try:
             deadline = time.monotonic() + 240
             while not any(line["step"] == step for line in _lines(folder)) or (
-                checkpoint_every_steps == EVERY and not (checkpoint / "train_state.json").is_file()
+                every_steps == EVERY and not (checkpoint / "train_state.json").is_file()
             ):
                 assert time.monotonic() < deadline
                 assert all(process.poll() is None for process in processes)

@@ -109,13 +109,13 @@ class Loader:
             )
         self._dataset, self._seed = dataset, seed
         self._head: Head = head
-        self._global_batch_rows, self._micro_batch_rows = (
+        self._global_batch_sequences, self._micro_batch_sequences = (
             global_batch_sequences,
             micro_batch_sequences,
         )
         self._rank, self._world_size = rank, world_size
         self._question_weight = question_weight
-        self._row_tokens = int(dataset.facts["sequence_length"])
+        self._sequence_length = int(dataset.facts["sequence_length"])
         self.consumed_rows = 0
         """Rows that all ranks together have taken since the start of training."""
 
@@ -127,29 +127,29 @@ class Loader:
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of one step on this rank."""
-        return self._global_batch_rows // (self._micro_batch_rows * self._world_size)
+        return self._global_batch_sequences // (self._micro_batch_sequences * self._world_size)
 
     def next_rows(self) -> list[list[int]]:
         """The row numbers of this rank's next micro-batches, without consuming them."""
-        share = self._global_batch_rows // self._world_size
+        share = self._global_batch_sequences // self._world_size
         start = self.consumed_rows + self._rank * share
         rows = rows_at(
             np.arange(start, start + share), num_rows=len(self._dataset), seed=self._seed
         )
-        return rows.reshape(-1, self._micro_batch_rows).tolist()
+        return rows.reshape(-1, self._micro_batch_sequences).tolist()
 
     def next_step(self) -> list[Batch]:
         """This rank's micro-batches of the next optimizer step."""
         batches = [
             batch_of(
                 [self._dataset.row(row) for row in rows],
-                sequence_length=self._row_tokens,
+                sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,
             )
             for rows in self.next_rows()
         ]
-        self.consumed_rows += self._global_batch_rows
+        self.consumed_rows += self._global_batch_sequences
         return batches
 
     def state_dict(self) -> dict[str, Any]:

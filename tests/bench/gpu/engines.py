@@ -42,7 +42,7 @@ class PlainEngine:
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
-        self._clip_norm = config.optimizer.max_grad_norm or float("inf")
+        self._max_grad_norm = config.optimizer.max_grad_norm or float("inf")
         self._low = config.training.precision == "bf16"
         self._masters = model
         self.module = copy.deepcopy(model).bfloat16() if self._low else model
@@ -76,7 +76,7 @@ class PlainEngine:
 
     @torch.no_grad()
     def _step(self, learning_rate: float) -> None:
-        nn.utils.clip_grad_norm_(self._masters.parameters(), self._clip_norm)
+        nn.utils.clip_grad_norm_(self._masters.parameters(), self._max_grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()

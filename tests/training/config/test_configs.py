@@ -44,7 +44,9 @@ def test_the_named_configs_are_shipped() -> None:
 
 def test_later_files_and_overrides_win(minimal: Path, tmp_path: Path) -> None:
     later = tmp_path / "later.toml"
-    later.write_text("[training]\nmax_steps = 7\nmicro_batch_rows = 3\n[optimizer]\nwarmup_steps=1")
+    later.write_text(
+        "[training]\nmax_steps = 7\nmicro_batch_sequences = 3\n[optimizer]\nwarmup_steps=1"
+    )
     config = load(
         TrainConfig,
         [minimal, later],
