@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
-from parallel.ranks import PeerFailed, discover
+from parallel.ranks import ALONE, PeerFailed, Ranks, discover
 from parallel.workers.array import WHOLE, Share
-from training.config import ConfigError, RecipeConfig, load
+from training.config import ConfigError, load
 from training.errors import is_for_people
-from training.lifecycle.signals import EXIT_STOPPED
+from training.lifecycle.signals import EXIT_STOPPED, Stopped
 
 if TYPE_CHECKING:
-    from parallel.ranks import Ranks
+    from training.stages.stage import Stage
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+DEFAULT_CONFIG = str(Path(__file__).parent.parent / "configs" / "generator_demo.toml")
+"""What train, prepare and plan take without a config file."""
 
 EXIT_BAD_INPUT = 2
 
@@ -106,26 +109,45 @@ def _settings(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     return files, overrides
 
 
-def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
-    """Tell what a verb would do with its config, on the first of the ranks that were started.
+def run_stage(stage: "Stage[Any]", arguments: argparse.Namespace) -> int:
+    """Run a stage as the command line says; 0: finished, 130: stopped by a signal, resumable.
+
+    Args:
+        stage: The stage on its config.
+        arguments: The parsed command line; with `--dry-run` what would be done is printed.
 
     Raises:
-        ConfigError, FileNotFoundError, FileExistsError: what a real run would meet at once.
+        ConfigError, FileNotFoundError, FileExistsError: it cannot run as configured.
     """
+    if arguments.dry_run:
+        return _dry_run(stage, arguments)
+    ranks = discover() if stage.runs_on_ranks else ALONE
+    array_task = getattr(arguments, "array_task", WHOLE)
+    try:
+        stage.run(ranks, array_task)
+    except Stopped:
+        return _stopped(ranks)
+    finally:
+        ranks.disconnect()
+    return 0
+
+
+def _dry_run(stage: "Stage[Any]", arguments: argparse.Namespace) -> int:
+    """Print what a stage would do, on the first of the ranks that were started."""
     # Read, not exported: nothing is opened.
     ranks = discover(os.environ)
     if not ranks.is_first:
         return 0
-    from training.stages.dry_run import preview
+    from training.stages.dry_run import dry_run
 
     num_ranks = arguments.ranks
     if num_ranks is None:  # a recipe starts its own
-        num_ranks = config.num_ranks if isinstance(config, RecipeConfig) else ranks.world_size
+        num_ranks = getattr(stage.config, "num_ranks", ranks.world_size)
     if num_ranks < 1:
         raise ConfigError(f"--ranks {num_ranks}: a run has at least 1 rank")
     files, overrides = _settings(arguments)
-    # Whole before the first word of it: what is wrong is then all that is said.
-    print("\n".join(preview(verb, config, num_ranks=num_ranks, files=files, overrides=overrides)))
+    # All lines before the first is printed: an error is then the only output.
+    print("\n".join(dry_run(stage, num_ranks=num_ranks, files=files, overrides=overrides)))
     return 0
 
 
@@ -147,26 +169,16 @@ def _array_task(text: str) -> Share:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def stopped(ranks: "Ranks") -> int:
+def _stopped(ranks: Ranks) -> int:
     """The exit code of a run that a signal stopped after saving, when all ranks are there.
 
     srun kills the other ranks as soon as the first leaves with a code that is not 0: the first
-    rank may be telling W&B its last numbers.
+    rank may be sending W&B its last numbers. A rank's code can be lost at its very end, hence
+    the file by which a job script knows that the run may start again (slurm/common.sh).
     """
-    if ranks.is_first:
-        said_stopped()
-    ranks.barrier()
-    return EXIT_STOPPED
-
-
-def said_stopped() -> int:
-    """The exit code of a first rank that a signal stopped after saving.
-
-    A rank's code can be lost at its very end, hence the file that tells a job script that it
-    may start again (slurm/common.sh).
-    """
-    if path := os.environ.get("TINYGSM_STOPPED_FILE"):
+    if ranks.is_first and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
         Path(path).touch()
+    ranks.barrier()
     return EXIT_STOPPED
 
 

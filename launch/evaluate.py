@@ -10,34 +10,15 @@ Ends with a table; all numbers, with intervals, are in `evaluation.json` in the 
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, dry_run, parser, run, stopped
+from launch.arguments import config_of, parser, run, run_stage
 from training.config import EvaluateConfig
+from training.stages.evaluate import EvaluateStage
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Evaluate as the command line says; 0: finished, 130: stopped by a signal, resumable."""
-    parsed = parser(__doc__ or "", None).parse_args(arguments)
-    config = config_of(parsed, EvaluateConfig)
-    if parsed.dry_run:
-        return dry_run("evaluate", config, parsed)
-    # Checked first, since the libraries below take seconds to import.
-    from rich.console import Console
-
-    from parallel.ranks import discover
-    from training.lifecycle.signals import Stopped
-    from training.report import summary_table
-    from training.stages.evaluate import evaluate
-
-    ranks = discover()
-    try:
-        evaluation = evaluate(config, ranks)
-    except Stopped:
-        return stopped(ranks)
-    finally:
-        ranks.disconnect()
-    if ranks.is_first:
-        Console().print(summary_table(evaluation))
-    return 0
+    arguments = parser(__doc__ or "", None).parse_args(argv)
+    return run_stage(EvaluateStage(config_of(arguments, EvaluateConfig)), arguments)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ One process, no GPU and no memory to speak of. Without `training.device=cpu` it 
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.arguments import config_of, parser, run
+from launch.arguments import DEFAULT_CONFIG, config_of, parser, run
 from parallel.layout import Layout
 from training.config import ConfigError, TrainConfig
 from training.files import refuse_existing, write_json
 
-DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
-
 
 def main(arguments: Sequence[str]) -> int:
     """Print the plan of one rank, and a line for each pipeline stage."""
-    options = parser(__doc__ or "", str(DEFAULT), reads_only=True)
+    options = parser(__doc__ or "", DEFAULT_CONFIG, reads_only=True)
     options.add_argument(
         "--world-size", type=int, required=True, metavar="RANKS", help="GPUs of the run"
     )

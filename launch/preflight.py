@@ -14,7 +14,7 @@ from pathlib import Path
 
 from launch.arguments import plain_parser, run
 from training.config import ConfigError
-from training.stages.check import folder_problems
+from training.stages.readable import folder_problems
 
 
 def main(words: Sequence[str]) -> int:

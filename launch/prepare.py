@@ -6,23 +6,20 @@
     mpirun -np 33 python launch/prepare.py CONFIG              32 workers, on any number of nodes
     python launch/prepare.py CONFIG --array-task 3/8           one of 8 jobs that share the work
 
-Takes any training config. A folder that is up to date is left alone; one that was cut short
-goes on from the parts that are made. `--show N` prints the first N examples that training sees,
-with what is supervised marked, instead of preparing.
+Takes any training config. A folder that is up to date is left alone; an interrupted one resumes
+from the parts that are made. `--show N` prints the first N examples that training sees, with the
+supervised text marked, instead of preparing.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from launch.arguments import add_array_task, config_of, dry_run, parser, run, said_stopped
+from launch.arguments import DEFAULT_CONFIG, add_array_task, config_of, parser, run, run_stage
 from training.config import ConfigError, PrepareConfig, TrainConfig
 
-DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
-
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Prepare, or show what was prepared; 0: finished, 130: stopped by a signal, resumable."""
-    options = parser(__doc__ or "", str(DEFAULT))
+    options = parser(__doc__ or "", DEFAULT_CONFIG)
     options.add_argument(
         "--show",
         type=int,
@@ -30,37 +27,20 @@ def main(arguments: Sequence[str]) -> int:
         help="print N examples of the prepared data, supervised text marked",
     )
     add_array_task(options)
-    parsed = options.parse_args(arguments)
-    if parsed.show is not None and parsed.show < 1:
-        raise ConfigError(f"--show {parsed.show}: print 1 example or more")
-    config = config_of(parsed, TrainConfig)
-    if parsed.dry_run and parsed.show is None:
-        return dry_run("prepare", config, parsed)
-    wanted = PrepareConfig(data=config.data, execution=config.execution)
-    # Checked first, since the libraries below take seconds to import; and every worker
-    # process imports this file again.
-    if parsed.show is not None:
+    arguments = options.parse_args(argv)
+    if arguments.show is not None and arguments.show < 1:
+        raise ConfigError(f"--show {arguments.show}: print 1 example or more")
+    config = config_of(arguments, TrainConfig)
+    # Imported once the command line is known to be right; every worker process imports this file.
+    if arguments.show is not None:
         from training.data.show import show
 
-        show(wanted, parsed.show, seed=config.run.seed)
+        wanted = PrepareConfig(data=config.data, execution=config.execution)
+        show(wanted, arguments.show, seed=config.run.seed)
         return 0
-    from parallel.ranks import ALONE
-    from parallel.workers.pool import assemble
-    from training.lifecycle.signals import Stopped, StopSignal
+    from training.stages.prepare import PrepareStage
 
-    with assemble(config.data.num_workers) as crew:
-        if crew is None:
-            return 0
-        from training.data.held_out import refuse_shared
-        from training.data.prepare import prepare_share
-
-        refuse_shared(config)
-        try:
-            with StopSignal(ALONE) as stop:  # the first rank answers for all
-                prepare_share(wanted, parsed.array_task, crew, stop=stop)
-        except Stopped:
-            return said_stopped()
-    return 0
+    return run_stage(PrepareStage(config), arguments)
 
 
 if __name__ == "__main__":

@@ -3,35 +3,27 @@
     python launch/recipe.py configs/recipe_demo.toml
     python launch/recipe.py configs/recipe_demo.toml run.seed=2 run.folder=runs/demo_2
 
-A second call skips what is finished and goes on with what was cut short.
+A second call skips what is finished and resumes what was interrupted.
 """
 
 from collections.abc import Sequence
 
-from launch.arguments import config_of, dry_run, parser, run
+from launch.arguments import config_of, parser, run, run_stage
 from training.config import RecipeConfig
-from training.stages.check import check
+from training.stages.recipe import RecipeStage, StageFailed
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run all stages; the exit code is that of the stage that failed."""
-    parsed = parser(__doc__ or "", None).parse_args(arguments)
-    config = config_of(parsed, RecipeConfig)
-    if parsed.dry_run:
-        return dry_run("recipe", config, parsed)
-    check("recipe", config, num_ranks=config.num_ranks)
-    # Checked first, since the libraries behind this take seconds to import.
-    from training.report import build_report
-    from training.stages.recipe import StageFailed
-    from training.stages.recipe import run as run_recipe
-
+    arguments = parser(__doc__ or "", None).parse_args(argv)
+    recipe = RecipeStage(config_of(arguments, RecipeConfig))
+    if not arguments.dry_run:
+        recipe.check(num_ranks=recipe.config.num_ranks)
     try:
-        run_recipe(config)
+        return run_stage(recipe, arguments)
     except StageFailed as failure:
-        print(f"recipe: {failure}; call it again to go on from there")
+        print(f"recipe: {failure}; the same command resumes from there")
         return failure.code if failure.code > 0 else 1
-    print(f"report: {build_report(config.run.folder)}")
-    return 0
 
 
 if __name__ == "__main__":

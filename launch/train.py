@@ -8,40 +8,21 @@
     python launch/train.py CONFIG
     python launch/train.py CONFIG --dry-run --ranks 32         settings, layout, memory; no more
 
-A second call goes on from the newest checkpoint. Ctrl-C, SIGTERM or
-SIGUSR1 to any rank saves one and ends.
+A second call resumes from the newest checkpoint. Ctrl-C, SIGTERM or SIGUSR1 to any rank saves
+one and ends.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from launch.arguments import config_of, dry_run, parser, run, stopped
-from parallel.layout import Layout
-from parallel.ranks import discover
+from launch.arguments import DEFAULT_CONFIG, config_of, parser, run, run_stage
 from training.config import TrainConfig
+from training.stages.train import TrainStage
 
-DEFAULT = Path(__file__).parent.parent / "configs" / "generator_demo.toml"
 
-
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Train as the command line says; 0: finished, 130: stopped by a signal, resumable."""
-    parsed = parser(__doc__ or "", str(DEFAULT)).parse_args(arguments)
-    config = config_of(parsed, TrainConfig)
-    if parsed.dry_run:
-        return dry_run("train", config, parsed)
-    ranks = discover()
-    Layout.of(config, ranks.world_size)
-    # Checked first, since the libraries behind this take seconds to import.
-    from training.lifecycle.signals import Stopped
-    from training.stages.train import train
-
-    try:
-        train(config, ranks)
-    except Stopped:
-        return stopped(ranks)
-    finally:
-        ranks.disconnect()
-    return 0
+    arguments = parser(__doc__ or "", DEFAULT_CONFIG).parse_args(argv)
+    return run_stage(TrainStage(config_of(arguments, TrainConfig)), arguments)
 
 
 if __name__ == "__main__":

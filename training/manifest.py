@@ -30,13 +30,13 @@ _LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Status:
     """What a stage would do with its folder as it is now."""
 
-    words: str
-    """As a sentence goes on after `the stage`: `goes on from step 200 of 400`."""
+    message: str
+    """What follows the verb in a sentence: `resumes from step 200 of 400`."""
     finished: bool = False
-    """Whether that is nothing."""
+    """Whether there is nothing to do."""
 
 
 def fingerprint(path: Path) -> str:

@@ -24,7 +24,7 @@ from parallel.ranks import Ranks, discover
 from training.config import ConfigError, TrainConfig, load, resolved
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
-from training.stages.train import train
+from training.stages.runs.train import train
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "zero 0": {"zero_stage": 0},

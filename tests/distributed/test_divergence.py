@@ -13,7 +13,7 @@ from training.config import ConfigError, TrainConfig, resolved
 from training.files import read_json, write_json
 from training.lifecycle.run_folder import RUN
 from training.monitoring.metrics_file import read_steps
-from training.stages.train import standing
+from training.stages.runs.train import status
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,10 @@ def test_a_learning_rate_is_lowered_only_and_only_while_steps_are_left(tmp_path:
             checkpoint={"every_steps": 5},
         )
 
-    assert "optimizer.learning_rate was 0.01, is 0.001" in standing(rate(1e-3)).words
+    assert "optimizer.learning_rate was 0.01, is 0.001" in status(rate(1e-3)).message
     with pytest.raises(ConfigError, match="was 0.01, is 0.02.*may be lowered"):
-        standing(rate(2e-2))
+        status(rate(2e-2))
     with pytest.raises(ConfigError, match="was 0.01, is 0.001.*while steps are left"):
-        standing(rate(1e-3, max_steps=5))
-    longer = standing(rate(1e-2, max_steps=20)).words
+        status(rate(1e-3, max_steps=5))
+    longer = status(rate(1e-2, max_steps=20)).message
     assert "training.max_steps was 10, is 20 (the learning rate follows it from here)" in longer

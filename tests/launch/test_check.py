@@ -13,7 +13,7 @@ from tests.ranks import ROOT
 from training.config import ConfigError, RecipeConfig, SampleConfig, load, resolved
 from training.files import write_json
 from training.lifecycle import attempts
-from training.stages import check
+from training.stages.recipe import RecipeStage
 
 
 def train(tmp_path: Path, *more: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_recipe_writes_valid_stages_only(tmp_path: Path) -> None:
     assert main(["recipe", demo, f"run.folder={folder}", *TOY, "--write"]) == 0
     assert load(SampleConfig, [folder / "candidates.json"]).sampling.num_candidates == 4
     recipe = load(RecipeConfig, [demo], [f"run.folder={tmp_path / 'other'}", *TOY])
-    assert [stage.verb for stage in check.checked_stages(recipe)] == [
+    assert [step.stage().verb for step in RecipeStage(recipe).steps()] == [
         "prepare",
         "train",
         "sample",

@@ -80,8 +80,8 @@ def test_train_tells_layout_work_and_memory(told: Told, tmp_path: Path) -> None:
     path = written(tmp_path, small.config(tmp_path, data={"prepare_if_missing": True}))
     out = told("train", path, "parallel.tensor=2", "--ranks", 4)
     assert "train prepares its data, then starts, from random weights" in out
-    assert "4 ranks: tensor 2 x pipeline 1 x data 2, ZeRO-1; 1 micro-batch of 4 rows" in out
-    assert "a step: 8 rows of 256 tokens, 2,048 in all; 10 steps: 20,480" in out
+    assert "4 ranks: tensor 2 x pipeline 1 x data 2, ZeRO-1; 1 micro-batch of 4 sequences" in out
+    assert "a step: 8 sequences of 256 tokens, 2,048 in all; 10 steps: 20,480" in out
     from parallel.layout import Layout
     from parallel.planning.plan import make_plan
     from parallel.planning.table import in_units
@@ -96,9 +96,9 @@ def test_train_tells_from_where_it_would_go_on(told: Told, trained: Path, tmp_pa
     path, before = trained / "config.json", tree(trained)
     assert "train has nothing to do: all 4 steps are done" in told("train", path)
     out = told("train", path, "training.max_steps=10")
-    assert "train goes on from step 4 of 10" in out
+    assert "train resumes from step 4 of 10" in out
     rows = json.loads((trained / "data" / "manifest.json").read_text())["facts"]["rows"]
-    assert f"data: {rows:,} rows in {trained / 'data'}: {80 / rows:.2f} epochs" in out
+    assert f"data: {rows:,} sequences in {trained / 'data'}: {80 / rows:.2f} epochs" in out
     assert "starts, from random weights" in told("train", path, f"run.folder={tmp_path / 'new'}")
     assert tree(trained) == before
 
@@ -200,7 +200,7 @@ def test_what_only_the_hub_has_is_left_there(told: Told, tmp_path: Path) -> None
 def test_recipe_tells_every_stage_in_order(told: Told, tmp_path: Path) -> None:
     demo = ROOT / "configs" / "recipe_demo.toml"
     out = told("recipe", demo, f"run.folder={tmp_path / 'toy'}", *TOY)
-    stages = re.findall(r"^\[\d/7\] (\w+) ", out, re.MULTILINE)
+    stages = re.findall(r"^  \[\d/7\] (\w+) ", out, re.MULTILINE)
     names = ["data_generator", "generator", "candidates", "data_verifier", "verifier"]
     assert stages == [*names, "evaluation", "report"]
     assert f"  1 x python launch/prepare.py {tmp_path}/toy/data_generator.json" in out
@@ -219,9 +219,11 @@ def test_recipe_tells_which_stages_are_finished(told: Told, tmp_path: Path) -> N
     words = [str(demo), f"run.folder={folder}", *TOY]
     from training.config import PrepareConfig
     from training.data.prepare import prepare
-    from training.stages.recipe import stages
+    from training.stages.recipe import RecipeStage
 
-    first = TrainConfig.model_validate(stages(load(RecipeConfig, words[:1], words[1:]))[0].config)
+    first = TrainConfig.model_validate(
+        RecipeStage(load(RecipeConfig, words[:1], words[1:])).steps()[0].config
+    )
     prepare(PrepareConfig(data=first.data, execution=first.execution))
     out = told("recipe", *words)
     assert "[1/7] data_generator has nothing to do" in out

@@ -7,7 +7,7 @@ import sys
 
 from parallel.ranks import discover
 from training.config import TrainConfig, load
-from training.stages.train import train
+from training.stages.runs.train import train
 
 if __name__ == "__main__":
     ranks = discover()

@@ -12,7 +12,7 @@ from training import manifest
 from training.config import SampleConfig
 from training.data import candidates
 from training.records import Candidate
-from training.stages.sample import sample
+from training.stages.runs.sample import sample
 
 SAMPLE = "slurm/sample.sh"
 

@@ -10,7 +10,7 @@ JSON, saved in the run folder and sent to W&B.
 
 from training.config.load import checked, load, resolved
 from training.config.read import ConfigError
-from training.config.recipe import RecipeConfig
+from training.config.recipe import STAGE_VERBS, RecipeConfig
 from training.config.sections import (
     BenchmarkConfig,
     CheckpointConfig,
@@ -36,6 +36,7 @@ from training.config.verbs import (
 )
 
 __all__ = [
+    "STAGE_VERBS",
     "BenchmarkConfig",
     "CheckpointConfig",
     "ConfigError",

@@ -31,6 +31,18 @@ _SHAPE = (
 """What the verifier's body must have in common with the generator's to take its weights."""
 
 
+STAGE_VERBS: Mapping[str, str] = {
+    "data_generator": "prepare",
+    "generator": "train",
+    "candidates": "sample",
+    "data_verifier": "prepare",
+    "verifier": "train",
+    "evaluation": "evaluate",
+}
+"""The stages of a recipe in order, by name, with the verb of each; each has a folder of its
+name below the recipe's."""
+
+
 class RecipeConfig(Section):
     """`launch/recipe.py`: all stages in order, in one folder.
 

@@ -59,11 +59,7 @@ class Converter:
         """
         self._data, self._overlap, self._tokenizer_folder = data, overlap, tokenizer
         self._made_from = made_from
-        self._limits = Limits(
-            timeout_seconds=execution.timeout_seconds,
-            memory_mib=execution.memory_mib,
-            max_output_bytes=execution.max_output_bytes,
-        )
+        self._limits = Limits.from_config(execution)
         self._tokenizer: Tokenizer | None = None
         self._executor: Executor | None = None
 

@@ -142,7 +142,7 @@ def _made(
     return facts
 
 
-def standing(config: PrepareConfig) -> manifest.Standing:
+def status(config: PrepareConfig) -> manifest.Status:
     """What `prepare` would do now; reads files, fetches and writes none. Raises as `prepare`."""
     data = config.data
     _check(data)
@@ -155,17 +155,17 @@ def standing(config: PrepareConfig) -> manifest.Standing:
     if found.is_current and not fetched:
         facts = manifest.read(data.folder)["facts"]
         counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
-        return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
+        return manifest.Status(f"has nothing to do: {data.folder} is up to date ({counts})", True)
     parts.refuse_data(data.folder)
     if not found.is_prepared:
         made = len(list(parts_folder(data.folder).glob("part-*")))
         known = f", from {made} parts that are there, if they are of the same" if made else ""
-        return manifest.Standing(f"makes {data.folder}{known}")
+        return manifest.Status(f"makes {data.folder}{known}")
     if fetched:
-        return manifest.Standing(
+        return manifest.Status(
             f"makes {data.folder} anew, unless it is of the same data and of the hub's {tokenizer}"
         )
-    return manifest.Standing(f"makes {data.folder} anew: {'; '.join(found.differences)}")
+    return manifest.Status(f"makes {data.folder} anew: {'; '.join(found.differences)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,12 +25,11 @@ from training.evaluation.benchmark import (
     scorer_of,
 )
 from training.evaluation.sampler import Sampler
-from training.execution.executor import Executor
+from training.execution.executor import Executor, Limits
 from training.lifecycle.cancellation import Pace
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
 from training.records import Question
-from training.stages.sample import limits
 
 
 class InTrainingEvaluation:
@@ -95,7 +94,7 @@ class InTrainingEvaluation:
         # One rank's trouble with its share must not leave the others waiting for ever: what
         # programs do is bounded by the executor, what the model does by max_new_tokens.
         with Executor(
-            limits=limits(self._config.execution),
+            limits=Limits.from_config(self._config.execution),
             num_workers=self._config.execution.num_workers,
         ) as executor:
             if isinstance(replica, Verifier):

@@ -46,7 +46,7 @@ def refuse_others(folder: Path, *, verb: str) -> None:
     path = folder / RUN
     if path.is_file():
         try:
-            found = _verb_of(read_json_object(path))
+            found = verb_of(read_json_object(path))
         except ConfigError as error:
             raise ConfigError(
                 f"{error}. It says which config the files beside it are of: restore it, or set "
@@ -99,7 +99,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def _verb_of(config: dict[str, Any]) -> str:
+def verb_of(config: dict[str, Any]) -> str:
     """The verb whose config this is; empty: none's."""
     sections = _SECTIONS.items() if "run" in config else ()
     return next((verb for verb, section in sections if section in config), "")

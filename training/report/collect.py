@@ -13,21 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError
+from training.config import STAGE_VERBS, ConfigError
 from training.data import candidates
 from training.files import read_json_object
 from training.records import Candidate
 from training.report.formatting import Interval, finite, interval
-
-STAGES = (
-    "data_generator",
-    "generator",
-    "candidates",
-    "data_verifier",
-    "verifier",
-    "evaluation",
-)
-"""Folders of a recipe's stages, in the order in which they run."""
 
 Tree = Mapping[str, Any]
 
@@ -123,7 +113,7 @@ def collect(folder: Path) -> Run:
     raw = _benchmarks_of(evaluation)
     manifests = {
         stage: read_json_object(path)
-        for stage in STAGES
+        for stage in STAGE_VERBS
         if (path := folder / stage / "manifest.json").is_file()
     }
     curves = tuple(

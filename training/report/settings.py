@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.report.collect import STAGES, Run
+from training.config import STAGE_VERBS
+from training.report.collect import Run
 from training.report.formatting import count, duration, number
 
 Tree = Mapping[str, Any]
@@ -40,7 +41,7 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
         if isinstance(stated, (int, float)):
             seconds[stage] = float(stated)
     seconds |= run.seconds
-    return {stage: seconds[stage] for stage in STAGES if seconds.get(stage)}
+    return {stage: seconds[stage] for stage in STAGE_VERBS if seconds.get(stage)}
 
 
 def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -1,341 +1,67 @@
-"""The evaluate stage: a saved generator, with or without a verifier, on benchmarks.
+"""The evaluate stage: pass@1, pass@k, majority@k and verify@k of any saved pair."""
 
-    evaluation = evaluate(config, ranks)        # launch/evaluate.py
-
-What is left in the run folder:
-
-    evaluation.json             every measure of every benchmark, with intervals
-    candidates_NAME.parquet     all candidates with scores; the greedy one has temperature 0
-    questions_NAME.parquet      the questions with gold
-    parts/NAME/part-*.parquet   what the ranks wrote; a killed stage goes on from them
-
-First all candidates are drawn, then all are scored, so that generator and verifier are
-never in memory together. Another verifier in the same folder scores what is there.
-"""
-
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from parallel.ranks import Ranks
-from training import files, manifest
-from training.config import BenchmarkConfig, ConfigError, EvaluateConfig, resolved
-from training.data import candidates
-from training.data.benchmarks import questions as questions_of
-from training.data.held_out import refuse_shared
-from training.evaluation import benchmark, load, work
-from training.evaluation.sampler import Sampler
-from training.execution.executor import Executor
+from parallel.workers.array import WHOLE, Share
+from training.config import BenchmarkConfig, EvaluateConfig, SourceConfig
 from training.lifecycle import run_folder
-from training.lifecycle.cancellation import Pace
-from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
-from training.monitoring.progress import Progress
-from training.monitoring.tracking import Tracker
-from training.records import Question
-from training.stages.check import refuse_folder
-from training.stages.sample import limits
-
-EVALUATION = "evaluation.json"
-_TIMEOUT_MINUTES = 24 * 60.0
-"""How long a rank that is done waits for the slowest."""
+from training.manifest import Status
+from training.stages.candidates import counted, status_of_hub
+from training.stages.model_size import ModelSize, replica_memory, saved_models
+from training.stages.stage import Stage
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What is to be done: the same on all ranks."""
+class EvaluateStage(Stage[EvaluateConfig]):
+    """Draw candidates, score and measure them; every rank takes some of the questions."""
 
-    questions: dict[str, list[Question]]
-    """By benchmark."""
-    inputs: dict[str, str]
-    made_from: dict[str, str]
-    """By benchmark: the fingerprint of what decides its candidates."""
-    parts: list[tuple[str, work.Part]]
-    waiting: list[tuple[str, work.Part]]
-    """Parts that no earlier life has drawn."""
-    finished: bool
+    verb = "evaluate"
+    config_class = EvaluateConfig
 
+    @property
+    def folder(self) -> Path:
+        """`run.folder`."""
+        return self.config.run.folder
 
-def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
-    """Draw, score and measure what is missing; `evaluation.json`'s content, on every rank.
+    def inputs(self) -> Iterator[tuple[str, str]]:
+        """The pair."""
+        yield "evaluation.generator", self.config.evaluation.generator
+        yield "evaluation.verifier", self.config.evaluation.verifier
 
-    Raises:
-        ConfigError: a benchmark without questions, or a model that cannot be used.
-        FileNotFoundError: a model or a benchmark is not there.
-        FileExistsError: `run.resume` is `never` and the folder holds candidates, or the folder
-            is another run's.
-        IsolationError: programs cannot be run in isolation on this machine.
-        Stopped: a signal came to one of the ranks; the parts that were whole are saved.
-    """
-    device = ranks.device()
-    ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    started = time.monotonic()
-    plan = work.on_first(ranks, lambda: _plan(config))
-    if plan.finished:
-        work.say_finished(config.run, ranks)
-        return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
-    load.check(
-        [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
-        ranks,
-    )
-    with (
-        StopSignal(ranks) as stop,
-        Tracker.start(
-            config.tracking,
-            folder=config.run.folder,
-            name=config.run.name,
-            group=config.tracking.group or config.run.name,
-            job_type="evaluate",
-            resolved=resolved(config),
-            enabled=ranks.is_first,
-        ) as tracker,
-        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
-        ranks.failing_together(),
-    ):
-        pace = Pace(stop, watch)
-        with pace.share():
-            _draw(config, plan, ranks, device, pace)
-        # Decided once for all: while one rank looks, another may already score.
-        stale = work.on_first(ranks, lambda: _stale(config, plan))
-        with pace.share():
-            _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
-        return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
+    def question_sets(self) -> Iterator[SourceConfig | BenchmarkConfig]:
+        """The benchmarks."""
+        yield from self.config.evaluation.benchmarks
 
+    def refuse_folder(self) -> None:
+        """Refuse a folder that is not an evaluation's."""
+        run_folder.refuse_others(self.folder, verb=self.verb)
 
-def standing(config: EvaluateConfig) -> manifest.Standing:
-    """What `evaluate` would do now; nothing is written. Raises as `evaluate`.
+    def status(self) -> Status:
+        """How many parts are to be drawn and scored."""
+        section = self.config.evaluation
+        if status := status_of_hub([section.generator, section.verifier], section.benchmarks):
+            return status
+        from training.stages.runs import evaluate
 
-    Models and questions of the hub would be fetched.
-    """
-    plan = _plan(config, looks_only=True)
-    if plan.finished:
-        return manifest.Standing("has nothing to do: all is measured", True)
-    drawn, total = len(plan.waiting), len(plan.parts)
-    if not config.evaluation.verifier:
-        return manifest.Standing(f"draws {drawn} of {total} parts, scores none: no verifier")
-    return manifest.Standing(f"draws {drawn} of {total} parts, scores {len(_stale(config, plan))}")
+        return evaluate.status(self.config)
 
+    def facts(self, num_ranks: int, models: Sequence[ModelSize] | None = None) -> Iterator[str]:
+        """Candidates, parts and memory."""
+        section = self.config.evaluation
+        if models is None:
+            pair = [(section.generator, "language_model"), (section.verifier, "verifier")]
+            models = saved_models(pair)
+        yield from counted(section, section.benchmarks, num_generators=1, num_greedy=1)
+        yield replica_memory(section, models)
 
-def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
-    folder, evaluation = config.run.folder, config.evaluation
-    refuse_folder(folder)
-    run_folder.refuse_others(folder, verb="evaluate")
-    names = [entry.name for entry in evaluation.benchmarks]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
-    questions = {entry.name: _questions(entry) for entry in evaluation.benchmarks}
-    refuse_shared(
-        config,
-        {
-            entry: [question.text for question in questions[entry.name]]
-            for entry in evaluation.benchmarks
-        },
-    )
-    inputs = {"generator": load.fingerprint(evaluation.generator)}
-    if evaluation.verifier:
-        inputs["verifier"] = load.fingerprint(evaluation.verifier)
-    # A benchmark may be called `generator`.
-    inputs |= {f"questions.{name}": work.fingerprint(asked) for name, asked in questions.items()}
-    models = {"generator": evaluation.generator, "verifier": evaluation.verifier}
-    load.refuse_different_tokenizers({f"evaluation.{n}": s for n, s in models.items() if s})
-    work.refuse_candidates(config.run, _folders(folder, names))
-    decisive = {"num_candidates", "temperatures", "top_p", "max_new_tokens", "questions_per_part"}
-    made_from = {
-        name: files.sha256_json(
-            {
-                "generator": inputs["generator"],
-                "questions": inputs[f"questions.{name}"],
-                "evaluation": evaluation.model_dump(mode="json", include=decisive),
-                "seed": config.run.seed,
-                "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
-            }
-        )
-        for name in names
-    }
-    finished = manifest.is_current(folder, config=resolved(config), inputs=inputs)
-    parts: list[tuple[str, work.Part]] = []
-    waiting: list[tuple[str, work.Part]] = []
-    if not finished:
-        if not looks_only:
-            # A folder with a manifest is a finished stage, and this one is so no longer.
-            (folder / manifest.MANIFEST).unlink(missing_ok=True)
-            files.write_json(folder / run_folder.RUN, resolved(config))
-        for name in names:
-            planned = work.parts(
-                len(questions[name]), questions_per_part=evaluation.questions_per_part
-            )
-            parts += [(name, part) for part in planned]
-            missing = work.waiting(
-                _parts_folder(folder, name), planned, made_from[name], looks_only=looks_only
-            )
-            waiting += [(name, part) for part in missing]
-    return _Plan(
-        questions=questions,
-        inputs=inputs,
-        made_from=made_from,
-        parts=parts,
-        waiting=waiting,
-        finished=finished,
-    )
+    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+        """Evaluate; the first rank prints the table."""
+        from rich.console import Console
 
+        from training.report import summary_table
+        from training.stages.runs.evaluate import evaluate
 
-def _questions(entry: BenchmarkConfig) -> list[Question]:
-    questions = questions_of(entry)
-    if not questions:
-        raise ConfigError(
-            f"benchmark {entry.name} ({entry.kind}, {entry.path}) gives no question: look at "
-            "its path, split, skip_questions and num_questions"
-        )
-    return questions
-
-
-def _parts_folder(folder: Path, name: str) -> Path:
-    return folder / "parts" / name
-
-
-def _folders(folder: Path, names: Sequence[str]) -> list[Path]:
-    return [_parts_folder(folder, name) for name in names]
-
-
-def _label(ranks: Ranks) -> str:
-    return "" if ranks.world_size == 1 else f" (1 of {ranks.world_size} ranks)"
-
-
-def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
-) -> None:
-    """This rank's share of the missing parts, each committed as soon as it is whole."""
-    mine = work.of_rank(plan.waiting, ranks)
-    if not mine:
-        return
-    evaluation, execution = config.evaluation, config.execution
-    total = sum(part.stop - part.start for _, part in mine) * (evaluation.num_candidates + 1)
-    model, tokenizer = load.load_generator(evaluation.generator, device)
-    with (
-        Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
-        Progress(
-            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_first
-        ) as progress,
-    ):
-        sampler = Sampler(
-            model,
-            tokenizer,
-            executor,
-            settings=evaluation,
-            seed=config.run.seed,
-            name=load.names([evaluation.generator])[0],
-            safe_point=pace.safe_point,
-        )
-        for name, part in mine:
-            with load.computing_with(evaluation.generator):
-                answers = benchmark.answer(
-                    sampler,
-                    plan.questions[name][part.start : part.stop],
-                    evaluation,
-                    on_written=progress.advance,
-                )
-            path = candidates.part_path(_parts_folder(config.run.folder, name), part.number)
-            candidates.write(
-                path,
-                [candidate for entry in answers for candidate in entry.candidates],
-                labels={work.MADE_FROM: plan.made_from[name], work.SCORED_WITH: ""},
-            )
-            if part is mine[0][1]:
-                # In the end one file of a benchmark holds what its parts do.
-                work.require_room(path, len(plan.waiting) - 1 + len(plan.parts))
-
-
-def _scored_with(plan: _Plan) -> str:
-    return plan.inputs.get("verifier", "")
-
-
-def _score(
-    config: EvaluateConfig,
-    plan: _Plan,
-    mine: Sequence[Path],
-    ranks: Ranks,
-    device: torch.device,
-    pace: Pace,
-) -> None:
-    """Score this rank's parts and write each again as soon as it is whole."""
-    if not mine:
-        return
-    scorer = None
-    if config.evaluation.verifier:
-        model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
-        scorer = benchmark.scorer_of(
-            model, tokenizer, config.evaluation, safe_point=pace.safe_point
-        )
-    with Progress(
-        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
-    ) as progress:
-        for path in mine:
-            labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}
-            written = list(candidates.read(path))
-            candidates.write(path, benchmark.scored(written, scorer), labels=labels)
-            progress.advance()
-
-
-def _stale(config: EvaluateConfig, plan: _Plan) -> list[Path]:
-    """The parts that this config's verifier has not scored, whether they are drawn or not."""
-    paths = (
-        candidates.part_path(_parts_folder(config.run.folder, name), part.number)
-        for name, part in plan.parts
-    )
-    return [
-        path
-        for path in paths
-        if (candidates.labels(path) or {}).get(work.SCORED_WITH) != _scored_with(plan)
-    ]
-
-
-def _commit(
-    config: EvaluateConfig, plan: _Plan, tracker: Tracker, started: float
-) -> dict[str, Any]:
-    folder, evaluation = config.run.folder, config.evaluation
-    outputs = [folder / EVALUATION]
-    summaries: dict[str, Any] = {}
-    metrics: dict[str, float] = {}
-    for name, questions in plan.questions.items():
-        whole = folder / f"candidates_{name}.parquet"
-        asked = folder / f"questions_{name}.parquet"
-        candidates.merge(candidates.part_paths(_parts_folder(folder, name)), whole)
-        candidates.write_questions(asked, questions)
-        outputs += [whole, asked]
-        result = benchmark.measured(
-            name,
-            benchmark.grouped(questions, list(candidates.read(whole))),
-            num_candidates=evaluation.num_candidates,
-            with_scores=bool(evaluation.verifier),
-            num_table_rows=config.tracking.num_table_rows,
-        )
-        summaries[name] = result.summary(
-            num_bootstrap=evaluation.num_bootstrap, seed=config.run.seed
-        )
-        metrics |= result.metrics()
-        tracker.table(
-            f"eval/{name}/samples", benchmark.TABLE_COLUMNS, result.table_rows, step=0, tokens=0
-        )
-    content: dict[str, Any] = {
-        "benchmarks": summaries,
-        "generator": evaluation.generator,
-        "verifier": evaluation.verifier or None,
-        "temperatures": list(evaluation.temperatures),
-        "seed": config.run.seed,
-    }
-    files.write_json(folder / EVALUATION, content)
-    manifest.commit(
-        folder,
-        stage="evaluate",
-        config=resolved(config),
-        inputs=plan.inputs,
-        outputs=outputs,
-        facts={"seconds": round(time.monotonic() - started, 1)},
-    )
-    tracker.log(metrics, step=0, tokens=0)
-    tracker.summary(metrics)
-    return content
+        evaluation = evaluate(self.config, ranks)
+        if ranks.is_first:
+            Console().print(summary_table(evaluation))

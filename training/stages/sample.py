@@ -1,314 +1,66 @@
-"""The sample stage: candidates of several checkpoints on training questions, labelled.
+"""The sample stage: executed, labelled candidates of several checkpoints."""
 
-    sample(config, ranks)        # launch/sample.py
-
-What is left in the run folder: `part-00000.parquet` and on (candidates.py), one for each
-checkpoint and chunk of questions, and a manifest with counts. A killed stage goes on with
-the parts that are missing, on any number of ranks, and the candidates are the same.
-"""
-
-import time
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from parallel.ranks import Ranks
 from parallel.workers.array import WHOLE, Share
-from training import files, manifest
-from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
-from training.data import candidates
-from training.data.benchmarks import questions as questions_of
-from training.data.held_out import refuse_shared
-from training.evaluation import load, work
-from training.evaluation.sampler import Sampler, draws
-from training.execution.executor import Executor, Limits
+from training.config import BenchmarkConfig, SampleConfig, SourceConfig
 from training.lifecycle import run_folder
-from training.lifecycle.cancellation import Pace
-from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
-from training.monitoring.progress import Progress
-from training.monitoring.tracking import Tracker
-from training.records import Question
-from training.stages.check import refuse_folder
-
-RANK_SECONDS = "rank_seconds"
-NUM_RANKS = "num_ranks"
-_TIMEOUT_MINUTES = 24 * 60.0
-"""How long a rank that is done waits for the slowest."""
+from training.manifest import Status
+from training.stages.candidates import counted, status_of_hub
+from training.stages.model_size import ModelSize, replica_memory, saved_models
+from training.stages.stage import Stage
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What is to be made: the same on all ranks."""
+class SampleStage(Stage[SampleConfig]):
+    """Draw, run and label; every rank takes some of the questions."""
 
-    questions: list[Question]
-    names: list[str]
-    """What the checkpoints are called."""
-    inputs: dict[str, str]
-    made_from: str
-    parts: list[work.Part]
-    waiting: list[work.Part]
-    """Those of our share that no earlier life has made."""
-    finished: bool
-    """Whether the manifest says that all is there."""
+    verb = "sample"
+    config_class = SampleConfig
 
+    @property
+    def folder(self) -> Path:
+        """`run.folder`."""
+        return self.config.run.folder
 
-def limits(execution: ExecutionConfig) -> Limits:
-    """The limits of one program, as configured."""
-    return Limits(
-        timeout_seconds=execution.timeout_seconds,
-        memory_mib=execution.memory_mib,
-        max_output_bytes=execution.max_output_bytes,
-    )
+    def inputs(self) -> Iterator[tuple[str, str]]:
+        """The generator's checkpoints."""
+        for number, source in enumerate(self.config.sampling.checkpoints):
+            yield f"sampling.checkpoints.{number}", source
 
+    def question_sets(self) -> Iterator[SourceConfig | BenchmarkConfig]:
+        """The questions that are sampled."""
+        yield self.config.sampling.questions
 
-def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
-    """Make the candidates of our share that are missing; who finds all there commits the stage.
+    def refuse_folder(self) -> None:
+        """Refuse a folder that is not a sample run's."""
+        run_folder.refuse_others(self.folder, verb=self.verb)
 
-    Raises:
-        ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
-        FileNotFoundError: a checkpoint or the questions are not there.
-        FileExistsError: `run.resume` is `never` and the folder holds candidates, or the folder
-            is another run's.
-        IsolationError: programs cannot be run in isolation on this machine.
-        Stopped: a signal came to one of the ranks; the parts that were whole are saved.
-    """
-    device = ranks.device()
-    ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config, share=share))
-    if plan.finished:
-        work.say_finished(config.run, ranks)
-        return
-    used = dict.fromkeys(config.sampling.checkpoints[part.generator] for part in plan.waiting)
-    load.check([(source, "language_model") for source in used], ranks)
-    with (
-        StopSignal(ranks) as stop,
-        # Of several jobs only the one that commits is tracked: they have one W&B run.
-        _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
-        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
-        ranks.failing_together(),
-    ):
-        pace = Pace(stop, watch)
-        with pace.share():
-            _make_parts(config, plan, ranks, device, pace)
-        if share.is_whole:
-            work.on_first(ranks, lambda: _commit(config, plan, tracker))
-        else:
-            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
+    def status(self) -> Status:
+        """How many parts are left."""
+        sampling = self.config.sampling
+        if status := status_of_hub(sampling.checkpoints, [sampling.questions]):
+            return status
+        from training.stages.runs import sample
 
+        return sample.status(self.config)
 
-def standing(config: SampleConfig) -> manifest.Standing:
-    """What `sample` would do now; nothing is written. Raises as `sample`.
-
-    Checkpoints and questions of the hub would be fetched.
-    """
-    plan = _plan(config, looks_only=True)
-    if plan.finished:
-        return manifest.Standing("has nothing to do: all candidates are there", True)
-    return manifest.Standing(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
-
-
-def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
-    sampling, folder = config.sampling, config.run.folder
-    refuse_folder(folder)
-    run_folder.refuse_others(folder, verb="sample")
-    if not sampling.checkpoints:
-        raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
-    questions = questions_of(sampling.questions)
-    if not questions:
-        raise ConfigError(
-            f"sampling.questions ({sampling.questions.kind}, {sampling.questions.path}) gives "
-            "no question: look at its path, split, skip_questions and num_questions"
+    def facts(self, num_ranks: int, models: Sequence[ModelSize] | None = None) -> Iterator[str]:
+        """Candidates, parts and memory."""
+        sampling = self.config.sampling
+        if models is None:
+            models = saved_models((source, "language_model") for source in sampling.checkpoints)
+        yield from counted(
+            sampling,
+            [sampling.questions],
+            num_generators=len(sampling.checkpoints),
+            num_greedy=0,
         )
-    texts = [question.text for question in questions]
-    refuse_shared(config, {asked: texts for asked in (sampling.questions,)})
-    names = load.names(sampling.checkpoints)
-    inputs = {
-        "questions": work.fingerprint(questions),
-        **{
-            f"checkpoints.{name}": load.fingerprint(source)
-            for name, source in zip(names, sampling.checkpoints, strict=True)
-        },
-    }
-    load.refuse_different_tokenizers(
-        {f"sampling.checkpoints.{n}": source for n, source in enumerate(sampling.checkpoints)}
-    )
-    # What changes no candidate, or only their rounding, makes no part stale.
-    unimportant = {"questions", "checkpoints", "micro_batch_candidates"}
-    made_from = files.sha256_json(
-        {
-            "inputs": inputs,
-            "sampling": sampling.model_dump(mode="json", exclude=unimportant),
-            "seed": config.run.seed,
-            "execution": config.execution.model_dump(mode="json", exclude={"num_workers"}),
-        }
-    )
-    work.refuse_candidates(config.run, [folder])
-    parts = work.parts(
-        len(questions),
-        questions_per_part=sampling.questions_per_part,
-        num_generators=len(names),
-    )
-    waiting: list[work.Part] = []
-    finished = manifest.is_current(folder, config=resolved(config), inputs=inputs)
-    if not finished:
-        if not looks_only:
-            # A folder with a manifest is a finished stage, and this one is so no longer.
-            (folder / manifest.MANIFEST).unlink(missing_ok=True)
-            files.write_json(folder / run_folder.RUN, resolved(config))
-        waiting = work.waiting(folder, parts, made_from, share=share, looks_only=looks_only)
-    return _Plan(
-        questions=questions,
-        names=names,
-        inputs=inputs,
-        made_from=made_from,
-        parts=parts,
-        waiting=waiting,
-        finished=finished,
-    )
+        yield replica_memory(sampling, models)
 
+    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+        """Make the missing candidates of this array task."""
+        from training.stages.runs.sample import sample
 
-def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
-) -> None:
-    """This rank's share of the missing parts, each committed as soon as it is whole."""
-    sampling = config.sampling
-    each = sampling.num_candidates // len(plan.names)
-    mine = work.of_rank(plan.waiting, ranks)
-    total = sum(part.stop - part.start for part in mine) * each
-    label = "sampling" if ranks.world_size == 1 else f"sampling (1 of {ranks.world_size} ranks)"
-    execution = config.execution
-    loaded: tuple[int, Sampler] | None = None
-    with (
-        Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
-    ):
-        for part in mine:
-            start = time.monotonic()
-            if loaded is None or loaded[0] != part.generator:
-                loaded = None  # before the next is loaded: two may not fit
-                loaded = (
-                    part.generator,
-                    _sampler(config, plan, part.generator, executor, device, pace),
-                )
-            with load.computing_with(sampling.checkpoints[part.generator]):
-                made = loaded[1].candidates(
-                    plan.questions[part.start : part.stop],
-                    draws(sampling.temperatures, each, first_index=part.generator * each),
-                    on_written=progress.advance,
-                )
-            path = candidates.part_path(config.run.folder, part.number)
-            candidates.write(
-                path,
-                made,
-                labels={
-                    work.MADE_FROM: plan.made_from,
-                    RANK_SECONDS: f"{time.monotonic() - start:.3f}",
-                    NUM_RANKS: str(ranks.world_size),
-                },
-            )
-            if part is mine[0]:
-                work.require_room(path, len(plan.waiting) - 1)
-
-
-def _sampler(
-    config: SampleConfig,
-    plan: _Plan,
-    number: int,
-    executor: Executor,
-    device: torch.device,
-    pace: Pace,
-) -> Sampler:
-    model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
-    return Sampler(
-        model,
-        tokenizer,
-        executor,
-        settings=config.sampling,
-        seed=config.run.seed,
-        name=plan.names[number],
-        number=number,
-        safe_point=pace.safe_point,
-    )
-
-
-def _tracker(config: SampleConfig, *, enabled: bool = True, alerts_only: bool = False) -> Tracker:
-    return Tracker.start(
-        config.tracking,
-        folder=config.run.folder,
-        name=config.run.name,
-        group=config.tracking.group or config.run.name,
-        job_type="sample",
-        resolved=resolved(config),
-        enabled=enabled,
-        alerts_only=alerts_only,
-    )
-
-
-def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> None:
-    missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
-    if missing:
-        print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
-        return
-    work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
-    with _tracker(config) as tracker:
-        _commit(config, plan, tracker)
-
-
-def _commit(config: SampleConfig, plan: _Plan, tracker: Tracker) -> None:
-    folder = config.run.folder
-    paths = candidates.part_paths(folder)
-    facts = {"questions": len(plan.questions), **counts(paths)}
-    manifest.commit(
-        folder,
-        stage="sample",
-        config=resolved(config),
-        inputs=plan.inputs,
-        outputs=paths,
-        facts=facts,
-    )
-    tracker.summary({f"sample/{name}": v for name, v in facts.items() if not isinstance(v, dict)})
-    print(
-        f"{facts['candidates']:,} candidates ({facts['distinct']:,} distinct): "
-        f"{facts['right']:,} right, {facts['wrong']:,} wrong, {facts['failed']:,} failed; "
-        f"{facts['candidates_per_second']:,} a second; in {folder}",
-        flush=True,
-    )
-
-
-def counts(paths: Iterable[Path]) -> dict[str, Any]:
-    """What parts of candidates hold, in all and by checkpoint and temperature."""
-    distinct: set[int] = set()
-    verdicts: Counter[str] = Counter()
-    by_generator: dict[str, dict[str, Counter[str]]] = {}
-    num_finished = 0
-    seconds = 0.0
-    for path in paths:
-        labels = candidates.labels(path) or {}
-        seconds += float(labels.get(RANK_SECONDS, 0)) / int(labels.get(NUM_RANKS, 1))
-        for candidate in candidates.read(path):
-            distinct.add(hash((candidate.question_id, candidate.program)))
-            verdicts[candidate.verdict] += 1
-            temperatures = by_generator.setdefault(candidate.generator, {})
-            temperatures.setdefault(f"{candidate.temperature:g}", Counter())[candidate.verdict] += 1
-            num_finished += candidate.finished
-    total = sum(verdicts.values())
-    return {
-        "candidates": total,
-        "distinct": len(distinct),
-        **{name: verdicts[name] for name in ("right", "wrong", "failed")},
-        "finished": num_finished,
-        "seconds": round(seconds, 1),
-        "candidates_per_second": round(total / max(seconds, 1e-9), 1),
-        "by_generator": {
-            generator: {
-                temperature: {name: count[name] for name in ("right", "wrong", "failed")}
-                for temperature, count in temperatures.items()
-            }
-            for generator, temperatures in by_generator.items()
-        },
-    }
+        sample(self.config, ranks, array_task)

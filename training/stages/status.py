@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from training.config import STAGE_VERBS
 from training.files import read_json_object
 from training.lifecycle import attempts
-from training.lifecycle.run_folder import CONFIG, RUN
+from training.lifecycle.run_folder import CONFIG, RUN, verb_of
 from training.manifest import MANIFEST
 from training.stages import jobs
 
@@ -24,14 +25,6 @@ _LATEST_STEPS = 50
 """Steps whose median gives the rate."""
 _SECONDS_OF_SILENCE = 600.0
 """After which an unfinished stage is taken for one that does not run."""
-_STAGES = {
-    "data_generator": "prepare",
-    "generator": "train",
-    "candidates": "sample",
-    "data_verifier": "prepare",
-    "verifier": "train",
-    "evaluation": "evaluate",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ def describe(folder: Path, *, now: float | None = None) -> Iterator[str]:
 
 def _recipe(folder: Path, now: float) -> Iterator[str]:
     submitted = jobs.read(folder)
-    for name, verb in _STAGES.items():
+    for name, verb in STAGE_VERBS.items():
         job = f" (job {submitted[name]})" if name in submitted else ""
         yield f"{name}{job}"
         if _has_begun(folder / name, verb):
@@ -94,10 +87,7 @@ def _has_begun(folder: Path, verb: str) -> bool:
 def _verb(folder: Path) -> str:
     """Which verb a stage's folder is of."""
     config = _json(folder / RUN) or _json(folder / MANIFEST).get("config", {})
-    for section, verb in (("training", "train"), ("sampling", "sample")):
-        if section in config:
-            return verb
-    return "evaluate" if "evaluation" in config else "prepare"
+    return verb_of(config) or "prepare"
 
 
 def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.ranks import ROOT
 from training.config import ConfigError, RecipeConfig, load, resolved
-from training.stages.recipe import lost_checkpoints, stages
+from training.stages.recipe import RecipeStage
 
 DEMO = ROOT / "configs" / "recipe_demo.toml"
 RECIPES = sorted((ROOT / "configs").glob("recipe_*.toml"))
@@ -29,7 +29,7 @@ def demo(*overrides: str) -> RecipeConfig:
 
 
 def by_stage(recipe: RecipeConfig) -> dict[str, Any]:
-    return {stage.name: stage.config for stage in stages(recipe)}
+    return {stage.name: stage.config for stage in RecipeStage(recipe).steps()}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -216,12 +216,12 @@ def test_a_retention_spares_the_sampled_steps() -> None:
 
 def test_checkpoints_that_are_gone_are_missed_before_anything_starts(tmp_path: Path) -> None:
     recipe = demo(f"run.folder={tmp_path}")
-    assert not list(lost_checkpoints(recipe))
+    assert not list(RecipeStage(recipe).lost_checkpoints())
     saved = tmp_path / "generator" / "checkpoints"
     (saved / "step_1500").mkdir(parents=True)
-    assert not list(lost_checkpoints(recipe))
+    assert not list(RecipeStage(recipe).lost_checkpoints())
     (saved / "step_2500").mkdir()
-    (line,) = lost_checkpoints(recipe)
+    (line,) = RecipeStage(recipe).lost_checkpoints()
     assert "step 2000" in line and "at step 2500" in line
     (saved / "step_2000").mkdir()
-    assert not list(lost_checkpoints(recipe))
+    assert not list(RecipeStage(recipe).lost_checkpoints())

@@ -24,7 +24,7 @@ from training.config import (
 from training.data import candidates, held_out
 from training.data.held_out import refuse_shared
 from training.files import write_json
-from training.stages import evaluate, sample
+from training.stages.runs import evaluate, sample
 
 QUESTIONS = [f"Ann has {number} apples. How many has she got?" for number in range(8)]
 
@@ -141,7 +141,7 @@ def test_sample_knows_what_its_generator_was_evaluated_on(tmp_path: Path) -> Non
     generator = run_of(tmp_path / "g", evaluation={"every_steps": 5, "benchmarks": [held]})
     tree = folders.sample_tree(tmp_path, tmp_path / "out", checkpoints=[generator])
     with pytest.raises(ConfigError, match="'held' shares 3 of its 3 questions with sampling"):
-        sample.standing(SampleConfig.model_validate(tree))
+        sample.status(SampleConfig.model_validate(tree))
     tree["sampling"]["questions"]["skip_questions"] = 3
     refuse_shared(SampleConfig.model_validate(tree))
 
@@ -165,7 +165,7 @@ def test_evaluate_knows_what_its_models_learnt_from(tmp_path: Path) -> None:
         benchmarks=[benchmark("toy", tmp_path / "gsm8k")],
     )
     with pytest.raises(ConfigError) as error:
-        evaluate.standing(EvaluateConfig.model_validate(tree))
+        evaluate.status(EvaluateConfig.model_validate(tree))
     generator, verifier = str(error.value).splitlines()
     assert "shares 2 of its 8 questions" in generator and "g/checkpoints/step_1" in generator
     assert "shares 3 of its 8 questions" in verifier and "sample candidates of others" in verifier

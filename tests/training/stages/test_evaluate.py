@@ -18,7 +18,7 @@ from training.config import ConfigError, EvaluateConfig
 from training.data import candidates
 from training.files import read_json
 from training.records import Candidate
-from training.stages.evaluate import EVALUATION, evaluate
+from training.stages.runs.evaluate import EVALUATION, evaluate
 
 NAMES = {"toy": 7, "rest": 2}
 

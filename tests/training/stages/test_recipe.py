@@ -14,8 +14,8 @@ def test_damaged_seconds_cost_no_stage(tmp_path: Path, before: str | None) -> No
     path = tmp_path / recipe.SECONDS
     if before is not None:
         path.write_text(before)
-    recipe._add_seconds(path, "generator", 2.5)
-    recipe._add_seconds(path, "generator", 1.0)
+    recipe.add_seconds(path, "generator", 2.5)
+    recipe.add_seconds(path, "generator", 1.0)
     assert read_json(path) == {"generator": 3.5}
 
 

@@ -20,7 +20,7 @@ from training.config import ConfigError, SampleConfig
 from training.data import candidates
 from training.evaluation.sampler import Sampler
 from training.records import Candidate
-from training.stages.sample import sample
+from training.stages.runs.sample import sample
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def line(step: int, **more: float) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    config = {"training": {"max_steps": 100}, "tracking": {"project": "tinygsm"}}
+    config = {"run": {}, "training": {"max_steps": 100}, "tracking": {"project": "tinygsm"}}
     (tmp_path / "run.json").write_text(json.dumps(config))
     lines = [json.dumps(line(step)) for step in range(1, 41)]
     lines.insert(20, json.dumps({"step": 20, "eval/gsm8k/pass_at_1": 0.25}))

@@ -18,8 +18,8 @@ from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
 from training.files import read_json, write_json
-from training.stages import train as train_stage
-from training.stages.train import standing, train
+from training.stages.runs import train as train_stage
+from training.stages.runs.train import status, train
 
 QUESTION = "Ann has {} apples and buys 4. How many are there?"
 SHORT = {"max_steps": 2, "global_batch_sequences": 4}
@@ -67,7 +67,7 @@ def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
         run={"folder": str(site / "again")},
         data={"prepare_if_missing": True, "train_on_prompt": True},
     )
-    assert standing(changed).words.startswith("prepares its data again, then starts")
+    assert status(changed).message.startswith("prepares its data again, then starts")
     capsys.readouterr()
     train(changed, ranks)
     assert "data.train_on_prompt was False, is True" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_a_run_that_is_refused_leaves_the_data_of_its_checkpoints(site: Path, ra
     (site / "run" / "checkpoints" / "step_1").mkdir(parents=True)
     write_json(site / "run" / "run.json", resolved(wanted))
     changed = config(site, data={"prepare_if_missing": True, "train_on_prompt": True})
-    for refused in (train, lambda config, _: standing(config)):
+    for refused in (train, lambda config, _: status(config)):
         with pytest.raises(ConfigError, match="checkpoints of another config"):
             refused(changed, ranks)
     assert content(site / "data") == before
@@ -139,14 +139,14 @@ def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) 
         ({"evaluation": evaluated}, "evaluation.verifier"),
     ):
         wanted = config(site, **sections)
-        for refused in (train, lambda config, _: standing(config)):
+        for refused in (train, lambda config, _: status(config)):
             with pytest.raises(ConfigError, match=f"{setting} = .* have different tokenizers"):
                 refused(wanted, ranks)
     assert not (site / "run").exists()
     # A verifier that is never asked may be anything.
-    standing(config(site, evaluation={**evaluated, "every_steps": 0}))
+    status(config(site, evaluation={**evaluated, "every_steps": 0}))
     Tokenizer.load(site / "data").save(site / "weights")
-    standing(config(site, model={"initial_weights": weights}))
+    status(config(site, model={"initial_weights": weights}))
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("no data"), OSError(errno.ESTALE, "stale")])

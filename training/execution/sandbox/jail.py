@@ -22,7 +22,7 @@ from typing import IO, Any, Literal
 
 from typing_extensions import Self
 
-from training.config import ConfigError
+from training.config import ConfigError, ExecutionConfig
 from training.execution.sandbox import channel, zygote
 
 Role = Literal["reader", "monty", "light", "heavy", "heaviest"]
@@ -69,6 +69,15 @@ class Limits:
     """Memory on top of the interpreter's own."""
     max_output_bytes: int = 65_536
     """Printed bytes, after which a program is ended."""
+
+    @classmethod
+    def from_config(cls, execution: ExecutionConfig) -> "Limits":
+        """The limits that a config sets; the idle time has no setting."""
+        return cls(
+            timeout_seconds=execution.timeout_seconds,
+            memory_mib=execution.memory_mib,
+            max_output_bytes=execution.max_output_bytes,
+        )
 
 
 class Jail:

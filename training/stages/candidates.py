@@ -1,0 +1,43 @@
+"""What sample and evaluate have in common: candidates are drawn from models on questions."""
+
+from collections.abc import Iterator, Sequence
+
+from training.config import BenchmarkConfig, EvaluationConfig, SamplingConfig
+from training.data import benchmarks, hub
+from training.manifest import Status
+
+
+def status_of_hub(models: Sequence[str], asked: Sequence[BenchmarkConfig]) -> Status | None:
+    """The status where models or questions would have to be fetched; None: all are on disk."""
+    remote = [source for source in models if source and hub.local_path(source, "a model") is None]
+    remote += [
+        benchmark.path
+        for benchmark in asked
+        if benchmark.kind != "problems" and not benchmarks.files_of(benchmark)
+    ]
+    if not remote:
+        return None
+    return Status(f"reads {', '.join(remote)} from the hub; what is made is not compared")
+
+
+def counted(
+    section: SamplingConfig | EvaluationConfig,
+    asked: Sequence[BenchmarkConfig],
+    *,
+    num_generators: int,
+    num_greedy: int,
+) -> Iterator[str]:
+    """One line for each question set: how many candidates, in how many parts."""
+    each = section.num_candidates + num_greedy
+    for benchmark in asked:
+        count = benchmark.num_questions
+        if benchmark.kind == "problems" or benchmarks.files_of(benchmark):
+            count = len(benchmarks.questions(benchmark))
+        if count:
+            parts = -(-count // section.questions_per_part) * num_generators
+            yield (
+                f"{benchmark.name}: {count:,} questions x {each} = {count * each:,} candidates "
+                f"in {parts:,} parts"
+            )
+        else:
+            yield f"{benchmark.name}: all questions of {benchmark.path} x {each} candidates"

@@ -1,0 +1,209 @@
+"""A training run as a stage: skipped when finished, refused when it is another run's folder.
+
+`run.json` in the run folder is the resolved config of the run. What may change when it resumes
+is in same_run.py; what has changed is printed.
+"""
+
+from pathlib import Path
+
+from parallel.ranks import Ranks
+from training import manifest
+from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
+from training.data import parts, prepared
+from training.data.held_out import refuse_shared
+from training.data.loader import RowDataset
+from training.data.prepare import prepare
+from training.data.tokenizer import refuse_different
+from training.errors import is_for_people
+from training.evaluation import load
+from training.evaluation.work import on_first
+from training.files import write_json
+from training.lifecycle import run_folder
+from training.lifecycle.attempts import saved_step
+from training.lifecycle.signals import StopSignal
+from training.models.build import fingerprint, weights_folder
+from training.stages import same_run
+from training.stages.readable import refuse_unwritable
+from training.trainer import CHECKPOINTS, Trainer, refuse, tokenizer_of
+
+
+def train(config: TrainConfig, ranks: Ranks) -> None:
+    """Train to the last step, going on from the newest checkpoint that verifies.
+
+    Raises:
+        Stopped: a signal came to one of the ranks; there is a checkpoint.
+        ConfigError: the data was prepared with other settings, the run folder cannot be written
+            or holds another config's checkpoints, or a model's tokenizer is not the data's.
+        FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
+        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+    """
+    device = ranks.device(config.training.device)
+    refuse_unwritable(config.run.folder / CHECKPOINTS)
+    ranks.connect(device)
+    folder = config.run.folder
+    # Before data is prepared: what an existing run was trained on must not be replaced by it.
+    changed = on_first(ranks, lambda: same_run.changed_settings(config))
+    on_first(ranks, lambda: refuse_shared(config))
+    not_compared = on_first(ranks, lambda: _ensure_data(config))
+    inputs = _inputs_of_all(config, ranks)
+    if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
+        if ranks.is_first:
+            print(f"{folder} is finished with this config and data: nothing to do", flush=True)
+        return
+    on_first(ranks, lambda: _check_tokenizers(config))
+    if ranks.is_first and not (folder / run_folder.RUN).is_file():
+        write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
+    with (
+        StopSignal(ranks) as stop,
+        Trainer(config, ranks, stop) as trainer,
+        # Within the trainer, whose alert then has the message of the rank that failed.
+        ranks.failing_together(),
+    ):
+        if ranks.is_first:  # not of a run that the trainer refused
+            if changed:
+                print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
+            write_json(folder / run_folder.RUN, resolved(config))
+        trainer.run()
+    if ranks.is_first:
+        last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
+        manifest.commit(
+            folder,
+            stage="train",
+            config=resolved(config),
+            inputs=inputs,
+            outputs=[last, folder / "metrics.jsonl"],
+            facts={"inputs_not_compared": not_compared},
+        )
+
+
+def status(config: TrainConfig) -> manifest.Status:
+    """What `train` would do now; nothing is written, and no checkpoint is verified.
+
+    Raises:
+        ConfigError, FileNotFoundError, FileExistsError: as `train`.
+    """
+    folder, last = config.run.folder, config.training.max_steps
+    refuse_unwritable(config.run.folder / CHECKPOINTS)
+    changed = same_run.changed_settings(config)
+    data = prepared.compare(_of_data(config))
+    first = ""
+    if data.is_current:
+        RowDataset(config.data.folder, sequence_length=config.data.sequence_length)
+        _check_tokenizers(config, fetches=False)
+    elif config.data.prepare_if_missing:
+        parts.refuse_data(config.data.folder)
+        first = "prepares its data again, then " if data.is_prepared else "prepares its data, then "
+    source = config.model.initial_weights
+    # A model of the hub would have to be fetched to be compared.
+    here = not source or Path(weights_folder(source)).is_dir()
+    if data.is_current and here and (folder / manifest.MANIFEST).is_file():
+        if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
+            return manifest.Status(f"has nothing to do: all {last:,} steps are done", True)
+    if step := saved_step(folder):
+        refuse(config, folder / CHECKPOINTS / f"step_{step}")
+        said = f", with other settings: {'; '.join(changed)}" if changed else ""
+        return manifest.Status(f"{first}resumes from step {step:,} of {last:,}{said}")
+    return manifest.Status(f"{first}starts, from {source or 'random weights'}")
+
+
+def _of_data(config: TrainConfig) -> PrepareConfig:
+    """What `prepare` would be asked for."""
+    return PrepareConfig(data=config.data, execution=config.execution)
+
+
+def _inputs(config: TrainConfig) -> dict[str, str]:
+    """Fingerprints of all that a run reads."""
+    inputs = {"data": manifest.fingerprint(config.data.folder)}
+    if config.model.initial_weights:
+        inputs["initial_weights"] = fingerprint(config.model.initial_weights)
+    return inputs
+
+
+def _inputs_of_all(config: TrainConfig, ranks: Ranks) -> dict[str, str]:
+    """The same as `_inputs`, once all ranks have found the same.
+
+    Raises:
+        ConfigError, OSError: on all ranks, where one lacks a file or has another one: its folder
+            may be on the disk of its node.
+    """
+    found: dict[str, str] | Exception
+    try:
+        found = _inputs(config)
+    except Exception as error:
+        if not is_for_people(error):
+            raise
+        found = error
+    all_found = ranks.gather(found)
+    for rank, error in enumerate(all_found):
+        if not isinstance(error, Exception):
+            continue
+        if rank == 0:
+            raise error
+        raise ConfigError(f"rank {rank}: {error}") from error  # the first rank's files are there
+    for rank, other in enumerate(all_found):
+        if other != all_found[0]:
+            differing = [key for key in other if other[key] != all_found[0].get(key)]
+            raise ConfigError(
+                f"rank {rank} reads other files than rank 0 for {', '.join(differing)}: "
+                f"data.folder = {config.data.folder} and model.initial_weights = "
+                f"{config.model.initial_weights!r} must be the same on all nodes"
+            )
+    return all_found[0]
+
+
+def _ensure_data(config: TrainConfig) -> list[str]:
+    """Prepared data as this config describes it: found, made where allowed, or refused.
+
+    Returns:
+        The inputs of the data that are not on this machine, so that only their settings are
+        known to be this config's.
+
+    Raises:
+        FileNotFoundError, ConfigError: it is not there, or was prepared from something else,
+            and `data.prepare_if_missing` is false; or as `prepare`.
+        FileExistsError: as `prepare`.
+    """
+    wanted = _of_data(config)
+    found = prepared.compare(wanted)
+    if found.is_current:
+        if note := found.note():
+            print(note, flush=True)
+        return found.not_compared
+    if not config.data.prepare_if_missing:
+        found.check()
+    if found.is_prepared:
+        differing = "\n  ".join(found.differences)
+        print(f"{found.folder} is prepared again, since\n  {differing}", flush=True)
+    prepare(wanted)
+    return []
+
+
+def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
+    """Whether all models that meet the data have its tokenizer.
+
+    Args:
+        config: The run's.
+        fetches: Whether a tokenizer may be fetched from the hub; else the hub's models are
+            left out.
+
+    Raises:
+        ConfigError: a tokenizer differs, or has more ids than the model has embeddings.
+    """
+    names = {"model.initial_weights": config.model.initial_weights}
+    if config.evaluation.every_steps:
+        names["evaluation.generator"] = config.evaluation.generator
+        names["evaluation.verifier"] = config.evaluation.verifier
+    tokenizers = {f"data.folder = {config.data.folder}": tokenizer_of(config)}
+    for setting, source in names.items():
+        if not source or not (fetches or Path(weights_folder(source)).is_dir()):
+            continue
+        tokenizer = load.tokenizer_of(source)
+        if tokenizer is not None:
+            tokenizers[f"{setting} = {source}"] = tokenizer
+        elif fetches:
+            print(
+                f"{setting} = {source} has no tokenizer: it is not known whether it reads the "
+                "same ids as the data",
+                flush=True,
+            )
+    refuse_different(tokenizers)
