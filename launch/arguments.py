@@ -114,7 +114,7 @@ def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
     """
     # Read, not exported: nothing is opened.
     ranks = discover(os.environ)
-    if not ranks.is_first:
+    if not ranks.is_main:
         return 0
     from training.stages.dry_run import preview
 
@@ -153,7 +153,7 @@ def stopped(ranks: "Ranks") -> int:
     srun kills the other ranks as soon as the first leaves with a code that is not 0: the first
     rank may be telling W&B its last numbers.
     """
-    if ranks.is_first:
+    if ranks.is_main:
         said_stopped()
     ranks.barrier()
     return EXIT_STOPPED
@@ -203,14 +203,14 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         code = EXIT_STOPPED
-        if ranks.is_first:
+        if ranks.is_main:
             print(f"{verb}: interrupted; the same command resumes from here", file=sys.stderr)
     except Exception as error:
         if not is_for_people(error):
             raise
         code = EXIT_BAD_INPUT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        which = "" if ranks.is_first or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
+        which = "" if ranks.is_main or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
         message = f"{verb}: {which}{error}"
         ranks.report_failure(lambda: print(message, file=sys.stderr, flush=True))
     sys.stdout.flush()

@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
     if arguments.dry_run:
-        if discover(os.environ).is_first:
+        if discover(os.environ).is_main:
             print(_plan(arguments))
         return 0
     with assemble(arguments.num_workers) as crew:

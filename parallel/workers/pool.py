@@ -116,7 +116,7 @@ def assemble(num_workers: int) -> Generator[Crew | None, None, None]:
         yield Crew(num_workers)
         return
     mpi.check(ranks)
-    if not ranks.is_first:
+    if not ranks.is_main:
         # A time limit is the first rank's to answer.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         mpi.serve(_workplace)

@@ -79,7 +79,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config, share=share))
+    plan = ranks.on_main(lambda: _plan(config, share=share))
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
@@ -88,7 +88,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     with (
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
-        _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
+        _tracker(config, enabled=ranks.is_main, alerts_only=not share.is_whole) as tracker,
         HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
         ranks.failing_together(),
     ):
@@ -96,9 +96,9 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
         with pace.share():
             _make_parts(config, plan, ranks, device, pace)
         if share.is_whole:
-            work.on_first(ranks, lambda: _commit(config, plan, tracker))
+            ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
-            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
+            ranks.on_main(lambda: _commit_if_all_there(config, plan, share))
 
 
 def standing(config: SampleConfig) -> manifest.Standing:
@@ -185,7 +185,7 @@ def _make_parts(
     loaded: tuple[int, Sampler] | None = None
     with (
         Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
+        Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
     ):
         for part in mine:
             start = time.monotonic()
