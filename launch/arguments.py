@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from pydantic import BaseModel
 
 from parallel.ranks import PeerFailed, discover
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import ConfigError, RecipeConfig, load
 from training.errors import is_for_people
 from training.lifecycle.signals import EXIT_STOPPED
@@ -134,15 +134,15 @@ def add_array_task(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--array-task",
         type=_array_task,
-        default=WHOLE,
+        default=ONLY_TASK,
         metavar="I/N",
         help="make every N-th part only, from the I-th; the last of N jobs finishes the stage",
     )
 
 
-def _array_task(text: str) -> Share:
+def _array_task(text: str) -> ArrayTask:
     try:
-        return Share.parse(text)
+        return ArrayTask.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

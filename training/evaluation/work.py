@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import RunConfig
 from training.data import candidates
 from training.disk import require
@@ -77,7 +77,7 @@ def waiting(
     planned: Sequence[Part],
     made_from: str,
     *,
-    share: Share = WHOLE,
+    array_task: ArrayTask = ONLY_TASK,
     looks_only: bool = False,
 ) -> list[Part]:
     """The parts that are still to be made; parts of another making are removed, said once.
@@ -86,18 +86,18 @@ def waiting(
         folder: Holds the parts.
         planned: All parts of the work.
         made_from: What the label `MADE_FROM` of a finished part must say.
-        share: Those of the parts that count; the others are other jobs' to make and remove.
+        array_task: Those of the parts that count; other jobs make and remove the rest.
         looks_only: Leave everything as it is.
     """
     planned_paths = {
         candidates.part_path(folder, part.number): part
         for part in planned
-        if share.has(part.number)
+        if array_task.owns(part.number)
     }
     found = {
         path: candidates.labels(path) or {}
         for path in candidates.part_paths(folder)
-        if share.has(candidates.part_number(path))
+        if array_task.owns(candidates.part_number(path))
     }
     whole = {
         path
