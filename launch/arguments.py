@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from pydantic import BaseModel
 
 from parallel.ranks import ALONE, PeerFailed, Ranks, discover
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import ConfigError, load
 from training.errors import is_for_people
 from training.lifecycle.signals import EXIT_STOPPED, Stopped
@@ -122,7 +122,7 @@ def run_stage(stage: "Stage[Any]", arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(stage, arguments)
     ranks = discover() if stage.runs_on_ranks else ALONE
-    array_task = getattr(arguments, "array_task", WHOLE)
+    array_task = getattr(arguments, "array_task", ONLY_TASK)
     try:
         stage.run(ranks, array_task)
     except Stopped:
@@ -136,7 +136,7 @@ def _dry_run(stage: "Stage[Any]", arguments: argparse.Namespace) -> int:
     """Print what a stage would do, on the first of the ranks that were started."""
     # Read, not exported: nothing is opened.
     ranks = discover(os.environ)
-    if not ranks.is_first:
+    if not ranks.is_main:
         return 0
     from training.stages.dry_run import dry_run
 
@@ -156,15 +156,15 @@ def add_array_task(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--array-task",
         type=_array_task,
-        default=WHOLE,
+        default=ONLY_TASK,
         metavar="I/N",
         help="make every N-th part only, from the I-th; the last of N jobs finishes the stage",
     )
 
 
-def _array_task(text: str) -> Share:
+def _array_task(text: str) -> ArrayTask:
     try:
-        return Share.parse(text)
+        return ArrayTask.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -176,7 +176,7 @@ def _stopped(ranks: Ranks) -> int:
     rank may be sending W&B its last numbers. A rank's code can be lost at its very end, hence
     the file by which a job script knows that the run may start again (slurm/common.sh).
     """
-    if ranks.is_first and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
+    if ranks.is_main and (path := os.environ.get("TINYGSM_STOPPED_FILE")):
         Path(path).touch()
     ranks.barrier()
     return EXIT_STOPPED
@@ -215,14 +215,14 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         code = EXIT_STOPPED
-        if ranks.is_first:
+        if ranks.is_main:
             print(f"{verb}: interrupted; the same command resumes from here", file=sys.stderr)
     except Exception as error:
         if not is_for_people(error):
             raise
         code = EXIT_BAD_INPUT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        which = "" if ranks.is_first or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
+        which = "" if ranks.is_main or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
         message = f"{verb}: {which}{error}"
         ranks.report_failure(lambda: print(message, file=sys.stderr, flush=True))
     sys.stdout.flush()

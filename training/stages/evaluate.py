@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import BenchmarkConfig, EvaluateConfig, SourceConfig
 from training.lifecycle import run_folder
 from training.manifest import Status
@@ -55,7 +55,7 @@ class EvaluateStage(Stage[EvaluateConfig]):
         yield from counted(section, section.benchmarks, num_generators=1, num_greedy=1)
         yield replica_memory(section, models)
 
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Evaluate; the first rank prints the table."""
         from rich.console import Console
 
@@ -63,5 +63,5 @@ class EvaluateStage(Stage[EvaluateConfig]):
         from training.stages.runs.evaluate import evaluate
 
         evaluation = evaluate(self.config, ranks)
-        if ranks.is_first:
+        if ranks.is_main:
             Console().print(summary_table(evaluation))

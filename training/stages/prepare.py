@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parallel.ranks import ALONE, Ranks
-from parallel.workers.array import WHOLE, Share
-from parallel.workers.pool import assemble
+from parallel.workers.array import ONLY_TASK, ArrayTask
+from parallel.workers.pool import worker_pool
 from training.config import BenchmarkConfig, SourceConfig, TrainConfig
 from training.data import held_out
 from training.lifecycle import attempts
@@ -62,15 +62,15 @@ class PrepareStage(Stage[TrainConfig]):
             count = f"the first {source.num_examples:,}" if source.num_examples else "all"
             yield f"source: {source.kind} {source.path or f'of seed {source.seed}'}, {count}"
 
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Prepare; under MPI the first rank leads and the others are its workers."""
         # Every worker process imports this module again.
-        from training.data.prepare import prepare_share
+        from training.data.prepare import prepare_array_task
         from training.lifecycle.signals import StopSignal
 
-        with assemble(self.config.data.num_workers) as crew:
-            if crew is None:
+        with worker_pool(self.config.data.num_workers) as pool:
+            if pool is None:
                 return
             held_out.refuse_shared(self.config)
             with StopSignal(ALONE) as stop:  # the first rank answers for all
-                prepare_share(self._data.wanted, array_task, crew, stop=stop)
+                prepare_array_task(self._data.wanted, array_task, pool, stop=stop)

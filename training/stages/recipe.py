@@ -23,7 +23,7 @@ from typing import Any
 
 from parallel.ranks import Ranks
 from parallel.spawn import run_ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import (
     STAGE_VERBS,
     BenchmarkConfig,
@@ -211,7 +211,7 @@ class RecipeStage(Stage[RecipeConfig]):
             write_json(self.folder / f"{step.name}.json", step.config)
         return planned
 
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Run what is not finished, in order, each stage on `num_ranks` processes; then report.
 
         Raises:

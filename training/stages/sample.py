@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import BenchmarkConfig, SampleConfig, SourceConfig
 from training.lifecycle import run_folder
 from training.manifest import Status
@@ -59,7 +59,7 @@ class SampleStage(Stage[SampleConfig]):
         )
         yield replica_memory(sampling, models)
 
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Make the missing candidates of this array task."""
         from training.stages.runs.sample import sample
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import BenchmarkConfig, ConfigError, SourceConfig
 from training.data import held_out
 from training.manifest import Status
@@ -130,7 +130,7 @@ class Stage(ABC, Generic[ConfigType]):
         yield from (f"  {line}" for line in self.facts(num_ranks))
 
     @abstractmethod
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> Any:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> Any:
         """Do what is not done yet.
 
         Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parallel.layout import Layout, micro_batches_per_step
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import manifest
 from training.config import BenchmarkConfig, SourceConfig, TrainConfig
 from training.lifecycle.attempts import saved_step
@@ -91,7 +91,7 @@ class TrainStage(Stage[TrainConfig]):
             yield f"data: {sequences:,} sequences in {config.data.folder}: {epochs:.2f} epochs"
         yield _planned_memory(config, layout)
 
-    def run(self, ranks: Ranks, array_task: Share = WHOLE) -> None:
+    def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Train to the last step, from the newest checkpoint that verifies."""
         Layout.of(self.config, ranks.world_size)  # before libraries that take seconds to import
         from training.stages.runs.train import train

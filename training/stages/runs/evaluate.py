@@ -75,10 +75,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     device = ranks.device()
     ranks.connect(device, timeout_minutes=TIMEOUT_MINUTES)
     started = time.monotonic()
-    plan = work.on_first(ranks, lambda: _plan(config))
+    plan = ranks.on_main(lambda: _plan(config))
     if plan.finished:
         work.say_finished(config.run, ranks)
-        return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
+        return ranks.on_main(lambda: files.read_json(config.run.folder / EVALUATION))
     load.check(
         [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
         ranks,
@@ -87,10 +87,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         with pace.share():
             _draw(config, plan, ranks, device, pace)
         # Decided once for all: while one rank looks, another may already score.
-        stale = work.on_first(ranks, lambda: _stale(config, plan))
+        stale = ranks.on_main(lambda: _stale(config, plan))
         with pace.share():
             _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
-        return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
+        return ranks.on_main(lambda: _commit(config, plan, tracker, started))
 
 
 def status(config: EvaluateConfig) -> manifest.Status:
@@ -185,7 +185,7 @@ def _draw(
     with (
         Executor(limits=Limits.from_config(execution), num_workers=execution.num_workers) as executor,
         Progress(
-            progress_label("sampling", ranks), total=total, unit="candidates", shown=ranks.is_first
+            progress_label("sampling", ranks), total=total, unit="candidates", shown=ranks.is_main
         ) as progress,
     ):
         sampler = Sampler(
@@ -238,7 +238,7 @@ def _score(
             model, tokenizer, config.evaluation, safe_point=pace.safe_point
         )
     with Progress(
-        progress_label("scoring", ranks), total=len(mine), unit="parts", shown=ranks.is_first
+        progress_label("scoring", ranks), total=len(mine), unit="parts", shown=ranks.is_main
     ) as progress:
         for path in mine:
             labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import manifest
 from training.config import ConfigError, SampleConfig, resolved
 from training.data import candidates
@@ -60,7 +60,7 @@ class _Plan:
     """Whether the manifest says that all is there."""
 
 
-def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
+def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
     """Make the candidates of our share that are missing; who finds all there commits the stage.
 
     Raises:
@@ -73,21 +73,21 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config, share=share))
+    plan = ranks.on_main(lambda: _plan(config, array_task=array_task))
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
     used = dict.fromkeys(config.sampling.checkpoints[part.generator] for part in plan.waiting)
     load.check([(source, "language_model") for source in used], ranks)
     # Of several jobs only the one that commits is tracked: they have one W&B run.
-    alerts_only = not share.is_whole
+    alerts_only = not array_task.is_only
     with supervised(config, ranks, verb="sample", alerts_only=alerts_only) as (pace, tracker):
         with pace.share():
             _make_parts(config, plan, ranks, device, pace)
-        if share.is_whole:
-            work.on_first(ranks, lambda: _commit(config, plan, tracker))
+        if array_task.is_only:
+            ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
-            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
+            ranks.on_main(lambda: _commit_if_all_there(config, plan, array_task))
 
 
 def status(config: SampleConfig) -> manifest.Status:
@@ -101,7 +101,7 @@ def status(config: SampleConfig) -> manifest.Status:
     return manifest.Status(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
 
 
-def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
+def _plan(config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only: bool = False) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     refuse_run_folder(folder, verb="sample")
     if not sampling.checkpoints:
@@ -137,7 +137,7 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
     waiting: list[work.Part] = []
     finished = is_finished(config, inputs, looks_only=looks_only)
     if not finished:
-        waiting = work.waiting(folder, parts, label, share=share, looks_only=looks_only)
+        waiting = work.waiting(folder, parts, label, array_task=array_task, looks_only=looks_only)
     return _Plan(
         questions=asked,
         names=names,
@@ -162,7 +162,7 @@ def _make_parts(
     loaded: tuple[int, Sampler] | None = None
     with (
         Executor(limits=Limits.from_config(execution), num_workers=execution.num_workers) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
+        Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
     ):
         for part in mine:
             start = time.monotonic()
@@ -213,10 +213,10 @@ def _sampler(
     )
 
 
-def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> None:
+def _commit_if_all_there(config: SampleConfig, plan: _Plan, array_task: ArrayTask) -> None:
     missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
     if missing:
-        print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
+        print(f"{array_task} is done; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
         return
     work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
     with started_tracker(config, verb="sample") as tracker:
