@@ -25,8 +25,8 @@ from checkpoints import universal
 from checkpoints.together import written_together
 from parallel.ranks import ALONE, Ranks
 from training import manifest, verification
-from training.config import ConfigError
 from training.disk import NotWritten, error_of, reported, require
+from training.errors import CheckpointError, UserError
 from training.files import replacing, sha256_file, sync, write_json
 from training.lifecycle.attempts import step_of
 from training.manifest import MANIFEST
@@ -67,14 +67,14 @@ class CheckpointStore:
         """Steps that names in the folder are of, ascending, whatever has the name.
 
         Raises:
-            ConfigError: the folder is none, or cannot be read.
+            CheckpointError: the folder is none, or cannot be read.
         """
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoints of {self._folder} cannot be read: {error.strerror}"
             ) from error
         return sorted(step for name in names if (step := step_of(name)) is not None)
@@ -208,7 +208,7 @@ class CheckpointStore:
         """The newest checkpoint that verifies, the same on all ranks; None: there is none.
 
         Raises:
-            ConfigError: the folder is none, or cannot be read.
+            CheckpointError: the folder is none, or cannot be read.
         """
         for step in reversed(self._ranks.gather(self._named())[0]):
             folder = self.path(step)
@@ -229,7 +229,7 @@ def _why_kept(folder: Path, step: int) -> str:
         return "it is a symbolic link"
     try:
         return _other_step(folder, step)
-    except (OSError, ConfigError) as error:
+    except (OSError, UserError) as error:
         return f"it is no checkpoint ({error})"
 
 
@@ -255,23 +255,23 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint that a path names, compared with its manifest.
 
     Raises:
-        FileNotFoundError, ConfigError: there is none, or it is not whole; says why.
+        FileNotFoundError, CheckpointError: there is none, or it is not whole; says why.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
     if (path / FOLDER).is_dir():
         newest = CheckpointStore(path / FOLDER, ranks=ALONE).newest()
         if newest is None:
-            raise ConfigError(f"{path / FOLDER} holds no checkpoint that verifies")
+            raise CheckpointError(f"{path / FOLDER} holds no checkpoint that verifies")
         return newest
     path = path.resolve()
     if path.suffix == ".tmp":
-        raise ConfigError(f"{path} is a checkpoint being written, or one that was cut short")
+        raise CheckpointError(f"{path} is a checkpoint being written, or one that was cut short")
     if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
             f"folder (which holds {FOLDER}/)"
         )
     if problems := verification.problems_of(path):
-        raise ConfigError(verification.damaged(path, problems))
+        raise CheckpointError(verification.damaged(path, problems))
     return path

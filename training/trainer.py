@@ -29,15 +29,16 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks
-from training.config import ConfigError, TrainConfig, resolved
+from training.config import TrainConfig, resolved
 from training.data.loader import Loader, RowDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError, DataError, TrainingDiverged
 from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.lifecycle.cancellation import Pace
-from training.lifecycle.divergence import LossNotFinite, diverged
+from training.lifecycle.divergence import diverged
 from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import HangWatch
 from training.models import huggingface
@@ -93,7 +94,7 @@ class Trainer:
         stop: Asked at every step and between the batches of an evaluation.
 
     Raises:
-        ConfigError: a setting does not fit the data, the ranks or the checkpoint.
+        UserError: a setting does not fit the data, the ranks or the checkpoint.
         FileNotFoundError: data or weights that the config names are not there.
     """
 
@@ -156,7 +157,7 @@ class Trainer:
 
         Raises:
             Stopped: a signal came to a rank; there is a checkpoint of the newest step.
-            LossNotFinite: nothing was saved of the step that met it.
+            TrainingDiverged: nothing was saved of the step that met it.
         """
         total = self._config.training.max_steps
         bar = Progress(
@@ -227,7 +228,7 @@ class Trainer:
             counts = [0.0] * len(counts)  # another rank speaks for these batches
         weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.wanted)])
         if not weight:
-            raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
+            raise DataError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
         rate = learning_rate(
             self._state.step,
@@ -263,12 +264,12 @@ class Trainer:
         """All ranks look at what each holds, before anything is made of the weights.
 
         Raises:
-            LossNotFinite: on all ranks, where a weight or a moment of any rank is not finite.
+            TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
         if self._summed([float(not self._engine.has_finite_state())])[0]:
             raise self._diverged("weights are not finite after the update")
 
-    def _diverged(self, what: str) -> LossNotFinite:
+    def _diverged(self, what: str) -> TrainingDiverged:
         return diverged(
             what,
             step=self._state.step,

@@ -21,7 +21,8 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks, discover
-from training.config import ConfigError, TrainConfig, load, resolved
+from training.config import TrainConfig, load, resolved
+from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
 from training.stages.train import train
@@ -50,7 +51,7 @@ def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(said):
             train(config, ranks)
-    except ConfigError as caught:
+    except UserError as caught:
         error = f"{type(caught).__name__}: {caught}"
     steps = CheckpointStore(config.run.folder / FOLDER, ranks=ranks).steps()
     ranks.barrier()

@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_alerted_to(
         assert "lower optimizer.learning_rate" in outputs[0].stderr
         assert os.listdir(folder / "checkpoints")
         (run,) = server.runs.values()
-        assert run.alerts == ["the run failed: LossNotFinite"] and run.exit_code == 1
+        assert run.alerts == ["the run failed: TrainingDiverged"] and run.exit_code == 1
     (alert,) = _alerts(folder)
     assert "lower optimizer.learning_rate" in alert["text"]
 

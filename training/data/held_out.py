@@ -21,7 +21,6 @@ from pathlib import Path
 
 from training.config import (
     BenchmarkConfig,
-    ConfigError,
     DataConfig,
     EvaluateConfig,
     EvaluationConfig,
@@ -33,6 +32,7 @@ from training.config import (
 from training.data import benchmarks, candidates, programs, sources, tables
 from training.data.decontaminate import Overlap
 from training.data.question_texts import normalised
+from training.errors import DataError, UserError
 from training.files import read_json
 from training.lifecycle.run_folder import RUN
 from training.manifest import MANIFEST
@@ -65,11 +65,11 @@ def refuse_shared(
         known: Texts that the caller has read already.
 
     Raises:
-        ConfigError: a line for each two sets, with the number of shared questions and one of
+        DataError: a line for each two sets, with the number of shared questions and one of
             them; or a benchmark that cannot be read.
     """
     if problems := [*shared(config, known)]:
-        raise ConfigError("\n".join(problems))
+        raise DataError("\n".join(problems))
 
 
 def shared(
@@ -195,7 +195,7 @@ def _is_at_hand(config: BenchmarkConfig | SourceConfig) -> bool:
     find = benchmarks.files_of if isinstance(config, BenchmarkConfig) else sources.files_of
     try:
         return bool(find(config))  # pyright: ignore[reportArgumentType]
-    except ConfigError:
+    except UserError:
         return False
 
 
@@ -220,7 +220,7 @@ def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iter
         return ()
     try:
         found = [text for text in _source_texts(learnt.what) if normalised(text) in wanted]
-    except (ConfigError, UnicodeDecodeError):
+    except (UserError, UnicodeDecodeError):
         return ()  # damaged, which prepare reports: it has learnt nothing from this file
     if not found or learnt.data is None:
         return found

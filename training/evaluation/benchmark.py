@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from parallel.ranks import Ranks
-from training.config import ConfigError, EvaluationConfig
+from training.config import EvaluationConfig
 from training.data.tokenizer import Tokenizer
+from training.errors import CheckpointError
 from training.evaluation import statistics, work
 from training.evaluation.sampler import Draw, Sampler, draws
 from training.evaluation.score import score
@@ -80,10 +81,10 @@ def scorer_of(
     token also where the generator ran out of tokens before it.
 
     Raises:
-        ConfigError: the tokenizer has ids that the verifier has no embedding for.
+        CheckpointError: the tokenizer has ids that the verifier has no embedding for.
     """
     if tokenizer.vocab_size > verifier.shape.vocab_size:
-        raise ConfigError(
+        raise CheckpointError(
             f"the verifier has embeddings for {verifier.shape.vocab_size} ids, its tokenizer "
             f"has {tokenizer.vocab_size}: they do not belong together"
         )

@@ -13,9 +13,10 @@ import torch
 from parallel.engine import Engine
 from parallel.gather import fill
 from parallel.ranks import Ranks
-from training.config import BenchmarkConfig, ConfigError, TrainConfig
+from training.config import BenchmarkConfig, TrainConfig
 from training.data.benchmarks import questions
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError
 from training.evaluation import load
 from training.evaluation.benchmark import (
     Answers,

@@ -13,9 +13,10 @@ import tokenize
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from training.config import ConfigError, EvaluationConfig, SamplingConfig
+from training.config import EvaluationConfig, SamplingConfig
 from training.data import programs
 from training.data.tokenizer import Tokenizer
+from training.errors import CheckpointError
 from training.evaluation import work
 from training.evaluation.generate import Sampled, SampleRequest, generate
 from training.execution.executor import Executor, Program, judge
@@ -60,7 +61,7 @@ class Sampler:
             raises ends the drawing.
 
     Raises:
-        ConfigError: the tokenizer has ids that the model has no embedding for.
+        CheckpointError: the tokenizer has ids that the model has no embedding for.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Sampler:
         safe_point: Callable[[], None] | None = None,
     ) -> None:
         if tokenizer.vocab_size > model.shape.vocab_size:
-            raise ConfigError(
+            raise CheckpointError(
                 f"generator {name} has embeddings for {model.shape.vocab_size} ids, its "
                 f"tokenizer has {tokenizer.vocab_size}: they do not belong together"
             )

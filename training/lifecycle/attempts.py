@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from training.config import ConfigError
 from training.disk import reported
+from training.errors import ConfigError, UserError
 
 LIVES = "lives.jsonl"
 _FIELDS = {"job": str, "attempt": int, "progress": str, "started": float, "nodes": str}
@@ -23,7 +23,7 @@ NUM_IN_VAIN = 3
 """Lives of one job that may end where they began."""
 
 
-class NoProgress(ConfigError):
+class NoProgress(UserError):
     """A job has had its lives and none of them got further."""
 
 

@@ -29,6 +29,7 @@ from training.config import (
 )
 from training.data import benchmarks, held_out, parts, prepared, sources
 from training.data.hub import local_path
+from training.errors import UserError
 from training.files import write_json
 from training.lifecycle import attempts, run_folder
 from training.stages import same_run
@@ -80,7 +81,7 @@ def check(verb: str, config: Any, *, num_ranks: int) -> list[str]:
         wanted = PrepareConfig(data=config.data, execution=config.execution)
         try:
             found = prepared.compare(wanted)
-        except ConfigError as error:
+        except UserError as error:
             problems.append(str(error))
     if verb == "recipe":
         problems += lost_checkpoints(config)

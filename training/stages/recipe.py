@@ -22,7 +22,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.spawn import run_ranks
-from training.config import ConfigError, RecipeConfig, resolved
+from training.config import RecipeConfig, resolved
+from training.errors import UserError
 from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
 from training.lifecycle.attempts import saved_step
@@ -131,7 +132,7 @@ def _add_seconds(path: Path, stage: str, seconds: float) -> None:
     """Count a stage's seconds over all the recipe's lives."""
     try:
         known = read_json_object(path) if path.is_file() else {}
-    except ConfigError:
+    except UserError:
         known = {}  # damaged: not worth the stage that has just ended
     before = known.get(stage)
     known[stage] = round((before if isinstance(before, int | float) else 0.0) + seconds, 1)

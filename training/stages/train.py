@@ -35,7 +35,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         ConfigError: the data was prepared with other settings, the run folder cannot be written
             or holds another config's checkpoints, or a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
-        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+        ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
     device = ranks.device(config.training.device)
     refuse_folder(config.run.folder / CHECKPOINTS)

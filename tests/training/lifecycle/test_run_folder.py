@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import ConfigError
+from training.errors import DamagedFileError
 from training.lifecycle.run_folder import refuse_other_recipes, refuse_others
 
 
@@ -59,7 +59,7 @@ def test_a_run_is_one_verb_s(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="of no run of ours"):
         refuse_others(tmp_path, verb="train")
     write(tmp_path, "run.json", [])
-    with pytest.raises(ConfigError, match="holds a list.*set another run.folder"):
+    with pytest.raises(DamagedFileError, match="holds a list.*set another run.folder"):
         refuse_others(tmp_path, verb="train")
 
 
