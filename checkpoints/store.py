@@ -96,7 +96,7 @@ class CheckpointStore:
         temporary = self._folder / f"step_{step}.tmp"
         try:
             with written_together(self._ranks):
-                if self._ranks.is_first:
+                if self._ranks.is_main:
                     if temporary.is_symlink() or not temporary.is_dir():
                         _set_aside(temporary)
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -136,7 +136,7 @@ class CheckpointStore:
     def _commit(self, temporary: Path, step: int) -> None:
         names: list[str] = []
         with written_together(self._ranks):
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 names = [str(path.relative_to(temporary)) for path in files]
         # One list for all: a rank that saw a stale one would take other shares, and a file could
@@ -155,7 +155,7 @@ class CheckpointStore:
                 }
         shares = self._ranks.gather(facts)
         with written_together(self._ranks):
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 self._finish(temporary, step, shares)
 
     def _finish(self, temporary: Path, step: int, shares: list[dict[str, Any]]) -> None:
@@ -218,7 +218,7 @@ class CheckpointStore:
             if not problems:
                 return folder
             self._damaged.add(step)
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 print(f"{folder} is passed over: {problems[0]}", flush=True)
         return None
 

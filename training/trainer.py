@@ -142,7 +142,7 @@ class Trainer:
             resolved=resolved(config),
             run_id=self._state.wandb_run_id or None,
             resume_step=self._state.step,
-            enabled=ranks.is_first,
+            enabled=ranks.is_main,
         )
         self._state.wandb_run_id = self._tracker.run_id
         self._watch = HangWatch(
@@ -164,7 +164,7 @@ class Trainer:
             "training",
             total=total,
             unit="steps",
-            shown=self._ranks.is_first,
+            shown=self._ranks.is_main,
             line_every=self._config.training.log_every_steps,
         )
         with self._watch, bar:
@@ -214,9 +214,7 @@ class Trainer:
         step = self._state.step
         if not step or not self._is_due(self._config.evaluation.every_steps):
             return False
-        return not self._ranks.gather(self._ranks.is_first and has_evaluation(self._folder, step))[
-            0
-        ]
+        return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
 
     def _step(self, timer: metrics.StepTimer) -> tuple[bool, str]:
         """One update; whether any rank wants to stop after it, and a line for people."""
@@ -323,7 +321,7 @@ class Trainer:
             )
             with written_together(self._ranks):
                 try:
-                    if self._ranks.is_first:
+                    if self._ranks.is_main:
                         self._write_model(folder, weights)
                 finally:
                     for _ in weights:  # the stream is all ranks': it is walked to its end
@@ -376,7 +374,7 @@ class Trainer:
         # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
         values = {name: value for result in results for name, value in result.metrics().items()}
         self._tracker.log(values, step=step, tokens=tokens)
-        if self._ranks.is_first:
+        if self._ranks.is_main:
             said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             print(f"step {step}: {said}", flush=True)
         self._watch.progress()
@@ -395,7 +393,7 @@ class Trainer:
         self._saved_step = state.step
         before, state.layout = Layout(**state.layout), asdict(self._layout)
         self._state = state
-        if self._ranks.is_first:
+        if self._ranks.is_main:
             print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
             if before != self._layout:
                 print(f"resharded: it was saved at {before}, this life is at {self._layout}")

@@ -89,7 +89,7 @@ def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str,
     found = [outcome(good, ranks)]
     longer = {"training": {"max_steps": 8}, "checkpoint": often}
     wild = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e20})
-    if ranks.is_first:
+    if ranks.is_main:
         # As if it had been the rate from the start: a higher one is refused.
         write_json(folder / RUN, resolved(wild))
     ranks.barrier()
@@ -99,7 +99,7 @@ def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str,
     message = found[-1]["errors"][0]
     moved = re.search(r"move (\S+) elsewhere", message)
     assert moved is not None, message
-    if ranks.is_first:
+    if ranks.is_main:
         Path(moved.group(1)).rename(folder / "elsewhere")
     ranks.barrier()
     return [*found, outcome(lower, ranks)]
@@ -122,7 +122,7 @@ def main() -> None:
         )
         found[name] = {**outcome(wild, ranks), "poisoned": poisoned(wild, ranks)}
     found["recovered"] = recovered(config, out.parent / "recovered", ranks)
-    if ranks.is_first:
+    if ranks.is_main:
         write_json(out, found)
     ranks.disconnect()
 

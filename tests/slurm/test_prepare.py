@@ -61,7 +61,7 @@ def test_ranks_on_several_nodes_write_the_same_bytes(
     job = site.sbatch("--nodes=3", "--cpus-per-task=2", PREPARE, path, extra=check)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("spread_jobs")
     assert "preflight: 3 nodes are fit" in site.log(job)
-    assert "5 MPI ranks work for the first" in site.ranks_said("spread_jobs")
+    assert "rank 0 maps over the 5 other MPI ranks" in site.ranks_said("spread_jobs")
     assert content(folder) == alone
 
 

@@ -17,7 +17,6 @@ from parallel.ranks import Ranks
 from training.data import tokenizer
 from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError, UserError
-from training.evaluation import work
 from training.models import huggingface
 from training.models.build import WEIGHTS, fingerprint, weights_folder
 from training.models.heads import LanguageModel, Verifier
@@ -92,7 +91,7 @@ def check(models: Iterable[tuple[str, Kind]], ranks: Ranks) -> None:
     for source, wanted in models:
         if source:
             verify(source, ranks)
-            work.on_first(ranks, lambda source=source, wanted=wanted: _open(source, wanted))
+            ranks.on_main(lambda source=source, wanted=wanted: _open(source, wanted))
 
 
 def verify(source: str, ranks: Ranks) -> None:

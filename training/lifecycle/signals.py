@@ -62,7 +62,7 @@ class StopSignal:
         now = time.monotonic()
         if now - self._last_look >= _SECONDS_BETWEEN_LOOKS:
             self._last_look = now
-            if self._ranks.heard(_STOP):
+            if self._ranks.flag_is_set(_STOP):
                 raise Stopped
             self._ranks.check_peers()
 
@@ -81,12 +81,12 @@ class StopSignal:
         except Stopped:
             stopped = True
         # Who is done first is told to stop like the others, who may need an hour more.
-        if self._ranks.agree(stopped, while_waiting=self._pass_on):
+        if self._ranks.any_rank(stopped, while_waiting=self._pass_on):
             raise Stopped
 
     def _pass_on(self) -> None:
         if self.wanted:
-            self._ranks.tell(_STOP)
+            self._ranks.set_flag(_STOP)
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:

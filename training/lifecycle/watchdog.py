@@ -45,7 +45,7 @@ class HangWatch:
     def __init__(self, ranks: Ranks, *, minutes: float, alert: Callable[[str, str], None]) -> None:
         self._ranks, self._minutes, self._alert = ranks, minutes, alert
         self._last = time.monotonic()
-        self._others = set(range(1, ranks.world_size)) if ranks.is_first else set[int]()
+        self._others = set(range(1, ranks.world_size)) if ranks.is_main else set[int]()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hang watch", daemon=True)
 
@@ -81,18 +81,18 @@ class HangWatch:
             if last != told and silence > seconds:
                 told = last
                 self._write_stacks()
-                if self._ranks.is_first:
+                if self._ranks.is_main:
                     self._tell_people(self._ranks.rank)
                 else:
                     with suppress(RuntimeError):  # the first may be gone
-                        self._ranks.tell(_HANGS.format(self._ranks.rank))
+                        self._ranks.set_flag(_HANGS.format(self._ranks.rank))
             elif silence < seconds / 2:
                 for rank in filter(self._was_told_by, sorted(self._others)):
                     self._others.remove(rank)
                     self._tell_people(rank)
 
     def _was_told_by(self, rank: int) -> bool:
-        return self._ranks.heard(_HANGS.format(rank))
+        return self._ranks.flag_is_set(_HANGS.format(rank))
 
     def _write_stacks(self) -> None:
         text = self._silence(self._ranks.rank)

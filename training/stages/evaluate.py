@@ -74,10 +74,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
     started = time.monotonic()
-    plan = work.on_first(ranks, lambda: _plan(config))
+    plan = ranks.on_main(lambda: _plan(config))
     if plan.finished:
         work.say_finished(config.run, ranks)
-        return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
+        return ranks.on_main(lambda: files.read_json(config.run.folder / EVALUATION))
     load.check(
         [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
         ranks,
@@ -91,7 +91,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             group=config.tracking.group or config.run.name,
             job_type="evaluate",
             resolved=resolved(config),
-            enabled=ranks.is_first,
+            enabled=ranks.is_main,
         ) as tracker,
         HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
         ranks.failing_together(),
@@ -100,10 +100,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         with pace.share():
             _draw(config, plan, ranks, device, pace)
         # Decided once for all: while one rank looks, another may already score.
-        stale = work.on_first(ranks, lambda: _stale(config, plan))
+        stale = ranks.on_main(lambda: _stale(config, plan))
         with pace.share():
             _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
-        return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
+        return ranks.on_main(lambda: _commit(config, plan, tracker, started))
 
 
 def standing(config: EvaluateConfig) -> manifest.Standing:
@@ -218,7 +218,7 @@ def _draw(
     with (
         Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
         Progress(
-            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_first
+            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_main
         ) as progress,
     ):
         sampler = Sampler(
@@ -271,7 +271,7 @@ def _score(
             model, tokenizer, config.evaluation, safe_point=pace.safe_point
         )
     with Progress(
-        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
+        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_main
     ) as progress:
         for path in mine:
             labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import files, manifest
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
 from training.data import candidates
@@ -52,7 +52,7 @@ class _Plan:
     made_from: str
     parts: list[work.Part]
     waiting: list[work.Part]
-    """Those of our share that no earlier life has made."""
+    """Those of our array task that no earlier life has made."""
     finished: bool
     """Whether the manifest says that all is there."""
 
@@ -66,8 +66,8 @@ def limits(execution: ExecutionConfig) -> Limits:
     )
 
 
-def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
-    """Make the candidates of our share that are missing; who finds all there commits the stage.
+def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
+    """Make our array task's missing candidates; the task that finds all there commits the stage.
 
     Raises:
         ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
@@ -79,7 +79,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config, share=share))
+    plan = ranks.on_main(lambda: _plan(config, array_task=array_task))
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
@@ -88,17 +88,17 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     with (
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
-        _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
+        _tracker(config, enabled=ranks.is_main, alerts_only=not array_task.is_only) as tracker,
         HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
         ranks.failing_together(),
     ):
         pace = Pace(stop, watch)
         with pace.share():
             _make_parts(config, plan, ranks, device, pace)
-        if share.is_whole:
-            work.on_first(ranks, lambda: _commit(config, plan, tracker))
+        if array_task.is_only:
+            ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
-            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
+            ranks.on_main(lambda: _commit_if_all_there(config, plan, array_task))
 
 
 def standing(config: SampleConfig) -> manifest.Standing:
@@ -112,7 +112,9 @@ def standing(config: SampleConfig) -> manifest.Standing:
     return manifest.Standing(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
 
 
-def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
+def _plan(
+    config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only: bool = False
+) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     refuse_folder(folder)
     run_folder.refuse_others(folder, verb="sample")
@@ -160,7 +162,9 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
             # A folder with a manifest is a finished stage, and this one is so no longer.
             (folder / manifest.MANIFEST).unlink(missing_ok=True)
             files.write_json(folder / run_folder.RUN, resolved(config))
-        waiting = work.waiting(folder, parts, made_from, share=share, looks_only=looks_only)
+        waiting = work.waiting(
+            folder, parts, made_from, array_task=array_task, looks_only=looks_only
+        )
     return _Plan(
         questions=questions,
         names=names,
@@ -185,7 +189,7 @@ def _make_parts(
     loaded: tuple[int, Sampler] | None = None
     with (
         Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
+        Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
     ):
         for part in mine:
             start = time.monotonic()
@@ -249,10 +253,13 @@ def _tracker(config: SampleConfig, *, enabled: bool = True, alerts_only: bool = 
     )
 
 
-def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> None:
+def _commit_if_all_there(config: SampleConfig, plan: _Plan, array_task: ArrayTask) -> None:
     missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
     if missing:
-        print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
+        print(
+            f"{array_task} is done; {len(missing)} of {len(plan.parts)} parts are not yet",
+            flush=True,
+        )
         return
     work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
     with _tracker(config) as tracker:

@@ -16,7 +16,6 @@ from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.errors import is_for_people
 from training.evaluation import load
-from training.evaluation.work import on_first
 from training.files import write_json
 from training.lifecycle import run_folder
 from training.lifecycle.attempts import saved_step
@@ -42,16 +41,16 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     ranks.connect(device)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
-    changed = on_first(ranks, lambda: same_run.changed_settings(config))
-    on_first(ranks, lambda: refuse_shared(config))
-    not_compared = on_first(ranks, lambda: _ensure_data(config))
+    changed = ranks.on_main(lambda: same_run.changed_settings(config))
+    ranks.on_main(lambda: refuse_shared(config))
+    not_compared = ranks.on_main(lambda: _ensure_data(config))
     inputs = _inputs_of_all(config, ranks)
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
-        if ranks.is_first:
+        if ranks.is_main:
             print(f"{folder} is finished with this config and data: nothing to do", flush=True)
         return
-    on_first(ranks, lambda: _check_tokenizers(config))
-    if ranks.is_first and not (folder / run_folder.RUN).is_file():
+    ranks.on_main(lambda: _check_tokenizers(config))
+    if ranks.is_main and not (folder / run_folder.RUN).is_file():
         write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
     with (
         StopSignal(ranks) as stop,
@@ -59,12 +58,12 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         # Within the trainer, whose alert then has the message of the rank that failed.
         ranks.failing_together(),
     ):
-        if ranks.is_first:  # not of a run that the trainer refused
+        if ranks.is_main:  # not of a run that the trainer refused
             if changed:
                 print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
             write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
-    if ranks.is_first:
+    if ranks.is_main:
         last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
         manifest.commit(
             folder,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from parallel.workers.array import Share
-from parallel.workers.pool import Crew
+from parallel.workers.array import ArrayTask
+from parallel.workers.pool import WorkerPool
 from tests.ranks import ROOT
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
@@ -23,7 +23,7 @@ from training.data import candidates, parts, programs
 from training.data import prepare as prepare_module
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
-from training.data.prepare import prepare, prepare_share
+from training.data.prepare import prepare, prepare_array_task
 from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError, DataError
 from training.lifecycle.attempts import parts_folder
@@ -221,7 +221,7 @@ def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -
 
 def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
     wanted = config(tmp_path / "data", PROBLEMS)
-    assert prepare_share(wanted, Share(1, 2)) is None
+    assert prepare_array_task(wanted, ArrayTask(1, 2)) is None
     (part,) = (tmp_path / "data.parts").glob("part-*")
     whole = part.read_bytes()
     part.write_bytes(whole[:1000] + bytes(255 - byte for byte in whole[1000:1100]) + whole[1100:])
@@ -375,7 +375,7 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
         write(path, converted, made_from=made_from)
 
     monkeypatch.setattr(parts, "write", recorded)
-    facts = prepare(wanted, Crew(1))
+    facts = prepare(wanted, WorkerPool(1))
     assert written and not set(written) & set(made)
     assert facts == prepare(config(tmp_path / "unbroken", many))
     assert content(tmp_path / "data") == content(tmp_path / "unbroken")
@@ -399,7 +399,7 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
 
 
 def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
-    assert prepare_share(config(tmp_path / "data", PROBLEMS), Share(1, 2)) is None
+    assert prepare_array_task(config(tmp_path / "data", PROBLEMS), ArrayTask(1, 2)) is None
     assert list((tmp_path / "data.parts").glob("part-*"))
     prepare(config(tmp_path / "data", PROBLEMS, train_on_prompt=True))
     prepare(config(tmp_path / "unbroken", PROBLEMS, train_on_prompt=True))
@@ -411,12 +411,12 @@ def test_jobs_that_share_the_work_write_the_same_bytes(tmp_path: Path) -> None:
     sources = (PROBLEMS | {"num_examples": 2100}, PROBLEMS | {"num_examples": 1030, "seed": 5})
     facts = prepare(config(tmp_path / "alone", *sources))
     shared = config(tmp_path / "shared", *sources)
-    assert prepare_share(shared, Share(3, 3)) is None
-    assert prepare_share(shared, Share(1, 3)) is None
+    assert prepare_array_task(shared, ArrayTask(3, 3)) is None
+    assert prepare_array_task(shared, ArrayTask(1, 3)) is None
     assert not (tmp_path / "shared").exists()
-    assert prepare_share(shared, Share(2, 3)) == facts
+    assert prepare_array_task(shared, ArrayTask(2, 3)) == facts
     assert content(tmp_path / "shared") == content(tmp_path / "alone")
-    assert prepare_share(shared, Share(1, 3)) == facts, "up to date"
+    assert prepare_array_task(shared, ArrayTask(1, 3)) == facts, "up to date"
 
 
 def test_a_second_prepare_leaves_the_first_what_it_packs(
@@ -466,7 +466,7 @@ def test_whoever_is_slower_takes_what_the_faster_made(
     assert prepare(wanted) == facts
     wanted = config(tmp_path / "shared", PROBLEMS)
     monkeypatch.setattr(parts, "write", writing)
-    assert prepare_share(wanted, Share(2, 2), Crew(1)) == facts
+    assert prepare_array_task(wanted, ArrayTask(2, 2), WorkerPool(1)) == facts
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "packed", "shared"]
 
 
@@ -524,7 +524,7 @@ def test_parts_beside_somebody_s_files_are_removed_alone(tmp_path: Path) -> None
     folder.mkdir()
     prepare(config(tmp_path / "data", source))  # an empty folder is taken
     assert not folder.exists()
-    assert prepare_share(config(tmp_path / "other", source), Share(2, 2)) is None
+    assert prepare_array_task(config(tmp_path / "other", source), ArrayTask(2, 2)) is None
     marked = tmp_path / "other.parts"
     assert marked.is_dir()
     (marked / "notes.txt").write_text("mine")

@@ -77,7 +77,7 @@ with StopSignal(ranks) as stop:
     try:
         with stop.agreed():
             Path(sys.argv[1], f"in_{ranks.rank}").touch()
-            while ranks.is_first:  # the other has nothing to do
+            while ranks.is_main:  # the other has nothing to do
                 stop.check()
                 time.sleep(0.01)
     except Stopped:

@@ -18,11 +18,11 @@ class Words(Ranks):
 
     said: set[str]
 
-    def tell(self, word: str) -> None:
-        self.said.add(word)
+    def set_flag(self, flag: str) -> None:
+        self.said.add(flag)
 
-    def heard(self, word: str) -> bool:
-        return word in self.said
+    def flag_is_set(self, flag: str) -> bool:
+        return flag in self.said
 
 
 def words(rank: int, *said: str) -> Words:
