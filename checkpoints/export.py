@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import universal
-from checkpoints.store import FOLDER as CHECKPOINTS
 from checkpoints.store import find_checkpoint
 from training import manifest
+from training.checkpoint_paths import CHECKPOINTS
 from training.data import programs
 from training.data.tokenizer import Tokenizer
 from training.disk import require

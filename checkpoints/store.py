@@ -25,14 +25,12 @@ from checkpoints import universal
 from checkpoints.together import written_together
 from parallel.ranks import ALONE, Ranks
 from training import manifest, verification
+from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
 from training.disk import NotWritten, error_of, reported, require
 from training.errors import CheckpointError, UserError
 from training.files import replacing, sha256_file, sync, write_json
-from training.lifecycle.attempts import step_of
 from training.manifest import MANIFEST
 
-FOLDER = "checkpoints"
-"""Where a run folder keeps them."""
 _LATEST = "latest"
 
 
@@ -57,7 +55,7 @@ class CheckpointStore:
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of this step is or would be."""
-        return self._folder / f"step_{step}"
+        return self._folder / step_name(step)
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending; committed, not yet verified."""
@@ -93,7 +91,7 @@ class CheckpointStore:
                 untouched.
             OSError: a file could not be written; older checkpoints are untouched.
         """
-        temporary = self._folder / f"step_{step}.tmp"
+        temporary = self._folder / f"{step_name(step)}.tmp"
         try:
             with written_together(self._ranks):
                 if self._ranks.is_main:
@@ -259,10 +257,10 @@ def find_checkpoint(path: Path) -> Path:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
-    if (path / FOLDER).is_dir():
-        newest = CheckpointStore(path / FOLDER, ranks=ALONE).newest()
+    if (path / CHECKPOINTS).is_dir():
+        newest = CheckpointStore(path / CHECKPOINTS, ranks=ALONE).newest()
         if newest is None:
-            raise CheckpointError(f"{path / FOLDER} holds no checkpoint that verifies")
+            raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint that verifies")
         return newest
     path = path.resolve()
     if path.suffix == ".tmp":
@@ -270,7 +268,7 @@ def find_checkpoint(path: Path) -> Path:
     if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
         raise CheckpointError(
             f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
-            f"folder (which holds {FOLDER}/)"
+            f"folder (which holds {CHECKPOINTS}/)"
         )
     if problems := verification.problems_of(path):
         raise CheckpointError(verification.damaged(path, problems))

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from parallel.layout import Layout
 from training import verification
+from training.checkpoint_paths import step_name
 from training.errors import CheckpointError
 from training.files import read_json_object, write_json
 
@@ -68,9 +69,9 @@ class TrainState:
             raise CheckpointError(
                 f"{path}: {where} = {first['input']!r} is no value of a run's state: {first['msg']}"
             ) from error
-        if folder.name != f"step_{state.step}":
+        if folder.name != step_name(state.step):
             raise CheckpointError(
                 f"{path} is of step {state.step}, its folder is {folder.name}: give the folder "
-                f"the name step_{state.step} back"
+                f"the name {step_name(state.step)} back"
             )
         return state

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from training.checkpoint_paths import CHECKPOINTS
 from training.config import (
     BenchmarkConfig,
     DataConfig,
@@ -140,7 +141,7 @@ def _run_of(model: str) -> TrainConfig | None:
             exported = read_json(folder / MANIFEST).get("facts", {}).get("checkpoint")
             folder = Path(exported) if exported else folder
         # A checkpoint, or the folder of weights in it.
-        checkpoints = next(above for above in [*folder.parents][:2] if above.name == "checkpoints")
+        checkpoints = next(above for above in [*folder.parents][:2] if above.name == CHECKPOINTS)
         return TrainConfig.model_validate(read_json(checkpoints.parent / RUN))
     except (OSError, StopIteration, AttributeError, TypeError, ValueError):
         return None

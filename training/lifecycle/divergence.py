@@ -8,6 +8,7 @@ only the next steps show; so the message also says how to go back by one more ch
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.checkpoint_paths import step_name
 from training.errors import TrainingDiverged
 
 
@@ -31,7 +32,7 @@ def diverged(
         back = f"resumes from step {older}" if older else "starts from step 0"
         remedy += (
             f"resumes from its newest checkpoint, step {newest}. If it diverges again at once, "
-            f"move {checkpoints / f'step_{newest}'} elsewhere: it then {back}"
+            f"move {checkpoints / step_name(newest)} elsewhere: it then {back}"
         )
     return TrainingDiverged(
         f"{what} at step {step}: the run has diverged, and this step is not saved. To resume, "

@@ -1,6 +1,6 @@
 """A watch for hangs: silence is told, with the stacks of every rank, while it lasts.
 
-    with HangWatch(ranks, minutes=20, alert=tracker.alert) as watch:
+    with Watchdog(ranks, minutes=20, alert=tracker.alert) as watch:
         ...
         watch.progress()                 # after each step, batch and file
         watch.rest()                     # its share is done; the other ranks' may not be
@@ -31,7 +31,7 @@ _SECONDS_TO_END = 10.0
 _HANGS = "rank {} hangs"
 
 
-class HangWatch:
+class Watchdog:
     """Tells when `progress` was not called for so long.
 
     Args:

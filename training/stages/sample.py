@@ -27,9 +27,9 @@ from training.evaluation import load, work
 from training.evaluation.sampler import Sampler, draws
 from training.execution.executor import Executor, Limits
 from training.lifecycle import run_folder
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
@@ -89,12 +89,12 @@ def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
         _tracker(config, enabled=ranks.is_main, alerts_only=not array_task.is_only) as tracker,
-        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
+        Watchdog(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watchdog,
         ranks.failing_together(),
     ):
-        pace = Pace(stop, watch)
-        with pace.share():
-            _make_parts(config, plan, ranks, device, pace)
+        cancellation = Cancellation(stop, watchdog)
+        with cancellation.independent_work():
+            _make_parts(config, plan, ranks, device, cancellation)
         if array_task.is_only:
             ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
@@ -177,7 +177,11 @@ def _plan(
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
+    config: SampleConfig,
+    plan: _Plan,
+    ranks: Ranks,
+    device: torch.device,
+    cancellation: Cancellation,
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -197,7 +201,7 @@ def _make_parts(
                 loaded = None  # before the next is loaded: two may not fit
                 loaded = (
                     part.generator,
-                    _sampler(config, plan, part.generator, executor, device, pace),
+                    _sampler(config, plan, part.generator, executor, device, cancellation),
                 )
             with load.computing_with(sampling.checkpoints[part.generator]):
                 made = loaded[1].candidates(
@@ -225,7 +229,7 @@ def _sampler(
     number: int,
     executor: Executor,
     device: torch.device,
-    pace: Pace,
+    cancellation: Cancellation,
 ) -> Sampler:
     model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
     return Sampler(
@@ -236,7 +240,7 @@ def _sampler(
         seed=config.run.seed,
         name=plan.names[number],
         number=number,
-        safe_point=pace.safe_point,
+        check_cancelled=cancellation.check_cancelled,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parallel.ranks import Ranks
 from training import manifest
+from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared
 from training.data.held_out import refuse_shared
@@ -18,12 +19,11 @@ from training.errors import is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
 from training.stages import same_run
 from training.stages.check import refuse_folder
-from training.trainer import CHECKPOINTS, Trainer, refuse, tokenizer_of
+from training.trainer import Trainer, refuse, tokenizer_of
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -64,7 +64,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
     if ranks.is_main:
-        last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
+        last = checkpoint_path(folder, config.training.max_steps) / manifest.MANIFEST
         manifest.commit(
             folder,
             stage="train",
@@ -99,7 +99,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, folder / CHECKPOINTS / f"step_{step}")
+        refuse(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Standing(f"{first}goes on from step {step:,} of {last:,}{said}")
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")

@@ -17,7 +17,7 @@ def write(folder: Path, name: str, content: object = "mine") -> None:
 @pytest.mark.parametrize("verb", ["train", "sample", "evaluate"])
 def test_a_folder_with_other_files_is_used(tmp_path: Path, verb: str) -> None:
     refuse_others(tmp_path / "absent", verb=verb)
-    for name in ("notes.txt", "logs/job-5/rank-000.log", "lives.jsonl", "config.json"):
+    for name in ("notes.txt", "logs/job-5/rank-000.log", "attempts.jsonl", "config.json"):
         write(tmp_path, name)
     refuse_others(tmp_path, verb=verb)
 
