@@ -228,7 +228,7 @@ class Trainer:
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank speaks for these batches
-        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.wanted)])
+        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.requested)])
         if not weight:
             raise DataError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()

@@ -54,7 +54,7 @@ def _told(folder: Path) -> list[str]:
 
 def _silence(rank: int, minutes: float) -> str:
     silence = f"no step, batch or checkpoint file for {minutes} minutes on rank {rank}"
-    return f"{silence}; its log shows where it stands"
+    return f"{silence}; its log holds the stacks of its threads"
 
 
 def _until(condition: Callable[[], bool], missing: str) -> None:

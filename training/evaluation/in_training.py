@@ -42,7 +42,7 @@ class InTrainingEvaluation:
         ranks: The processes of the run.
         tokenizer: The one that is trained with.
         device: Where this rank computes.
-        cancellation: Its safe points are between two batches of questions.
+        cancellation: Checked between two batches of questions.
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs, or a

@@ -365,7 +365,7 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
     _, errors = process.communicate(timeout=120)
     assert not (tmp_path / "data").exists()
     if stop != signal.SIGKILL:
-        assert process.returncode == 130 and "stopping at the next safe point" in errors
+        assert process.returncode == 130 and "stopping at the next check" in errors
     (tmp_path / "data.parts" / "packed-0").mkdir()  # as a kill leaves it while packing
     written: list[Path] = []
     write = parts.write

@@ -1,4 +1,4 @@
-"""The watch for hangs: who is told of whose silence, and how often."""
+"""Watchdog: which silences raise an alert, and how often."""
 
 import time
 
@@ -9,7 +9,8 @@ from training.lifecycle.watchdog import Watchdog
 
 SECONDS = 0.5
 SILENT = (
-    "no step, batch or checkpoint file for {:g} minutes on rank {}; its log shows where it stands"
+    "no step, batch or checkpoint file for {:g} minutes on rank {}; "
+    "its log holds the stacks of its threads"
 )
 
 
