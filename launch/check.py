@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         job, _, attempt = arguments.attempt.partition(":")
         if not attempt.isdecimal():
             raise ConfigError(f"--attempt {arguments.attempt}: write JOB:ATTEMPT, such as 4711:0")
-        attempts.start(
+        attempts.record(
             stage.folder, verb=verb, job=job, attempt=int(attempt), parts=stage.parts_folder
         )
     return 0

@@ -19,8 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from training.config import ConfigError
-from training.errors import is_for_people
+from training.errors import ConfigError, UserError, is_for_people
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +42,7 @@ _store: "Store | None" = None
 """The store of this process's group. It outlives the group: that is how ranks explain its end."""
 
 
-class PeerFailed(ConfigError):
+class PeerFailed(UserError):
     """Another rank failed with an error that a person can correct; the message is its."""
 
 

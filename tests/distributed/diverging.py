@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
-from checkpoints.store import FOLDER, CheckpointStore
+from checkpoints.store import CheckpointStore
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks, discover
-from training.config import ConfigError, TrainConfig, load, resolved
+from training.checkpoint_paths import CHECKPOINTS
+from training.config import TrainConfig, load, resolved
+from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
 from training.stages.runs.train import train
@@ -50,9 +52,9 @@ def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(said):
             train(config, ranks)
-    except ConfigError as caught:
+    except UserError as caught:
         error = f"{type(caught).__name__}: {caught}"
-    steps = CheckpointStore(config.run.folder / FOLDER, ranks=ranks).steps()
+    steps = CheckpointStore(config.run.folder / CHECKPOINTS, ranks=ranks).steps()
     ranks.barrier()
     return {"errors": ranks.gather(error), "steps": steps, "said": said.getvalue()}
 

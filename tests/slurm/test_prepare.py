@@ -1,4 +1,4 @@
-"""Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several lives."""
+"""Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several attempts."""
 
 import json
 import os
@@ -118,6 +118,6 @@ def test_stopped_by_usr1_it_makes_the_rest_in_its_next_life(
     assert "the job goes back to the queue" in site.log(job)
     assert site.cluster.job(job)["Restarts"] == "1"
     assert _rows(content(folder)) == _rows(alone)
-    lives = (site.folder / "stopped_jobs" / "lives.jsonl").read_text().splitlines()
-    assert json.loads(lives[0])["progress"] == "0 parts"
-    assert " parts, the newest of " in json.loads(lives[1])["progress"]
+    entries = (site.folder / "stopped_jobs" / "attempts.jsonl").read_text().splitlines()
+    assert json.loads(entries[0])["progress"] == "0 parts"
+    assert " parts, the newest of " in json.loads(entries[1])["progress"]

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from training.config import ConfigError
 from training.data import tables
+from training.errors import DataError
 from training.files import replacing
 from training.records import Candidate, Question
 
@@ -86,7 +86,7 @@ def read(source: Path) -> Iterator[Candidate]:
 
     Raises:
         FileNotFoundError: there is no such file, or the folder holds no part.
-        ConfigError: a file is not a Parquet file of candidates.
+        DataError: a file is not a Parquet file of candidates.
     """
     paths = part_paths(source) if source.is_dir() else [source]
     if not paths or not all(path.is_file() for path in paths):
@@ -94,7 +94,7 @@ def read(source: Path) -> Iterator[Candidate]:
     for path in paths:
         for candidate in read_or_damage(path):
             if isinstance(candidate, tables.Damaged):
-                raise ConfigError(candidate.message)
+                raise DataError(candidate.message)
             yield candidate
 
 
@@ -102,7 +102,7 @@ def read_or_damage(path: Path) -> Iterator[Candidate | tables.Damaged]:
     """The candidates of one file, with a `Damaged` for each that cannot be read.
 
     Raises:
-        ConfigError: it is a Parquet file of other columns.
+        DataError: it is a Parquet file of other columns.
     """
     for row in tables.rows_or_damage([path], SCHEMA.names):
         if isinstance(row, tables.Damaged):
@@ -150,7 +150,7 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
 def _batches(path: Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
     for batch in tables.batches(path, columns, num_rows=_ROWS_AT_ONCE):
         if isinstance(batch, tables.Damaged):
-            raise ConfigError(batch.message)
+            raise DataError(batch.message)
         yield batch
 
 

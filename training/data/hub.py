@@ -1,7 +1,7 @@
 """Files and data sets of the Hugging Face hub, with messages for machines without it.
 
 `files_of` fetches a few files into the hub's cache and gives their folder; `stream` reads
-a data set row by row without storing it. Both raise ConfigError naming the setting to
+a data set row by row without storing it. Both raise DataError naming the setting to
 change when the hub cannot be reached.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from training.config import ConfigError
+from training.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_ENDINGS = (".json", ".jsonl", ".parquet", ".gz", ".toml")
@@ -22,14 +22,14 @@ def local_path(path: str, setting: str) -> Path | None:
     """The local file or folder that `path` names, or None when it must be a hub id.
 
     Raises:
-        ConfigError: nothing is there, and it does not look like a hub id either.
+        DataError: nothing is there, and it does not look like a hub id either.
     """
     here = Path(path)
     if here.exists():
         return here
     if _HUB_ID.fullmatch(path) and here.suffix not in _FILE_ENDINGS:
         return None
-    raise ConfigError(
+    raise DataError(
         f"{setting} = {path!r}: there is no such file or folder"
         + ("" if here.is_absolute() else f" in {Path.cwd()}")
         + ", and a hub id has the form owner/name"
@@ -40,7 +40,7 @@ def files_of(repository: str, patterns: Sequence[str], setting: str) -> Path:
     """A local folder with the repository's files that match `patterns`.
 
     Raises:
-        ConfigError: the hub cannot be reached and its cache does not have them.
+        DataError: the hub cannot be reached and its cache does not have them.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=list(patterns)))
@@ -54,7 +54,7 @@ def stream(
     """The rows of a hub data set, in order, read while they arrive.
 
     Raises:
-        ConfigError: the hub cannot be reached, or has no such data set or split.
+        DataError: the hub cannot be reached, or has no such data set or split.
     """
     from datasets import load_dataset  # slow to import, and local data does without
 
@@ -73,9 +73,9 @@ def stream(
         yield row
 
 
-def _unreachable(repository: str, setting: str, error: Exception) -> ConfigError:
+def _unreachable(repository: str, setting: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:200]
-    return ConfigError(
+    return DataError(
         f"{setting} = {repository!r} is no local path, and the hub does not give it "
         f"({type(error).__name__}: {reason}). Where there is no network, download it elsewhere "
         f"(`hf download {repository}`, with `--repo-type dataset` for data) and set {setting} "

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import ConfigError
 from training.data.pack import Mode
 from training.data.shards import Row, RowDataset
+from training.errors import CheckpointError, ConfigError, DataError
 
 __all__ = ["Batch", "Head", "Loader", "RowDataset", "batch_of", "rows_at"]
 
@@ -90,8 +90,8 @@ class Loader:
             question_weight: Weight of a supervised question token beside a program's 1.
 
         Raises:
-            ConfigError: the rows do not divide evenly, the data holds no rows, or they
-                were prepared for the other head.
+            ConfigError: the rows do not divide evenly, or were prepared for the other head.
+            DataError: the data holds no rows.
         """
         if global_batch_sequences % (micro_batch_sequences * world_size):
             raise ConfigError(
@@ -101,7 +101,7 @@ class Loader:
                 f"ranks = {micro_batch_sequences * world_size}"
             )
         if not len(dataset):
-            raise ConfigError("the prepared data holds no rows")
+            raise DataError("the prepared data holds no rows")
         if dataset.facts["head"] != head:
             raise ConfigError(
                 f"the data was prepared for a {dataset.facts['head']}, the model's head is a "
@@ -165,27 +165,27 @@ class Loader:
         """Go on after the rows that `state` has consumed.
 
         Raises:
-            ConfigError: it is no state of a loader, or one of other data or another seed: its
+            CheckpointError: it is no state of a loader, or one of other data or another seed: its
                 position would mean other rows.
         """
         missing = {"consumed_rows", "seed", "data"} - set(state)
         if missing:
-            raise ConfigError(f"the loader's state lacks {', '.join(sorted(missing))}")
+            raise CheckpointError(f"the loader's state lacks {', '.join(sorted(missing))}")
         if state["data"] != self._dataset.fingerprint:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoint was trained on other data (fingerprint {str(state['data'])[:12]}, "
                 f"{state.get('num_rows', '?')} rows) than data.folder holds now (fingerprint "
                 f"{self._dataset.fingerprint[:12]}, {len(self._dataset)} rows): prepare the "
                 "same data again, or start a new run in another run.folder"
             )
         if state["seed"] != self._seed:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoint's rows were drawn with seed {state['seed']}, run.seed is "
                 f"{self._seed}: set run.seed = {state['seed']} or start a new run"
             )
         consumed = state["consumed_rows"]
         if not isinstance(consumed, int) or isinstance(consumed, bool) or consumed < 0:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the loader's state says consumed_rows = {consumed!r}: it must be a count"
             )
         self.consumed_rows = consumed

@@ -26,7 +26,7 @@ from typing import Any
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool, in_chunks
 from training import files, manifest
-from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
+from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, hub, parts, prepared, programs, sources
 from training.data.convert import Chunk, Converter
 from training.data.counts import Tally, print_facts
@@ -35,6 +35,7 @@ from training.data.pack import packed
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
+from training.errors import ConfigError, DataError, UserError
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress
@@ -70,7 +71,7 @@ def prepare_array_task(
         The folder's facts; None while parts of other array tasks are missing.
 
     Raises:
-        ConfigError: a source, benchmark or tokenizer is not there, does not fit the others,
+        DataError: a source, benchmark or tokenizer is not there, does not fit the others,
             or nothing is left after filtering.
         FileExistsError: `data.folder`, or the folder of parts beside it, holds something that
             prepare did not write.
@@ -93,7 +94,7 @@ def prepare_array_task(
     parts.claim(work.folder)
     try:
         facts = _made(work, made_of, pool or WorkerPool(data.num_workers), array_task, stop)
-    except (OSError, ConfigError):
+    except (OSError, UserError):
         # Another job, which was faster, has removed the parts and what this one was packing.
         if not (facts := made_of.facts_of(data.folder)):
             raise
@@ -296,7 +297,7 @@ def _pack(
         tally.rows += 1
     if not tally.rows:
         parts.remove(work.folder)  # all parts are there, and nothing comes of them
-        raise ConfigError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
+        raise DataError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
     facts = tally.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import files, manifest
-from training.config import ConfigError
 from training.data.pack import TokenizedExample
+from training.errors import DataError
 
 with warnings.catch_warnings():
     # It says that Transformer Engine and Apex are absent; we use neither.
@@ -103,7 +103,7 @@ class RowDataset:
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
-            ConfigError: the rows were packed for another length, or a shard does not have
+            DataError: the rows were packed for another length, or a shard does not have
                 the size the manifest says.
         """
         try:
@@ -116,7 +116,7 @@ class RowDataset:
         self.facts: dict[str, Any] = content["facts"]
         """What prepare counted: rows, tokens, drops."""
         if self.facts["sequence_length"] != sequence_length:
-            raise ConfigError(
+            raise DataError(
                 f"data.sequence_length = {sequence_length}, but {folder} was packed into rows of "
                 f"{self.facts['sequence_length']}: prepare it again or set data.sequence_length to "
                 "that"
@@ -161,7 +161,7 @@ def _check_size(path: Path, num_bytes: int) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the data again")
     if path.stat().st_size != num_bytes:
-        raise ConfigError(
+        raise DataError(
             f"{path} has {path.stat().st_size} bytes and the manifest says {num_bytes}: "
             "the file is damaged, prepare the data again"
         )

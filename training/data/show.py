@@ -20,7 +20,7 @@ def show(config: PrepareConfig, count: int, *, seed: int, console: Console | Non
 
     Raises:
         FileNotFoundError: the data is not prepared.
-        ConfigError: it was prepared from something else than this config says.
+        DataError: it was prepared from something else than this config says.
     """
     console, data = console or Console(), config.data
     found = compare(config)

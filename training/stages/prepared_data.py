@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from training.config import ConfigError, PrepareConfig, TrainConfig
+from training.config import PrepareConfig, TrainConfig
 from training.data import parts, prepared
+from training.errors import UserError
 from training.stages.readable import messages
 
 
@@ -15,16 +16,16 @@ class PreparedData:
         self.wanted = PrepareConfig(data=config.data, execution=config.execution)
 
     @cached_property
-    def _compared(self) -> prepared.Comparison | ConfigError:
+    def _compared(self) -> prepared.Comparison | UserError:
         try:
             return prepared.compare(self.wanted)
-        except ConfigError as error:
+        except UserError as error:
             return error
 
     @property
     def comparison(self) -> prepared.Comparison | None:
         """None: the folder's manifest is damaged, which `problems` reports."""
-        return None if isinstance(self._compared, ConfigError) else self._compared
+        return None if isinstance(self._compared, UserError) else self._compared
 
     @property
     def is_to_prepare(self) -> bool:
@@ -33,7 +34,7 @@ class PreparedData:
 
     def problems(self, *, may_prepare: bool) -> Iterator[str]:
         """Why the data cannot be used, nor prepared where that is allowed."""
-        if isinstance(self._compared, ConfigError):
+        if isinstance(self._compared, UserError):
             yield str(self._compared)
         elif not self._compared.is_current and not may_prepare:
             yield self._compared.refusal()

@@ -11,6 +11,7 @@ from parallel.layout import Layout
 from training.config import BenchmarkConfig, ConfigError, SourceConfig, TrainConfig
 from training.data import benchmarks, sources
 from training.data.hub import local_path
+from training.errors import UserError
 
 
 def folder_problems(folder: Path) -> Iterator[str]:
@@ -62,5 +63,5 @@ def messages(find: Callable[[], object]) -> Iterator[str]:
     """The message of an error that a person can correct; nothing where there is none."""
     try:
         find()
-    except (FileExistsError, ValueError) as error:
+    except (FileExistsError, UserError) as error:
         yield str(error)

@@ -24,6 +24,7 @@ from typing import Any
 from parallel.ranks import Ranks
 from parallel.spawn import run_ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
+from training.checkpoint_paths import checkpoint_path, saved_step
 from training.config import (
     STAGE_VERBS,
     BenchmarkConfig,
@@ -33,9 +34,9 @@ from training.config import (
     checked,
     resolved,
 )
+from training.errors import UserError
 from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
 from training.manifest import Status
 from training.stages import readable, same_run
 from training.stages.model_size import ModelSize
@@ -103,8 +104,8 @@ def _steps(recipe: RecipeConfig) -> list[Step]:
 
 def sampled_checkpoints(recipe: RecipeConfig) -> list[Path]:
     """The generator's checkpoints that candidates are drawn from, in the config's order."""
-    folder = recipe.stage_folder("generator") / "checkpoints"
-    return [folder / f"step_{step}" for step in recipe.sampling.checkpoints]
+    folder = recipe.stage_folder("generator")
+    return [checkpoint_path(folder, int(step)) for step in recipe.sampling.checkpoints]
 
 
 class RecipeStage(Stage[RecipeConfig]):
@@ -245,7 +246,7 @@ def add_seconds(path: Path, stage: str, seconds: float) -> None:
     """Add to a stage's seconds over all the recipe's attempts."""
     try:
         known = read_json_object(path) if path.is_file() else {}
-    except ConfigError:
+    except UserError:
         known = {}  # damaged: not worth failing the stage that has just ended
     before = known.get(stage)
     known[stage] = round((before if isinstance(before, int | float) else 0.0) + seconds, 1)

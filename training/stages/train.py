@@ -7,8 +7,8 @@ from parallel.layout import Layout, micro_batches_per_step
 from parallel.ranks import Ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import manifest
+from training.checkpoint_paths import saved_step
 from training.config import BenchmarkConfig, SourceConfig, TrainConfig
-from training.lifecycle.attempts import saved_step
 from training.manifest import Status
 from training.stages import readable, same_run
 from training.stages.model_size import ModelSize

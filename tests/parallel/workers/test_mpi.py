@@ -116,7 +116,7 @@ def test_after_a_signal_or_a_dead_rank_the_next_call_makes_the_rest(tmp_path: Pa
 
     # A signal to mpirun goes on to all ranks; a rank that dies ends an MPI job.
     said = broken_off(signal.SIGUSR1, lambda process: process.pid)
-    assert "SIGUSR1: stopping at the next safe point" in said
+    assert "SIGUSR1: stopping at the next check" in said
     assert "signal 9" in broken_off(signal.SIGKILL, lambda process: _rank(process, 1))
     assert len(list(tmp_path.glob("data.parts/part-*"))) > 1
     prepare(config(tmp_path / "alone", rows(tmp_path, 12_000)))

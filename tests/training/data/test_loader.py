@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.training.data.packing import example, random_dataset, write
-from training.config import ConfigError
 from training.data.loader import Loader, RowDataset, batch_of, rows_at
 from training.data.pack import Mode
+from training.errors import CheckpointError, ConfigError
 
 
 def loader(dataset: RowDataset, **changes: Any) -> Loader:
@@ -129,9 +129,9 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
 ) -> None:
     state = loader(dataset).state_dict()
     other = random_dataset(tmp_path, num_examples=50)
-    with pytest.raises(ConfigError, match="trained on other data"):
+    with pytest.raises(CheckpointError, match="trained on other data"):
         loader(other).load_state_dict(state)
-    with pytest.raises(ConfigError, match=r"run\.seed is 4"):
+    with pytest.raises(CheckpointError, match=r"run\.seed is 4"):
         loader(dataset, seed=4).load_state_dict(state)
     for wrong in (-1, 2.5, "8", True, None):
         with pytest.raises(ValueError, match="consumed_rows"):

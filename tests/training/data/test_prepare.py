@@ -18,13 +18,14 @@ from tests.ranks import ROOT
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
-from training.config import ConfigError, PrepareConfig, resolved
+from training.config import PrepareConfig, resolved
 from training.data import candidates, parts, programs
 from training.data import prepare as prepare_module
 from training.data.loader import RowDataset, batch_of
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_array_task
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError, DataError
 from training.lifecycle.attempts import parts_folder
 from training.records import Candidate
 
@@ -190,7 +191,7 @@ def test_damage_is_refused_or_skipped_and_counted(
     (tmp_path / "mine" / "train-0.jsonl").write_text("\n".join(lines))
     (tmp_path / "mine" / "train-1.jsonl").write_text(good[2])
     source = {"kind": "jsonl", "path": str(tmp_path / "mine")}
-    with pytest.raises(ConfigError, match=r"train-0\.jsonl, line 2 is not JSON(.|\n)*= 'skip'"):
+    with pytest.raises(DataError, match=r"train-0\.jsonl, line 2 is not JSON(.|\n)*= 'skip'"):
         prepare(config(tmp_path / "data", source))
     facts = prepare(config(tmp_path / "data", {**source, "damaged": "skip"}))
     assert facts["sources"][0] == {
@@ -211,7 +212,7 @@ def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     source = {"kind": "candidates", "path": str(tmp_path / "candidates")}
     tokenizer = {"source": str(tmp_path / "generator")}
-    with pytest.raises(ConfigError, match=r"part-00001\.parquet is not a whole Parquet file"):
+    with pytest.raises(DataError, match=r"part-00001\.parquet is not a whole Parquet file"):
         prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
     source["damaged"] = "skip"
     facts = prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
@@ -224,7 +225,7 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
     (part,) = (tmp_path / "data.parts").glob("part-*")
     whole = part.read_bytes()
     part.write_bytes(whole[:1000] + bytes(255 - byte for byte in whole[1000:1100]) + whole[1100:])
-    with pytest.raises(ConfigError, match=r"part-000000\.parquet.* is damaged: remove it"):
+    with pytest.raises(DataError, match=r"part-000000\.parquet.* is damaged: remove it"):
         prepare(wanted)
     part.unlink()
     assert prepare(wanted)["rows"] > 0
@@ -232,12 +233,10 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     source = jsonl(tmp_path, row("Short 1?"), row("Short 2?"))
-    with pytest.raises(
-        ConfigError, match=r"no example is left(.|\n)*2 dropped: question too short"
-    ):
+    with pytest.raises(DataError, match=r"no example is left(.|\n)*2 dropped: question too short"):
         prepare(config(tmp_path / "data", source))
     empty = jsonl(tmp_path)
-    with pytest.raises(ConfigError, match="0 rows were read"):
+    with pytest.raises(DataError, match="0 rows were read"):
         prepare(config(tmp_path / "data", empty))
     assert not (tmp_path / "data").exists() and not (tmp_path / "data.parts").exists()
 
@@ -333,10 +332,10 @@ def test_candidates_are_balanced_after_every_other_filter(tmp_path: Path) -> Non
 
 
 def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         prepare(config(tmp_path / "data", {"kind": "jsonl", "path": str(tmp_path / "x.jsonl")}))
     benchmark = {"name": "it", "kind": "gsm8k", "path": str(tmp_path / "nothing")}
-    with pytest.raises(ConfigError, match="benchmark it"):
+    with pytest.raises(DataError, match="benchmark it"):
         prepare(config(tmp_path / "data", decontaminate=[benchmark]))
     assert list(tmp_path.iterdir()) == []
 
@@ -366,7 +365,7 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
     _, errors = process.communicate(timeout=120)
     assert not (tmp_path / "data").exists()
     if stop != signal.SIGKILL:
-        assert process.returncode == 130 and "stopping at the next safe point" in errors
+        assert process.returncode == 130 and "stopping at the next check" in errors
     (tmp_path / "data.parts" / "packed-0").mkdir()  # as a kill leaves it while packing
     written: list[Path] = []
     write = parts.write
@@ -392,7 +391,7 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
     path.write_text(whole + "{" + "\n")
     tokenizer = {"source": str(tmp_path / "tokenizer")}
     Tokenizer.train(names, vocab_size=400).save(tmp_path / "tokenizer")
-    with pytest.raises(ConfigError, match=r"rows\.jsonl"):
+    with pytest.raises(DataError, match=r"rows\.jsonl"):
         prepare(config(tmp_path / "data", source, tokenizer=tokenizer))
     assert [path.name for path in (tmp_path / "data.parts").glob("p*")] == ["part-000000.parquet"]
     path.write_text(whole)

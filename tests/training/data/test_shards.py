@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.data.packing import example, random_dataset, random_examples, write
-from training.config import ConfigError
 from training.data.pack import Mode
 from training.data.shards import RowDataset
+from training.errors import DataError
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_an_unfinished_folder_says_what_to_run(tmp_path: Path) -> None:
 
 def test_rows_of_another_length_are_refused(tmp_path: Path) -> None:
     random_dataset(tmp_path, sequence_length=64)
-    with pytest.raises(ConfigError, match=r"data\.sequence_length = 128.*rows of 64"):
+    with pytest.raises(DataError, match=r"data\.sequence_length = 128.*rows of 64"):
         RowDataset(tmp_path, sequence_length=128)
 
 

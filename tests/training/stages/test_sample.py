@@ -243,7 +243,7 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_whole(inputs: Path, tmp_path:
     finally:
         kill_ranks([process])
     assert process.returncode == 130
-    assert errors == "SIGINT: stopping at the next safe point\n"
+    assert errors == "SIGINT: stopping at the next check\n"
     kept = candidates.part_paths(folder)
     assert 0 < len(kept) < 1000 and not (folder / manifest.MANIFEST).exists()
     assert all(len(list(candidates.read(path))) == 2 for path in kept)

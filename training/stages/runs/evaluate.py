@@ -29,7 +29,7 @@ from training.data.held_out import refuse_shared
 from training.evaluation import benchmark, load, work
 from training.evaluation.sampler import Sampler
 from training.execution.executor import Executor, Limits
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
@@ -83,13 +83,13 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
         ranks,
     )
-    with supervised(config, ranks, verb="evaluate") as (pace, tracker):
-        with pace.share():
-            _draw(config, plan, ranks, device, pace)
+    with supervised(config, ranks, verb="evaluate") as (cancellation, tracker):
+        with cancellation.independent_work():
+            _draw(config, plan, ranks, device, cancellation)
         # Decided once for all: while one rank looks, another may already score.
         stale = ranks.on_main(lambda: _stale(config, plan))
-        with pace.share():
-            _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
+        with cancellation.independent_work():
+            _score(config, plan, work.of_rank(stale, ranks), ranks, device, cancellation)
         return ranks.on_main(lambda: _commit(config, plan, tracker, started))
 
 
@@ -173,7 +173,7 @@ def _folders(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
+    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, cancellation: Cancellation
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.of_rank(plan.waiting, ranks)
@@ -195,7 +195,7 @@ def _draw(
             settings=evaluation,
             seed=config.run.seed,
             name=load.names([evaluation.generator])[0],
-            safe_point=pace.safe_point,
+            check_cancelled=cancellation.check_cancelled,
         )
         for name, part in mine:
             with load.computing_with(evaluation.generator):
@@ -226,7 +226,7 @@ def _score(
     mine: Sequence[Path],
     ranks: Ranks,
     device: torch.device,
-    pace: Pace,
+    cancellation: Cancellation,
 ) -> None:
     """Score this rank's parts and write each again as soon as it is whole."""
     if not mine:
@@ -235,7 +235,7 @@ def _score(
     if config.evaluation.verifier:
         model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
         scorer = benchmark.scorer_of(
-            model, tokenizer, config.evaluation, safe_point=pace.safe_point
+            model, tokenizer, config.evaluation, check_cancelled=cancellation.check_cancelled
         )
     with Progress(
         progress_label("scoring", ranks), total=len(mine), unit="parts", shown=ranks.is_main

@@ -25,7 +25,7 @@ from training.data.held_out import refuse_shared
 from training.evaluation import load, work
 from training.evaluation.sampler import Sampler, draws
 from training.execution.executor import Executor, Limits
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
@@ -81,9 +81,9 @@ def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK
     load.check([(source, "language_model") for source in used], ranks)
     # Of several jobs only the one that commits is tracked: they have one W&B run.
     alerts_only = not array_task.is_only
-    with supervised(config, ranks, verb="sample", alerts_only=alerts_only) as (pace, tracker):
-        with pace.share():
-            _make_parts(config, plan, ranks, device, pace)
+    with supervised(config, ranks, verb="sample", alerts_only=alerts_only) as (cancellation, tracker):
+        with cancellation.independent_work():
+            _make_parts(config, plan, ranks, device, cancellation)
         if array_task.is_only:
             ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
@@ -150,7 +150,7 @@ def _plan(config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
+    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, cancellation: Cancellation
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -170,7 +170,7 @@ def _make_parts(
                 loaded = None  # before the next is loaded: two may not fit
                 loaded = (
                     part.generator,
-                    _sampler(config, plan, part.generator, executor, device, pace),
+                    _sampler(config, plan, part.generator, executor, device, cancellation),
                 )
             with load.computing_with(sampling.checkpoints[part.generator]):
                 made = loaded[1].candidates(
@@ -198,7 +198,7 @@ def _sampler(
     number: int,
     executor: Executor,
     device: torch.device,
-    pace: Pace,
+    cancellation: Cancellation,
 ) -> Sampler:
     model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
     return Sampler(
@@ -209,7 +209,7 @@ def _sampler(
         seed=config.run.seed,
         name=plan.names[number],
         number=number,
-        safe_point=pace.safe_point,
+        check_cancelled=cancellation.check_cancelled,
     )
 
 

@@ -18,12 +18,12 @@ from training.errors import is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
+from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
 from training.stages import same_run
 from training.stages.readable import refuse_unwritable
-from training.trainer import CHECKPOINTS, Trainer, refuse, tokenizer_of
+from training.trainer import Trainer, refuse, tokenizer_of
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -34,7 +34,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         ConfigError: the data was prepared with other settings, the run folder cannot be written
             or holds another config's checkpoints, or a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
-        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+        ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
     device = ranks.device(config.training.device)
     refuse_unwritable(config.run.folder / CHECKPOINTS)
@@ -64,7 +64,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
     if ranks.is_main:
-        last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
+        last = checkpoint_path(folder, config.training.max_steps) / manifest.MANIFEST
         manifest.commit(
             folder,
             stage="train",
@@ -99,7 +99,7 @@ def status(config: TrainConfig) -> manifest.Status:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Status(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, folder / CHECKPOINTS / f"step_{step}")
+        refuse(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Status(f"{first}resumes from step {step:,} of {last:,}{said}")
     return manifest.Status(f"{first}starts, from {source or 'random weights'}")
