@@ -35,7 +35,7 @@ def main() -> None:
     """Run the verb that the command line names, and end the process with its exit code."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(usage(), file=sys.stdout if words else sys.stderr)
+        (sys.stdout if words else sys.stderr).write(usage())  # at once, for `| head`
         sys.exit(0 if words else 2)
     from launch.arguments import run
 
@@ -50,7 +50,7 @@ def usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {_purpose(verb)}" for verb in VERBS]
     return "\n".join(
-        ["usage: tinygsm VERB [arguments]", "", *lines, "", "tinygsm VERB --help: its arguments"]
+        ["usage: tinygsm VERB [arguments]", "", *lines, "", "tinygsm VERB --help: its arguments\n"]
     )
 
 

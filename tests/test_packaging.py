@@ -7,7 +7,7 @@ from importlib.metadata import distributions
 import pytest
 import tomli
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from tests.ranks import ROOT
 
@@ -24,7 +24,7 @@ def _declared() -> Iterator[Requirement]:
         yield from map(Requirement, lines)
 
 
-def _pins(minor: int) -> dict[str, Requirement]:
+def _pins(minor: int) -> dict[NormalizedName, Requirement]:
     """The pins of a Python version on Linux, by name; exactly one each."""
     environment = {
         "python_version": f"3.{minor}",
@@ -50,7 +50,7 @@ def test_every_dependency_has_one_exact_pin_that_it_allows(minor: int) -> None:
 
 
 def test_the_pins_are_what_is_installed() -> None:
-    pins, found = _pins(sys.version_info.minor), set[str]()
+    pins, found = _pins(sys.version_info.minor), set[NormalizedName]()
     for distribution in distributions():
         name = canonicalize_name(distribution.metadata["Name"] or "")
         if name in pins:
