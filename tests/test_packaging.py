@@ -1,8 +1,12 @@
 """pyproject.toml says what works, constraints.txt which versions are tested."""
 
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import distributions
+from pathlib import Path
 
 import pytest
 import tomli
@@ -63,3 +67,31 @@ def test_the_pins_are_what_is_installed() -> None:
 def test_no_file_of_packaging_names_a_registry() -> None:
     for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
         assert "://" not in (ROOT / name).read_text()
+
+
+@pytest.mark.slow
+def test_an_installed_copy_works_from_any_folder(tmp_path: Path) -> None:
+    source, installed, elsewhere = (tmp_path / name for name in ("source", "installed", "empty"))
+    elsewhere.mkdir()
+    for name in ("launch", "training", "parallel", "checkpoints", "configs", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "results")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+    subprocess.run(
+        [sys.executable, *install, "--target", str(installed), str(source)], check=True, timeout=300
+    )
+    assert not (installed / "tests").exists()
+    done = subprocess.run(
+        [sys.executable, str(installed / "bin" / "tinygsm"), "train", "--dry-run"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{installed}/configs/generator_demo.toml" in done.stdout
+    assert not list(elsewhere.iterdir())
