@@ -40,8 +40,9 @@ def main() -> None:
     from launch.arguments import run
 
     verb_main = _main_of(words[0])
-    if words[0] in VERBS:  # help and messages name the verb
-        sys.argv = [f"tinygsm {words[0]}", *words[1:]]
+    # Help and messages begin with it.
+    name = f"tinygsm {words[0]}" if words[0] in VERBS else "tinygsm"
+    sys.argv = [name, *words[1:]]
     run(verb_main)
 
 
