@@ -15,6 +15,8 @@ from tests.bench.gpu.__main__ import LIMIT_SECONDS
 from tests.bench.gpu.rows import IGNORED, micro_batches
 from tests.bench.gpu.setting import ROOT, Setting
 
+pytestmark = pytest.mark.slow
+
 TOY = Setting(device=torch.device("cpu"), toy=True)
 
 _HIDDEN = """

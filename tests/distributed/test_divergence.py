@@ -15,6 +15,8 @@ from training.lifecycle.run_folder import RUN
 from training.monitoring.metrics_file import read_steps
 from training.stages.runs.train import status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

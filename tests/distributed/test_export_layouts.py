@@ -19,6 +19,8 @@ from training.files import write_json
 from training.models.attention import causal_attention
 from training.models.build import empty_model
 
+pytestmark = pytest.mark.slow
+
 HEADS = ("language_model", "verifier")
 LAYOUTS = (Case(tensor=2, pipeline=2), Case(data=2, zero=3))
 STEPS = 2

@@ -19,6 +19,8 @@ from training.files import write_json
 from training.models import huggingface
 from training.monitoring.metrics_file import read_lines
 
+pytestmark = pytest.mark.slow
+
 WORKER = str(ROOT / "tests" / "distributed" / "importing.py")
 HEADS = ("language_model", "verifier")
 LAYOUTS = (Case(tensor=2, pipeline=2), Case(data=2, zero=3))

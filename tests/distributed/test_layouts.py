@@ -7,6 +7,8 @@ import pytest
 
 from tests.layouts.cases import ONE, TOLERANCES, Case, Runs, prepared
 
+pytestmark = pytest.mark.slow
+
 GENERATOR = (
     Case(tensor=2, zero=0),
     Case(tensor=2, zero=1, sequence=True),

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, load
 from training.models.build import empty_model
+
+pytestmark = pytest.mark.slow
 
 CONFIG = ROOT / "configs" / "generator_1b3.toml"
 

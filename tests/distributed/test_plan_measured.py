@@ -15,6 +15,8 @@ from tests import small
 from tests.ranks import ROOT, run_ranks
 from training.config import TrainConfig, resolved
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = str(ROOT / "tests" / "distributed" / "plan_measured.py")
 NUM_RANKS = 4
 

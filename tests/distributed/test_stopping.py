@@ -15,6 +15,8 @@ from tests.wandb_server import WandbServer
 from training.config import TrainConfig, resolved
 from training.files import write_json
 
+pytestmark = pytest.mark.slow
+
 TRAIN = str(ROOT / "launch" / "train.py")
 STEPS, EVERY = 6, 3
 

@@ -10,6 +10,8 @@ from tests.launch.launching import documented, losses, shell_environment, train_
 from tests.ranks import ROOT, free_port
 from training.config import TrainConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.ranks import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Small in every number; the shape of the recipe is the demo's.
 TOY = [
     "num_ranks=2",

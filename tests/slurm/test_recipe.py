@@ -87,7 +87,9 @@ def _submitted(site: Site, jobs: Sequence[str]) -> list[dict[str, str]]:
         known = site.cluster.job(job)
         for name in ("StdOut", "Dependency"):
             for number, stands_for in numbers.items():
-                known[name] = re.sub(rf"\b{number}\b", stands_for, known.get(name, ""))
+                # Not in a folder's name, where the same number may be.
+                at = rf"(?<=[-:]){number}(?=\.log$|\()"
+                known[name] = re.sub(at, stands_for, known.get(name, ""))
         found.append({name: known.get(name, "") for name in shown})
     return found
 

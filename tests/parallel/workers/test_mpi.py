@@ -17,6 +17,8 @@ from tests.training.data.test_prepare import config, content, jsonl, row
 from training.config import PrepareConfig, resolved
 from training.data.prepare import prepare
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 MPIRUN = ["mpirun", "--allow-run-as-root", "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"]
 

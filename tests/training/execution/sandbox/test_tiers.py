@@ -17,6 +17,8 @@ from training.execution.executor import Executor, Limits, Program
 from training.execution.sandbox import reader
 from training.records import Execution
 
+pytestmark = pytest.mark.slow
+
 NUM_RANDOM, NUM_MUTATED = 5_000, 1_000
 
 
