@@ -12,6 +12,7 @@ export that fails or is killed leaves no folder, and one that exists is never wr
 """
 
 import glob
+import logging
 import math
 import os
 import shutil
@@ -38,6 +39,8 @@ from training.models.attention import causal_attention
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import ARCHITECTURES, Kind, to_huggingface
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, or of a verifier's score, absolute."""
@@ -256,7 +259,7 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
         # Not removed: another export may be at it.
-        print(f"{stale} is what another export writes, or left when it was killed", flush=True)
+        logger.warning(f"{stale} is what another export writes, or left when it was killed")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:

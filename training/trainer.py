@@ -9,6 +9,7 @@ supervised tokens`, update, log. Then, when due: commit a checkpoint, evaluate. 
 the next life needs to go on to the bit is in the checkpoint (training/train_state.py).
 """
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -49,6 +50,8 @@ from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.schedule import learning_rate
 from training.train_state import TrainState
+
+logger = logging.getLogger(__name__)
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
@@ -130,7 +133,7 @@ class Trainer:
         if checkpoint:
             self._resume(checkpoint)
         self._goodput = metrics.Goodput.from_state(self._state.goodput)
-        self._throughput = metrics.Throughput.of(
+        self._throughput = metrics.Throughput.from_config(
             config.model, device=self._device, num_devices=ranks.world_size
         )
         self._tracker = Tracker.start(
@@ -169,7 +172,7 @@ class Trainer:
             total=total,
             unit="steps",
             shown=self._ranks.is_main,
-            line_every=self._config.training.log_every_steps,
+            logs_lines=False,
         )
         with self._watchdog, bar:
             bar.skip(self._state.step)
@@ -178,10 +181,12 @@ class Trainer:
                     self._evaluate()
                 timer = metrics.StepTimer()
                 while self._state.step < total:
-                    stopped, line = self._step(timer)
-                    bar.advance(1, note=line)
+                    stopped, values = self._step(timer)
+                    bar.advance(1, note=f"loss {values[metrics.LOSS]:.4f}")
                     self._watchdog.heartbeat()
                     last = self._state.step == total
+                    if last or self._is_due(self._config.training.log_every_steps):
+                        logger.info(metrics.step_line(self._state.step, total, values))
                     if stopped and not last:
                         raise Stopped
                     if last or self._is_due(self._config.checkpoint.every_steps):
@@ -220,8 +225,8 @@ class Trainer:
             return False
         return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
 
-    def _step(self, timer: metrics.StepTimer) -> tuple[bool, str]:
-        """One update; whether any rank wants to stop after it, and a line for people."""
+    def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float]]:
+        """One update; whether a signal came to any rank, and the step's metrics."""
         with timer.waiting():
             batches = self._loader.next_step()
         counted = ("weight", "num_tokens", "num_supervised", "num_attended")
@@ -294,7 +299,7 @@ class Trainer:
 
     def _log(
         self, timer: metrics.StepTimer, loss: float, rate: float, counts: metrics.StepCounts
-    ) -> str:
+    ) -> dict[str, float]:
         seconds = timer.lap()
         self._goodput.count(seconds.step)
         values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
@@ -304,7 +309,7 @@ class Trainer:
         values[metrics.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
         values[metrics.GOODPUT] = self._goodput.fraction()
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
-        return f"loss {loss:.4f}, {values[metrics.TOKENS_PER_SECOND]:,.0f} tokens/s"
+        return values
 
     def _summed(self, values: list[float]) -> list[float]:
         """Add up over ranks. float64 holds counts of tokens exactly."""
@@ -378,9 +383,8 @@ class Trainer:
         # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
         values = {name: value for result in results for name, value in result.metrics().items()}
         self._tracker.log(values, step=step, tokens=tokens)
-        if self._ranks.is_main:
-            said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            print(f"step {step}: {said}", flush=True)
+        shown = " | ".join(f"{name} {value:.3f}" for name, value in values.items())
+        logger.info(f"step {step:,}/{self._config.training.max_steps:,} | {shown}")
         self._watchdog.heartbeat()
 
     def _newest_checkpoint(self) -> Path | None:
@@ -397,7 +401,8 @@ class Trainer:
         self._saved_step = state.step
         before, state.layout = Layout(**state.layout), asdict(self._layout)
         self._state = state
-        if self._ranks.is_main:
-            print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
-            if before != self._layout:
-                print(f"resharded: it was saved at {before}, this life is at {self._layout}")
+        logger.info(f"resuming from {checkpoint} ({state.tokens:,} tokens)")
+        if before != self._layout:
+            logger.info(
+                f"resharding: the checkpoint was saved at {before}, this run is at {self._layout}"
+            )

@@ -26,6 +26,7 @@ from training.config import TrainConfig, load, resolved
 from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
+from training.monitoring import console
 from training.stages.runs.train import train
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ def changed(config: TrainConfig, folder: Path, **sections: dict[str, Any]) -> Tr
 
 def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     """What training with this config ends in."""
+    console.set_up(ranks)
     error, said = "", io.StringIO()
     try:
         with contextlib.redirect_stdout(said):

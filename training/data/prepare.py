@@ -13,6 +13,7 @@ packing window, the chunks under way and one short key per distinct question (ab
 1 GB for TinyGSM's 11 million).
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -39,6 +40,8 @@ from training.errors import ConfigError, DataError, UserError
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000
@@ -83,10 +86,9 @@ def prepare_array_task(
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
     if facts := made_of.facts_of(data.folder):
-        print(
+        logger.info(
             f"{data.folder} is up to date ({facts['rows']:,} rows, {facts['tokens']:,} tokens): "
-            "nothing to do",
-            flush=True,
+            "nothing to do"
         )
         return facts
     parts.refuse_data(data.folder)
@@ -119,9 +121,8 @@ def _made(
         if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
             # They are gone as well when another array task has packed them.
             if not (facts := made_of.facts_of(target)):
-                print(
-                    f"{array_task} is done; {missing} of {work.num_parts} parts are not yet",
-                    flush=True,
+                logger.info(
+                    f"{array_task} is done; {missing} of {work.num_parts} parts are not yet"
                 )
             return facts
         converted = map(work.path, range(work.num_parts))

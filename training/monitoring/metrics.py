@@ -46,6 +46,26 @@ def evaluation_metric(benchmark: str, measure: str) -> str:
     return f"{EVALUATION}{benchmark}/{measure}"
 
 
+def step_line(step: int, total: int, values: Mapping[str, float]) -> str:
+    """The console's line about a training step: always the same numbers in the same order.
+
+    Args:
+        step: Updates made, this one included.
+        total: `training.max_steps`.
+        values: The step's metrics; a gradient norm or an MFU that is not known is left out.
+    """
+    parts = [f"step {step:,}/{total:,}", f"loss {values[LOSS]:.4f}"]
+    if GRAD_NORM in values:
+        parts.append(f"grad norm {values[GRAD_NORM]:.3f}")
+    parts.append(f"lr {values[LEARNING_RATE]:.2e}")
+    parts.append(f"{values[TOKENS_PER_SECOND]:,.0f} tokens/s")
+    if MFU in values:
+        parts.append(f"MFU {values[MFU]:.1%}")
+    parts.append(f"{values[TIME_STEP]:.3f} s")
+    parts.append(f"{values[MEMORY_PEAK_GIB]:.2f} GiB")
+    return " | ".join(parts)
+
+
 def block_matmul_parameters(model: ModelConfig) -> int:
     """Parameters of one block that multiply: its matrices, without biases and LayerNorm.
 
@@ -210,7 +230,7 @@ class StepCounts:
     """Rows times tokens of a row."""
 
     @classmethod
-    def of(
+    def from_documents(
         cls, document_tokens: Iterable[int], *, supervised: int, capacity_tokens: int
     ) -> "StepCounts":
         """Count documents of these lengths."""
@@ -231,7 +251,9 @@ class Throughput:
     """Of one device; None: no MFU."""
 
     @classmethod
-    def of(cls, model: ModelConfig, *, device: torch.device, num_devices: int) -> "Throughput":
+    def from_config(
+        cls, model: ModelConfig, *, device: torch.device, num_devices: int
+    ) -> "Throughput":
         """For a model trained on `num_devices` devices like this one."""
         return cls(model=model, num_devices=num_devices, peak_flops=device_peak_flops(device))
 
@@ -255,10 +277,10 @@ class Throughput:
 
 @dataclass(kw_only=True)
 class Goodput:
-    """Share of the time since a run's first start that went into steps that counted.
+    """Fraction of the time since a run's first start that went into steps that counted.
 
     Its state travels with the checkpoint. A step that a crash undid is not in the state
-    the next life starts from, while its seconds still pass: restarts, lost steps, saving,
+    the next attempt resumes from, while its seconds still pass: restarts, lost steps, saving,
     evaluating and queueing all lower the fraction.
     """
 
@@ -284,5 +306,5 @@ class Goodput:
 
     @classmethod
     def from_state(cls, state: Mapping[str, float]) -> "Goodput":
-        """Go on from an earlier life; an empty state is a first start, now."""
+        """Resume from an earlier attempt's state; an empty state is a first start, now."""
         return cls(**state)

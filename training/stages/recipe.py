@@ -13,6 +13,7 @@ A step is one stage on a config file written here, so each can be run again by h
 config and inputs and resume what was interrupted; so does the recipe.
 """
 
+import logging
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ from training.stages import readable, same_run
 from training.stages.model_size import ModelSize
 from training.stages.registry import STAGES
 from training.stages.stage import Stage
+
+logger = logging.getLogger(__name__)
 
 SECONDS = "seconds.json"
 """File in the recipe's folder: seconds that each stage has taken, over all attempts."""
@@ -222,11 +225,13 @@ class RecipeStage(Stage[RecipeConfig]):
         """
         recipe, folder = self.config, self.folder
         for table, links in recipe.links().items():
-            print(f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}")
+            logger.info(
+                f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}"
+            )
         run_folder.refuse_other_recipes(folder, STAGE_VERBS)
         planned = self.write_configs()
         for number, step in enumerate(planned, start=1):
-            print(f"\n[{number}/{len(planned) + 1}] {step.name}", flush=True)
+            logger.info(f"[{number}/{len(planned) + 1}] {step.name}")
             command = [str(_LAUNCH / f"{step.verb}.py"), str(folder / f"{step.name}.json")]
             num_ranks = recipe.num_ranks if STAGES[step.verb].runs_on_ranks else 1
             started = time.monotonic()

@@ -129,12 +129,12 @@ def test_two_ranks_evaluate_the_same_and_print_one_table(
 
 
 def test_a_finished_stage_is_left_alone(
-    inputs: Path, evaluated: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+    inputs: Path, evaluated: Path, ranks: Ranks, caplog: pytest.LogCaptureFixture
 ):
     before = times(evaluated)
     content = run(inputs, evaluated, ranks)
     assert content == read_json(evaluated / EVALUATION) and times(evaluated) == before
-    assert "nothing to do" in capsys.readouterr().out
+    assert "nothing to do" in caplog.text
 
 
 def test_a_killed_stage_goes_on(inputs: Path, evaluated: Path, ranks: Ranks, tmp_path: Path):
