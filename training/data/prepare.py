@@ -25,9 +25,9 @@ from typing import Any
 
 from parallel.workers.array import WHOLE, Share
 from parallel.workers.pool import Crew, in_chunks
-from training import files, manifest
+from training import files, hub, manifest
 from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
-from training.data import benchmarks, hub, parts, prepared, programs, sources
+from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, print_facts

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training import files, manifest
+from training import files, hub, manifest
 from training.config import ConfigError, DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, hub, sources
+from training.data import benchmarks, sources
 from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
 

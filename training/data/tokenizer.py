@@ -19,9 +19,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
-from training import files, verification
+from training import files, hub, verification
 from training.config import ConfigError
-from training.data import hub, programs
+from training.data import programs
 
 END = "<|endoftext|>"
 FOLDER = "tokenizer"

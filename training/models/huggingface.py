@@ -15,7 +15,6 @@ Where a manifest of this project lists the files they are compared with it: `con
 the index whenever a folder is opened, the weights by `verify`, whose ranks share them.
 """
 
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from parallel.ranks import Ranks
-from training import verification
+from training import hub, verification
 from training.config import ConfigError
 from training.disk import reported
 from training.files import read_json_object, write_json
@@ -44,6 +43,7 @@ from training.models.phi import PhiShape, initial_value
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _CONFIG = "config.json"
+_HUB_PATTERNS = (_CONFIG, "*.safetensors", "*.safetensors.index.json")
 _DTYPES = ("F64", "F32", "BF16", "F16")
 _MOST_PROBLEMS = 8
 
@@ -57,17 +57,12 @@ def resolve(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) or str(source).startswith("."):
+    if not hub.is_hub_id(str(source)):
         raise FileNotFoundError(f"there is no model folder {source}")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
     try:
-        return Path(snapshot_download(str(source), allow_patterns=patterns))
-    except Exception as error:
-        raise FileNotFoundError(
-            f"{source} is no local folder, and the hub did not give it: {error}"
-        ) from error
+        return hub.files_of(str(source), _HUB_PATTERNS, "the model's path")
+    except ConfigError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def verify(source: str | Path, *, ranks: Ranks) -> None:

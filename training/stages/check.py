@@ -28,8 +28,8 @@ from training.config import (
     resolved,
 )
 from training.data import benchmarks, held_out, parts, prepared, sources
-from training.data.hub import local_path
 from training.files import write_json
+from training.hub import local_path
 from training.lifecycle import attempts, run_folder
 from training.stages import same_run
 from training.stages.recipe import Stage, lost_checkpoints, stages

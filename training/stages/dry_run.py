@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from parallel.layout import Layout, micro_batches_per_step
-from training import manifest
+from training import hub, manifest
 from training.config import (
     BenchmarkConfig,
     ConfigError,
@@ -31,7 +31,7 @@ from training.config import (
     checked,
     load,
 )
-from training.data import benchmarks, hub, prepared
+from training.data import benchmarks, prepared
 from training.lifecycle.attempts import saved_step
 from training.manifest import Standing
 from training.stages.check import KINDS, check, checked_stages
