@@ -30,7 +30,7 @@ from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks
 from training.config import ConfigError, TrainConfig, resolved
-from training.data.loader import Loader, RowDataset
+from training.data.loader import Loader, SequenceDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.evaluation import load
@@ -111,7 +111,7 @@ class Trainer:
         )
         checkpoint = self._newest_checkpoint()
         self._loader = Loader(
-            RowDataset(config.data.folder, sequence_length=config.data.sequence_length),
+            SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length),
             seed=config.run.seed,
             global_batch_sequences=config.training.global_batch_sequences,
             micro_batch_sequences=config.training.micro_batch_sequences,

@@ -379,7 +379,7 @@ RESUMES = [
             "a state without a place in the data",
             "train_state.json",
             lambda path: _edit(path, loader={}),
-            ["loader's state lacks consumed_rows"],
+            ["loader's state lacks consumed_sequences"],
         ),
         (
             "a state that is a list",

@@ -149,7 +149,7 @@ class Converter:
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
             tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
             if len(tokens) > self._data.sequence_length:
-                dropped["longer than a row"] += 1
+                dropped["longer than a sequence"] += 1
                 continue
             example = TokenizedExample(
                 tokens=tokens,

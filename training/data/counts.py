@@ -1,7 +1,7 @@
 """Counts rows, examples and tokens while data is prepared, for its manifest and its summary."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,13 @@ class Counts:
         self._supervised_tokens += len(example) - unsupervised
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps."""
+        """The counts as the manifest keeps them."""
         examples, capacity = sum(self._examples_kept), self.sequences * self._data.sequence_length
         right = {"right_examples": self._modes[Mode.RIGHT]} if self._for_verifier else {}
         return {
             "head": "verifier" if self._for_verifier else "language_model",
             "sequence_length": self._data.sequence_length,
-            "rows": self.sequences,
+            "sequences": self.sequences,
             "examples": examples,
             **right,
             "tokens": self._tokens,
@@ -78,15 +78,25 @@ class Counts:
         }
 
     def dropped_lines(self) -> str:
-        """Why nothing may be left, a line for each reason."""
+        """How many rows were dropped for each reason, a line each; for when none is left."""
         lines = [f"  {sum(self._rows_read):,} rows were read"]
         for dropped in self._dropped:
             lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
         return "\n".join(lines)
 
 
+def outdated(facts: Mapping[str, Any]) -> str:
+    """How facts of a manifest show that an older version prepared the data; empty: they do not."""
+    if "sequences" in facts:
+        return ""
+    return (
+        "was prepared by an older version (its manifest has no facts.sequences): prepare it again "
+        "with launch/prepare.py"
+    )
+
+
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Tell people what a prepared folder holds."""
+    """Print a table of what a prepared folder holds."""
     console = Console()
     console.print(f"prepared {folder}", soft_wrap=True)
     table = Table()
@@ -102,7 +112,7 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row("right programs", f"{facts['right_examples']:,} of {facts['examples']:,}")
     table.add_row("tokens", f"{facts['tokens']:,}")
     table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
-    table.add_row("tokens an example", f"{facts['tokens_per_example']:.1f}")
-    table.add_row(f"rows of {facts['sequence_length']:,} tokens", f"{facts['rows']:,}")
+    table.add_row("tokens per example", f"{facts['tokens_per_example']:.1f}")
+    table.add_row(f"sequences of {facts['sequence_length']:,} tokens", f"{facts['sequences']:,}")
     table.add_row("padding", f"{facts['padding_fraction']:.2%}")
     console.print(table)

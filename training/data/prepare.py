@@ -30,7 +30,7 @@ from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareCon
 from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
 from training.data.convert import Chunk, Converter
-from training.data.counts import Counts, print_facts
+from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
 from training.data.dedupe import Deduplicator
 from training.data.pack import TokenizedExample, packed
@@ -85,8 +85,8 @@ def prepare_share(
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
     if facts := made_of.facts_of(data.folder):
         print(
-            f"{data.folder} is up to date ({facts['rows']:,} rows, {facts['tokens']:,} tokens): "
-            "nothing to do",
+            f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
+            f"{facts['tokens']:,} tokens): nothing to do",
             flush=True,
         )
         return facts
@@ -156,7 +156,7 @@ def standing(config: PrepareConfig) -> manifest.Standing:
     found = prepared.compare(config)
     if found.is_current and not fetched:
         facts = manifest.read(data.folder)["facts"]
-        counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
+        counts = f"{facts['sequences']:,} sequences, {facts['tokens']:,} tokens"
         return manifest.Standing(f"has nothing to do: {data.folder} is up to date ({counts})", True)
     parts.refuse_data(data.folder)
     if not found.is_prepared:
@@ -181,7 +181,8 @@ class _MadeOf:
         """The facts of a finished folder that was made of this; None: it is none."""
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
             return None
-        return manifest.read(folder)["facts"]
+        facts = manifest.read(folder)["facts"]
+        return None if outdated(facts) else facts
 
 
 @dataclass(kw_only=True)

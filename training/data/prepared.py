@@ -17,6 +17,7 @@ from typing import Any
 from training import files, hub, manifest
 from training.config import ConfigError, DataConfig, PrepareConfig, resolved
 from training.data import benchmarks, sources
+from training.data.counts import outdated
 from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
 
@@ -121,6 +122,8 @@ def compare(config: PrepareConfig) -> Comparison:
             f"move {folder} away and prepare it again"
         )
     differences = [*manifest.changes(made["config"], made_from(config)).values()]
+    if problem := outdated(made["facts"]):
+        differences.append(f"it {problem}")
     not_compared: list[str] = []
     for key, path, now in _at_hand(config.data):
         before = made["inputs"].get(key, "")

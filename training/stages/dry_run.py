@@ -187,7 +187,7 @@ def _training(config: TrainConfig, num_ranks: int) -> Iterator[str]:
         f"{tokens:,} in all; {training.max_steps:,} steps: {tokens * training.max_steps:,}"
     )
     if prepared.compare(PrepareConfig(data=config.data, execution=config.execution)).is_current:
-        rows = manifest.read(config.data.folder)["facts"]["rows"]
+        rows = manifest.read(config.data.folder)["facts"]["sequences"]
         epochs = training.global_batch_sequences * training.max_steps / rows
         yield f"data: {rows:,} rows in {config.data.folder}: {epochs:.2f} epochs"
     yield _planned_memory(config, layout)
