@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import universal
-from checkpoints.store import FOLDER as CHECKPOINTS
 from checkpoints.store import find_checkpoint
 from training import manifest
-from training.config import ConfigError
+from training.checkpoint_paths import CHECKPOINTS
 from training.data import programs
 from training.data.tokenizer import Tokenizer
 from training.disk import require
+from training.errors import CheckpointError, ConfigError
 from training.files import sync
 from training.models import huggingface
 from training.models.attention import causal_attention
@@ -50,7 +50,7 @@ _QUESTIONS = (
 _NUM_RANDOM_ROWS, _ROW_TOKENS = 3, 64
 
 
-class ExportDiffers(ConfigError):
+class ExportDiffers(CheckpointError):
     """What transformers read back is not the source; nothing was left behind."""
 
 
@@ -84,7 +84,7 @@ class Source:
         checkpoint: A committed checkpoint whose files were compared with its manifest.
 
     Raises:
-        ConfigError: it lacks a part, or its parts do not fit together.
+        CheckpointError: it lacks a part, or its parts do not fit together.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -97,7 +97,7 @@ class Source:
                 self.kind: Kind = described.kind
             self.tokenizer = Tokenizer.load(weights)
         except (FileNotFoundError, ValueError) as error:
-            raise ConfigError(f"{checkpoint} cannot be exported: {error}") from error
+            raise CheckpointError(f"{checkpoint} cannot be exported: {error}") from error
         kind = Verifier if self.kind == "verifier" else LanguageModel
         with torch.device("meta"):
             self._empty: nn.Module = kind(self.shape)
@@ -109,10 +109,10 @@ class Source:
         found = {name for name in listed if name.endswith(f"/{_WEIGHT}.pt")}
         for path in weights.iterdir():
             if str(path.relative_to(checkpoint)) not in listed:
-                raise ConfigError(f"{path} is in no manifest: training did not write it")
+                raise CheckpointError(f"{path} is in no manifest: training did not write it")
         for names, fault in ((wanted - found, "lacks"), (found - wanted, "has, unasked for,")):
             if names:
-                raise ConfigError(
+                raise CheckpointError(
                     f"{checkpoint} is no training state of the model that {weights} describes: "
                     f"it {fault} {', '.join(sorted(names)[:4])}"
                     + (f" and {len(names) - 4} more" if len(names) > 4 else "")
@@ -127,17 +127,17 @@ class Source:
         """Every parameter by our name, rounded to `dtype`; one is held at a time.
 
         Raises:
-            ConfigError: a value is not finite, in the source or once rounded.
+            CheckpointError: a value is not finite, in the source or once rounded.
         """
         for name, size in self.sizes.items():
             try:
                 value = universal.read_tensor(self.folder, name, _WEIGHT, size)
             except ValueError as error:
-                raise ConfigError(str(error)) from error
+                raise CheckpointError(str(error)) from error
             rounded = value.to(dtype)
             if not bool(torch.isfinite(rounded).all()):
                 largest = float(value.abs().max())
-                raise ConfigError(
+                raise CheckpointError(
                     f"{name} of {self.folder} reaches {largest:g}, which {_name(dtype)} does not "
                     f"hold" + ("" if not math.isfinite(largest) else ": export as fp32 or bf16")
                 )
@@ -174,7 +174,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     Raises:
         FileNotFoundError: there is no such checkpoint.
         FileExistsError: there is something at `folder` already.
-        ConfigError: the checkpoint is damaged or none, or `dtype` does not hold its weights.
+        CheckpointError: the checkpoint is damaged or none, or `dtype` does not hold its weights.
         NoSpace: there is no room.
         ExportDiffers: what was written does not give the source's logits.
     """

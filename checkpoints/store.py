@@ -25,14 +25,12 @@ from checkpoints import universal
 from checkpoints.together import written_together
 from parallel.ranks import ALONE, Ranks
 from training import manifest, verification
-from training.config import ConfigError
+from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
 from training.disk import NotWritten, error_of, reported, require
+from training.errors import CheckpointError, UserError
 from training.files import replacing, sha256_file, sync, write_json
-from training.lifecycle.attempts import step_of
 from training.manifest import MANIFEST
 
-FOLDER = "checkpoints"
-"""Where a run folder keeps them."""
 _LATEST = "latest"
 
 
@@ -57,7 +55,7 @@ class CheckpointStore:
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of this step is or would be."""
-        return self._folder / f"step_{step}"
+        return self._folder / step_name(step)
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, ascending; committed, not yet verified."""
@@ -67,14 +65,14 @@ class CheckpointStore:
         """Steps that names in the folder are of, ascending, whatever has the name.
 
         Raises:
-            ConfigError: the folder is none, or cannot be read.
+            CheckpointError: the folder is none, or cannot be read.
         """
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoints of {self._folder} cannot be read: {error.strerror}"
             ) from error
         return sorted(step for name in names if (step := step_of(name)) is not None)
@@ -93,10 +91,10 @@ class CheckpointStore:
                 untouched.
             OSError: a file could not be written; older checkpoints are untouched.
         """
-        temporary = self._folder / f"step_{step}.tmp"
+        temporary = self._folder / f"{step_name(step)}.tmp"
         try:
             with written_together(self._ranks):
-                if self._ranks.is_first:
+                if self._ranks.is_main:
                     if temporary.is_symlink() or not temporary.is_dir():
                         _set_aside(temporary)
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -136,7 +134,7 @@ class CheckpointStore:
     def _commit(self, temporary: Path, step: int) -> None:
         names: list[str] = []
         with written_together(self._ranks):
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 names = [str(path.relative_to(temporary)) for path in files]
         # One list for all: a rank that saw a stale one would take other shares, and a file could
@@ -155,7 +153,7 @@ class CheckpointStore:
                 }
         shares = self._ranks.gather(facts)
         with written_together(self._ranks):
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 self._finish(temporary, step, shares)
 
     def _finish(self, temporary: Path, step: int, shares: list[dict[str, Any]]) -> None:
@@ -208,7 +206,7 @@ class CheckpointStore:
         """The newest checkpoint that verifies, the same on all ranks; None: there is none.
 
         Raises:
-            ConfigError: the folder is none, or cannot be read.
+            CheckpointError: the folder is none, or cannot be read.
         """
         for step in reversed(self._ranks.gather(self._named())[0]):
             folder = self.path(step)
@@ -218,7 +216,7 @@ class CheckpointStore:
             if not problems:
                 return folder
             self._damaged.add(step)
-            if self._ranks.is_first:
+            if self._ranks.is_main:
                 print(f"{folder} is passed over: {problems[0]}", flush=True)
         return None
 
@@ -229,7 +227,7 @@ def _why_kept(folder: Path, step: int) -> str:
         return "it is a symbolic link"
     try:
         return _other_step(folder, step)
-    except (OSError, ConfigError) as error:
+    except (OSError, UserError) as error:
         return f"it is no checkpoint ({error})"
 
 
@@ -255,23 +253,23 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint that a path names, compared with its manifest.
 
     Raises:
-        FileNotFoundError, ConfigError: there is none, or it is not whole; says why.
+        FileNotFoundError, CheckpointError: there is none, or it is not whole; says why.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no checkpoint or run folder {path}")
-    if (path / FOLDER).is_dir():
-        newest = CheckpointStore(path / FOLDER, ranks=ALONE).newest()
+    if (path / CHECKPOINTS).is_dir():
+        newest = CheckpointStore(path / CHECKPOINTS, ranks=ALONE).newest()
         if newest is None:
-            raise ConfigError(f"{path / FOLDER} holds no checkpoint that verifies")
+            raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint that verifies")
         return newest
     path = path.resolve()
     if path.suffix == ".tmp":
-        raise ConfigError(f"{path} is a checkpoint being written, or one that was cut short")
+        raise CheckpointError(f"{path} is a checkpoint being written, or one that was cut short")
     if not path.name.startswith("step_") and not (path / universal.FOLDER).is_dir():
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} is neither a checkpoint (a folder step_N that training wrote) nor a run "
-            f"folder (which holds {FOLDER}/)"
+            f"folder (which holds {CHECKPOINTS}/)"
         )
     if problems := verification.problems_of(path):
-        raise ConfigError(verification.damaged(path, problems))
+        raise CheckpointError(verification.damaged(path, problems))
     return path

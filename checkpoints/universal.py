@@ -24,8 +24,8 @@ from torch import Tensor
 from checkpoints.together import written_together
 from parallel.sharding import ROWS
 from training import manifest
-from training.config import ConfigError
 from training.disk import reported, save_torch
+from training.errors import CheckpointError
 
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
@@ -89,7 +89,7 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
 
     Raises:
         FileNotFoundError: the checkpoint holds no state of one of the model's parameters.
-        ConfigError: it holds one of another size, one that is no tensor, or one that its
+        CheckpointError: it holds one of another size, one that is no tensor, or one that its
             manifest does not list.
     """
     listed: dict[str, Any] = manifest.read(folder)["outputs"]
@@ -98,7 +98,7 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
     def value_of(name: str, state: str) -> Tensor:
         path = path_of(folder, name, state)
         if path.is_file() and str(path.relative_to(folder)) not in listed:
-            raise ConfigError(f"{path} is in no manifest: training did not write it")
+            raise CheckpointError(f"{path} is in no manifest: training did not write it")
         return read_tensor(folder, name, state, sizes[name])
 
     engine.restore(value_of, step=step)
@@ -112,15 +112,15 @@ def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor
     try:
         content: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} is no file of tensors that training wrote ({type(error).__name__}); nothing "
             "in it was executed"
         ) from error
     value: Any = content.get(_VALUE) if isinstance(content, dict) else None
     if not isinstance(value, Tensor) or value.dtype != torch.float32:
-        raise ConfigError(f"{path} holds no fp32 tensor called {_VALUE!r}")
+        raise CheckpointError(f"{path} holds no fp32 tensor called {_VALUE!r}")
     if value.shape != size:
-        raise ConfigError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
+        raise CheckpointError(f"{path} is {list(value.shape)}, the model's {name} is {list(size)}")
     return value
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from pydantic import BaseModel
 
 from parallel.ranks import PeerFailed, discover
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import ConfigError, RecipeConfig, load
 from training.errors import is_for_people
 from training.lifecycle.signals import EXIT_STOPPED
@@ -114,7 +114,7 @@ def dry_run(verb: str, config: BaseModel, arguments: argparse.Namespace) -> int:
     """
     # Read, not exported: nothing is opened.
     ranks = discover(os.environ)
-    if not ranks.is_first:
+    if not ranks.is_main:
         return 0
     from training.stages.dry_run import preview
 
@@ -134,15 +134,15 @@ def add_array_task(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--array-task",
         type=_array_task,
-        default=WHOLE,
+        default=ONLY_TASK,
         metavar="I/N",
         help="make every N-th part only, from the I-th; the last of N jobs finishes the stage",
     )
 
 
-def _array_task(text: str) -> Share:
+def _array_task(text: str) -> ArrayTask:
     try:
-        return Share.parse(text)
+        return ArrayTask.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -153,7 +153,7 @@ def stopped(ranks: "Ranks") -> int:
     srun kills the other ranks as soon as the first leaves with a code that is not 0: the first
     rank may be telling W&B its last numbers.
     """
-    if ranks.is_first:
+    if ranks.is_main:
         said_stopped()
     ranks.barrier()
     return EXIT_STOPPED
@@ -203,14 +203,14 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         code = EXIT_STOPPED
-        if ranks.is_first:
+        if ranks.is_main:
             print(f"{verb}: interrupted; the same command resumes from here", file=sys.stderr)
     except Exception as error:
         if not is_for_people(error):
             raise
         code = EXIT_BAD_INPUT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        which = "" if ranks.is_first or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
+        which = "" if ranks.is_main or isinstance(error, PeerFailed) else f"rank {ranks.rank}: "
         message = f"{verb}: {which}{error}"
         ranks.report_failure(lambda: print(message, file=sys.stderr, flush=True))
     sys.stdout.flush()

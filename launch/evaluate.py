@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         return stopped(ranks)
     finally:
         ranks.disconnect()
-    if ranks.is_first:
+    if ranks.is_main:
         Console().print(summary_table(evaluation))
     return 0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from launch.arguments import plain_parser, run
 from parallel.ranks import discover
-from parallel.workers.pool import assemble, num_cores
+from parallel.workers.pool import num_cores, worker_pool
 from training.execution.executor import Limits
 from training.stages.execute import execute_file, num_programs
 
@@ -42,12 +42,12 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
     if arguments.dry_run:
-        if discover(os.environ).is_first:
+        if discover(os.environ).is_main:
             print(_plan(arguments))
         return 0
-    with assemble(arguments.num_workers) as crew:
-        if crew is not None:
-            summary = execute_file(arguments.source, arguments.target, limits=limits, crew=crew)
+    with worker_pool(arguments.num_workers) as pool:
+        if pool is not None:
+            summary = execute_file(arguments.source, arguments.target, limits=limits, pool=pool)
             print(summary, file=sys.stderr)
     return 0
 

@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> int:
     if parsed.dry_run:
         if problems := [*folder_problems(parsed.folder)]:
             raise ConfigError("\n".join(problems))
-        if ranks.is_first:
+        if ranks.is_main:
             print(
                 f"would write a file into {parsed.folder} and examine {ranks.world_size} "
                 f"node{'s' * (ranks.world_size > 1)}: {num_gpus} GPUs, {parsed.min_free_gib:g} GiB "
@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
         problems = [f"{node_name()} broke off: {str(error).splitlines()[0]}"]
     for problem in problems:
         print(f"preflight: {problem}", file=sys.stderr, flush=True)
-    if ranks.is_first and not problems:
+    if ranks.is_main and not problems:
         nodes = "node is" if ranks.world_size == 1 else f"{ranks.world_size} nodes are"
         print(f"preflight: {nodes} fit, {num_gpus} GPUs each", flush=True)
     return 1 if problems else 0

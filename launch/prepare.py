@@ -45,19 +45,19 @@ def main(arguments: Sequence[str]) -> int:
         show(wanted, parsed.show, seed=config.run.seed)
         return 0
     from parallel.ranks import ALONE
-    from parallel.workers.pool import assemble
+    from parallel.workers.pool import worker_pool
     from training.lifecycle.signals import Stopped, StopSignal
 
-    with assemble(config.data.num_workers) as crew:
-        if crew is None:
+    with worker_pool(config.data.num_workers) as pool:
+        if pool is None:
             return 0
         from training.data.held_out import refuse_shared
-        from training.data.prepare import prepare_share
+        from training.data.prepare import prepare_array_task
 
         refuse_shared(config)
         try:
             with StopSignal(ALONE) as stop:  # the first rank answers for all
-                prepare_share(wanted, parsed.array_task, crew, stop=stop)
+                prepare_array_task(wanted, parsed.array_task, pool, stop=stop)
         except Stopped:
             return said_stopped()
     return 0

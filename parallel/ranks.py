@@ -17,14 +17,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from training.config import ConfigError
-from training.errors import is_for_people
+from training.errors import ConfigError, UserError, is_for_people
 
 if TYPE_CHECKING:
     import torch
     from torch.distributed.distributed_c10d import Store
+
+Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 """Between two looks at an exchange that is waited for."""
@@ -41,7 +42,7 @@ _store: "Store | None" = None
 """The store of this process's group. It outlives the group: that is how ranks explain its end."""
 
 
-class PeerFailed(ConfigError):
+class PeerFailed(UserError):
     """Another rank failed with an error that a person can correct; the message is its."""
 
 
@@ -56,8 +57,8 @@ class Ranks:
     launcher: str
 
     @property
-    def is_first(self) -> bool:
-        """Whether this process speaks for the run: logs, manifests, tracking."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the one that logs, tracks and writes manifests."""
         return self.rank == 0
 
     def device(self, wanted: str = "auto") -> "torch.device":
@@ -128,34 +129,51 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def agree(self, value: bool, *, while_waiting: Callable[[], None]) -> bool:
-        """Whether any rank says yes: the same answer everywhere.
+    def any_rank(self, value: bool, *, while_waiting: Callable[[], None]) -> bool:
+        """Whether `value` is true on any rank; the result is the same on all ranks.
 
-        Unlike the other exchanges it lets signals be handled, and calls `while_waiting` now and
-        then: the slowest rank may need long.
+        A collective. Unlike the others it lets Python handle signals while it waits, and calls
+        `while_waiting` repeatedly: the slowest rank may take long.
         """
         if self.world_size == 1:
             return value
         import torch
         import torch.distributed as dist
 
-        said = torch.tensor(int(value))
-        exchange = dist.all_reduce(said, op=dist.ReduceOp.MAX, async_op=True)
-        assert exchange is not None
-        while not exchange.is_completed():
+        result = torch.tensor(int(value))
+        work = dist.all_reduce(result, op=dist.ReduceOp.MAX, async_op=True)
+        assert work is not None
+        while not work.is_completed():
             while_waiting()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        exchange.wait()
-        return bool(said.item())
+        work.wait()
+        return bool(result.item())
 
-    def tell(self, word: str) -> None:
-        """Leave a word for all ranks, waiting for nobody; `heard` finds it."""
+    def on_main(self, function: Callable[[], Result]) -> Result:
+        """Call `function` on rank 0 alone; every rank gets its result, or raises its error.
+
+        A collective. An error raised on rank 0 alone would leave the other ranks waiting in
+        their next collective until it times out.
+        """
+        outcome: tuple[Result | None, Exception | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (function(), None)
+            except Exception as error:
+                outcome = (None, error)
+        result, error = self.gather(outcome)[0]
+        if error is not None:
+            raise error
+        return cast(Result, result)
+
+    def set_flag(self, flag: str) -> None:
+        """Set a flag that every rank can read with `flag_is_set`. Does not wait."""
         if _store is not None:
-            _store.set(word, "")
+            _store.set(flag, "")
 
-    def heard(self, word: str) -> bool:
-        """Whether any rank has left this word."""
-        return _store is not None and _store.check([word])
+    def flag_is_set(self, flag: str) -> bool:
+        """Whether any rank has set this flag."""
+        return _store is not None and _store.check([flag])
 
     @contextmanager
     def failing_together(self) -> Generator[None, None, None]:
@@ -185,7 +203,7 @@ class Ranks:
         Raises:
             PeerFailed: one has, with an error that a person can correct.
         """
-        if self.heard(_FAILED) and (message := _message_of_peer()):
+        if self.flag_is_set(_FAILED) and (message := _message_of_peer()):
             raise PeerFailed(message)
 
     def report_failure(self, report: Callable[[], None]) -> None:
@@ -201,11 +219,11 @@ class Ranks:
         """
         store = _store
         if store is None:
-            if not self.is_first:
+            if not self.is_main:
                 time.sleep(SECONDS_FOR_FIRST)
             if self.local_rank == 0:  # once for a node: the file may be missing on this one
                 report()
-        elif self.is_first:
+        elif self.is_main:
             report()
             store.set(_REPORTED, "")
             # Rank 0 serves the store, where the others look for what happened.

@@ -12,7 +12,7 @@
 #   - a rank was sent SIGTERM or SIGUSR1 by somebody else: all ranks save and leave;
 #   - a rank of `prepare` was killed: the parts that are made are kept;
 #   - a node is gone, or somebody calls `scontrol requeue`: Slurm does it (--requeue).
-# It does not when it was cancelled, when a rank failed, or when three lives in a row saved
+# It does not when it was cancelled, when a rank failed, or after three attempts in a row that saved
 # nothing (training/lifecycle/attempts.py). `scontrol requeue` is what we call, since an exit
 # code requeues only where the administrator has set RequeueExit; the exit code then is 75, which
 # is the usual one there.

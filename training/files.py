@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from training.config import ConfigError
 from training.disk import reported
+from training.errors import DamagedFileError
 
 
 def sync(path: Path) -> None:
@@ -72,23 +72,23 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ConfigError: the file is not JSON, or cannot be read; the message names it.
+        DamagedFileError: the file is not JSON, or cannot be read; the message names it.
     """
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise DamagedFileError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+        raise DamagedFileError(f"{path} is not valid JSON: {error}") from error
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object. Raises as `read_json`, and for any other value."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {_kind(content)}, not a JSON object")
+        raise DamagedFileError(f"{path} holds {_kind(content)}, not a JSON object")
     return cast("dict[str, Any]", content)
 
 

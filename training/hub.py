@@ -15,7 +15,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from training.config import ConfigError
+from training.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_ENDINGS = (".json", ".jsonl", ".parquet", ".gz", ".toml")
@@ -30,14 +30,14 @@ def local_path(path: str, setting: str) -> Path | None:
     """The local file or folder that `path` names; None if it can only be a hub id.
 
     Raises:
-        ConfigError: there is no such file or folder, and it has not the form of a hub id.
+        DataError: there is no such file or folder, and it has not the form of a hub id.
     """
     here = Path(path)
     if here.exists():
         return here
     if is_hub_id(path) and here.suffix not in _FILE_ENDINGS:
         return None
-    raise ConfigError(
+    raise DataError(
         f"{setting} = {path!r}: there is no such file or folder"
         + ("" if here.is_absolute() else f" in {Path.cwd()}")
         + ", and a hub id has the form owner/name"
@@ -48,7 +48,7 @@ def files_of(repository: str, patterns: Sequence[str], setting: str) -> Path:
     """A local folder with the repository's files that match `patterns`.
 
     Raises:
-        ConfigError: the hub cannot be reached and its cache does not hold them.
+        DataError: the hub cannot be reached and its cache does not hold them.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=list(patterns)))
@@ -62,7 +62,7 @@ def stream(
     """The rows of a hub data set in order, each read as it arrives.
 
     Raises:
-        ConfigError: the hub cannot be reached, or has no such data set or split.
+        DataError: the hub cannot be reached, or has no such data set or split.
     """
     from datasets import load_dataset  # slow to import, and local data does without
 
@@ -81,9 +81,9 @@ def stream(
         yield row
 
 
-def _unreachable(repository: str, setting: str, error: Exception) -> ConfigError:
+def _unreachable(repository: str, setting: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:200]
-    return ConfigError(
+    return DataError(
         f"{setting} = {repository!r} is no local path, and the hub does not give it "
         f"({type(error).__name__}: {reason}). Where there is no network, download it elsewhere "
         f"(`hf download {repository}`, with `--repo-type dataset` for data) and set {setting} "

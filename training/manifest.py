@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from training.config import ConfigError
+from training.errors import DamagedFileError, UserError
 from training.files import read_json_object, sha256_file, sha256_json, write_json
 
 MANIFEST = "manifest.json"
@@ -112,14 +112,14 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the stage never finished.
-        ConfigError: the manifest cannot be read, or is not of this form.
+        DamagedFileError: the manifest cannot be read, or is not of this form.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no {MANIFEST}: its stage did not finish")
     content = read_json_object(path)
     if problem := problem_of_form(content.get("outputs")):
-        raise ConfigError(f"{path} is damaged: {problem}")
+        raise DamagedFileError(f"{path} is damaged: {problem}")
     return content
 
 
@@ -136,7 +136,7 @@ def is_current(folder: Path, *, config: Mapping[str, Any], inputs: Mapping[str, 
             and made.get("inputs") == dict(inputs)
             and not damaged_outputs(folder, made)
         )
-    except (OSError, ConfigError):
+    except (OSError, UserError):
         return False
 
 
@@ -278,7 +278,7 @@ def remove(folder: Path, *, stage: str | None = None) -> list[Path]:
 def _others(folder: Path, stage: str | None) -> list[Path]:
     """What is in a folder that the stage's manifest does not list."""
     listed: set[Path] = set()
-    with suppress(FileNotFoundError, ConfigError):
+    with suppress(FileNotFoundError, DamagedFileError):
         made = read(folder)
         if made.get("stage") == stage:
             listed = {folder / name for name in (MANIFEST, *made["outputs"])}

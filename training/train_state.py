@@ -10,7 +10,8 @@ from typing_extensions import Self
 
 from parallel.layout import Layout
 from training import verification
-from training.config import ConfigError
+from training.checkpoint_paths import step_name
+from training.errors import CheckpointError
 from training.files import read_json_object, write_json
 
 FILE = "train_state.json"
@@ -44,7 +45,7 @@ class TrainState:
 
         Raises:
             FileNotFoundError: there is none.
-            ConfigError: it changed since it was written, has fields or values that this
+            CheckpointError: it changed since it was written, has fields or values that this
                 version does not know, or is of another step than the folder.
         """
         path = folder / FILE
@@ -55,7 +56,7 @@ class TrainState:
         if isinstance(layout, dict):
             unknown |= layout.keys() - {entry.name for entry in fields(Layout)}
         if unknown:
-            raise ConfigError(
+            raise CheckpointError(
                 f"{path} holds {', '.join(sorted(unknown))}, which this version does not know: "
                 "resume with the version that wrote it, or set another run.folder"
             )
@@ -65,12 +66,12 @@ class TrainState:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise ConfigError(
+            raise CheckpointError(
                 f"{path}: {where} = {first['input']!r} is no value of a run's state: {first['msg']}"
             ) from error
-        if folder.name != f"step_{state.step}":
-            raise ConfigError(
+        if folder.name != step_name(state.step):
+            raise CheckpointError(
                 f"{path} is of step {state.step}, its folder is {folder.name}: give the folder "
-                f"the name step_{state.step} back"
+                f"the name {step_name(state.step)} back"
             )
         return state

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from checkpoints import universal
-from checkpoints.store import FOLDER as CHECKPOINTS
 from checkpoints.store import CheckpointStore
 from checkpoints.together import written_together
 from parallel.gather import whole_weights
@@ -29,17 +28,19 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks
-from training.config import ConfigError, TrainConfig, resolved
+from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
+from training.config import TrainConfig, resolved
 from training.data.loader import Loader, SequenceDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError, DataError, TrainingDiverged
 from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
-from training.lifecycle.cancellation import Pace
-from training.lifecycle.divergence import LossNotFinite, diverged
+from training.lifecycle.cancellation import Cancellation
+from training.lifecycle.divergence import diverged
 from training.lifecycle.signals import Stopped, StopSignal
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 from training.models import huggingface
 from training.models.build import WEIGHTS, empty_model, shape_of
 from training.monitoring import metrics
@@ -77,7 +78,7 @@ def refuse(config: TrainConfig, checkpoint: Path) -> None:
             f"{config.run.folder} holds {checkpoint.name} and run.resume is 'never': "
             "set run.resume = 'auto' to go on, or another run.folder to start anew"
         )
-    if int(checkpoint.name.removeprefix("step_")) > config.training.max_steps:
+    if (step_of(checkpoint.name) or 0) > config.training.max_steps:
         raise ConfigError(
             f"{checkpoint} is past training.max_steps = {config.training.max_steps}: "
             "raise it, or set another run.folder"
@@ -93,7 +94,7 @@ class Trainer:
         stop: Asked at every step and between the batches of an evaluation.
 
     Raises:
-        ConfigError: a setting does not fit the data, the ranks or the checkpoint.
+        UserError: a setting does not fit the data, the ranks or the checkpoint.
         FileNotFoundError: data or weights that the config names are not there.
     """
 
@@ -141,14 +142,18 @@ class Trainer:
             resolved=resolved(config),
             run_id=self._state.wandb_run_id or None,
             resume_step=self._state.step,
-            enabled=ranks.is_first,
+            enabled=ranks.is_main,
         )
         self._state.wandb_run_id = self._tracker.run_id
-        self._watch = HangWatch(
+        self._watchdog = Watchdog(
             ranks, minutes=config.run.watchdog_minutes, alert=self._tracker.alert
         )
         self._evaluation = InTrainingEvaluation(
-            config, ranks, self._tokenizer, self._device, pace=Pace(stop, self._watch)
+            config,
+            ranks,
+            self._tokenizer,
+            self._device,
+            cancellation=Cancellation(stop, self._watchdog),
         )
 
     def run(self) -> None:
@@ -156,17 +161,17 @@ class Trainer:
 
         Raises:
             Stopped: a signal came to a rank; there is a checkpoint of the newest step.
-            LossNotFinite: nothing was saved of the step that met it.
+            TrainingDiverged: nothing was saved of the step that met it.
         """
         total = self._config.training.max_steps
         bar = Progress(
             "training",
             total=total,
             unit="steps",
-            shown=self._ranks.is_first,
+            shown=self._ranks.is_main,
             line_every=self._config.training.log_every_steps,
         )
-        with self._watch, bar:
+        with self._watchdog, bar:
             bar.skip(self._state.step)
             try:
                 if self._evaluation_is_missing():
@@ -175,7 +180,7 @@ class Trainer:
                 while self._state.step < total:
                     stopped, line = self._step(timer)
                     bar.advance(1, note=line)
-                    self._watch.progress()
+                    self._watchdog.heartbeat()
                     last = self._state.step == total
                     if stopped and not last:
                         raise Stopped
@@ -213,9 +218,7 @@ class Trainer:
         step = self._state.step
         if not step or not self._is_due(self._config.evaluation.every_steps):
             return False
-        return not self._ranks.gather(self._ranks.is_first and has_evaluation(self._folder, step))[
-            0
-        ]
+        return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
 
     def _step(self, timer: metrics.StepTimer) -> tuple[bool, str]:
         """One update; whether any rank wants to stop after it, and a line for people."""
@@ -225,9 +228,9 @@ class Trainer:
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank speaks for these batches
-        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.wanted)])
+        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.requested)])
         if not weight:
-            raise ConfigError(f"step {self._state.step + 1} holds no supervised token")
+            raise DataError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
         rate = learning_rate(
             self._state.step,
@@ -263,12 +266,12 @@ class Trainer:
         """All ranks look at what each holds, before anything is made of the weights.
 
         Raises:
-            LossNotFinite: on all ranks, where a weight or a moment of any rank is not finite.
+            TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
         if self._summed([float(not self._engine.has_finite_state())])[0]:
             raise self._diverged("weights are not finite after the update")
 
-    def _diverged(self, what: str) -> LossNotFinite:
+    def _diverged(self, what: str) -> TrainingDiverged:
         return diverged(
             what,
             step=self._state.step,
@@ -316,19 +319,19 @@ class Trainer:
         self._tracker.sync()
         with self._store.writing(self._state.step, sizes=self._checkpoint_sizes()) as folder:
             universal.write(folder, self._engine)
-            self._watch.progress()
+            self._watchdog.heartbeat()
             weights = (
                 (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
             )
             with written_together(self._ranks):
                 try:
-                    if self._ranks.is_first:
+                    if self._ranks.is_main:
                         self._write_model(folder, weights)
                 finally:
                     for _ in weights:  # the stream is all ranks': it is walked to its end
                         pass
         self._saved_step = self._state.step
-        self._watch.progress()
+        self._watchdog.heartbeat()
 
     def _write_model(self, folder: Path, weights: Iterator[tuple[str, Tensor]]) -> None:
         """What one rank writes of a checkpoint: the model's folder and the train state."""
@@ -361,7 +364,7 @@ class Trainer:
         step, tokens = self._state.step, self._state.tokens
         self._check_weights()
         try:
-            results = self._evaluation(self._engine, name=f"step_{step}")
+            results = self._evaluation(self._engine, name=step_name(step))
         except FloatingPointError as error:
             raise self._diverged(f"an evaluation ended ({error})") from error
         for result in results:
@@ -375,10 +378,10 @@ class Trainer:
         # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
         values = {name: value for result in results for name, value in result.metrics().items()}
         self._tracker.log(values, step=step, tokens=tokens)
-        if self._ranks.is_first:
+        if self._ranks.is_main:
             said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
             print(f"step {step}: {said}", flush=True)
-        self._watch.progress()
+        self._watchdog.heartbeat()
 
     def _newest_checkpoint(self) -> Path | None:
         checkpoint = self._store.newest()
@@ -394,7 +397,7 @@ class Trainer:
         self._saved_step = state.step
         before, state.layout = Layout(**state.layout), asdict(self._layout)
         self._state = state
-        if self._ranks.is_first:
+        if self._ranks.is_main:
             print(f"going on from {checkpoint} ({state.tokens:,} tokens)", flush=True)
             if before != self._layout:
                 print(f"resharded: it was saved at {before}, this life is at {self._layout}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from parallel.ranks import ALONE, Ranks
-from training.config import ConfigError
+from training.errors import DamagedFileError, UserError
 from training.files import read_json_object, sha256_file, sha256_json
 from training.manifest import MANIFEST, problem_of_form, read
 
@@ -39,7 +39,7 @@ def problems_of(
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder} is no folder")
         outputs: dict[str, Any] = read(folder)["outputs"]
-    except (OSError, ConfigError) as error:
+    except (OSError, UserError) as error:
         mine = [f"its manifest cannot be read ({error})"]
     else:
         for name in sorted(set(outputs if names is None else names))[
@@ -59,7 +59,7 @@ def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:
         ranks: Share the files; all of them call it.
 
     Raises:
-        ConfigError: on all ranks: a file is not as it was written.
+        DamagedFileError: on all ranks: a file is not as it was written.
     """
     owner = _owner_of(folder)
     if owner is None:
@@ -67,7 +67,7 @@ def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:
         return
     problems = problems_of(owner.folder, [owner.prefix + name for name in names], ranks=ranks)
     if problems:
-        raise ConfigError(damaged(owner.folder, problems))
+        raise DamagedFileError(damaged(owner.folder, problems))
 
 
 def damaged(folder: Path, problems: Sequence[str]) -> str:
@@ -122,7 +122,7 @@ def _is_ours(folder: Path, prefix: str) -> bool:
         return False
     try:
         content = read_json_object(folder / MANIFEST)
-    except ConfigError:
+    except DamagedFileError:
         return True
     outputs = content.get("outputs")
     if "stage" not in content and "step" not in content and not isinstance(outputs, dict):

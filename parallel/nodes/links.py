@@ -70,7 +70,7 @@ def measure(
     slowest: dict[Pair, float] = {}
     for pair, speed in (item for _, _, speeds in found for item in speeds.items()):
         slowest[pair] = min(speed, slowest.get(pair, speed))
-    if ranks.is_first:
+    if ranks.is_main:
         share = 2 * (ranks.world_size - 1) / ranks.world_size
         _show(names, share * mib_per_message / 1024 / seconds, slowest)
     wrong = [

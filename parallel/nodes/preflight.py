@@ -126,7 +126,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             None,
-            ranks.is_first,
+            ranks.is_main,
             timeout=timedelta(seconds=_SECONDS_TO_ARRIVE),
             wait_for_workers=False,
         )
@@ -150,7 +150,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
         )
     # The store lives in the first process: it stays until the others have read.
     store.set(f"done/{ranks.rank}", "")
-    if not ranks.is_first:
+    if not ranks.is_main:
         return []
     _wait(store, [f"done/{rank}" for rank in range(ranks.world_size)], seconds=30.0)
     return problems or []
@@ -160,7 +160,7 @@ def _together(store: Store, demands: Demands, ranks: Ranks, report: NodeReport) 
     """Compare the nodes: their problems on the first rank; elsewhere [], or None: there are."""
     token = demands.folder / f".preflight-{os.environ['MASTER_PORT']}"
     visible = demands.folder.is_dir()
-    if not ranks.is_first:
+    if not ranks.is_main:
         skew = _skew(store)
         if visible and not _sees(token, store.get("token").decode()):
             report.problems.append(

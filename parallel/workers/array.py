@@ -1,6 +1,6 @@
-"""One job of several that make the parts of one stage: `--array-task 3/8`.
+"""A task of a job array, which makes some of the parts of one stage: `--array-task 3/8`.
 
-Whoever finds all parts there in the end finishes the stage.
+The task that finds all parts made finishes the stage.
 """
 
 import re
@@ -8,37 +8,39 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Every `count`-th part."""
+class ArrayTask:
+    """Every `count`-th part, from the `number`-th."""
 
     number: int = 1
     """From 1 to `count`."""
     count: int = 1
+    """Tasks of the array."""
 
     @classmethod
-    def parse(cls, text: str) -> "Share":
-        """Of `3/8`.
+    def parse(cls, text: str) -> "ArrayTask":
+        """Parse `3/8`.
 
         Raises:
-            ValueError: it is nothing like it; the message says what is wanted.
+            ValueError: the text has another form, or its number is not among the tasks.
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
-        share = cls(*map(int, found.groups())) if found else cls(0, 0)
-        if not 1 <= share.number <= share.count:
-            raise ValueError(f"share {text!r}: write which of how many, such as 1/8 to 8/8")
-        return share
+        task = cls(*map(int, found.groups())) if found else cls(0, 0)
+        if not 1 <= task.number <= task.count:
+            raise ValueError(f"{text!r}: write NUMBER/COUNT, such as 1/8 to 8/8")
+        return task
 
     @property
-    def is_whole(self) -> bool:
-        """Whether there are no others."""
+    def is_only(self) -> bool:
+        """Whether there are no other tasks."""
         return self.count == 1
 
-    def has(self, part: int) -> bool:
-        """Whether this job makes the part of this number."""
+    def owns(self, part: int) -> bool:
+        """Whether this task makes the part of this number, counted from 0."""
         return part % self.count == self.number - 1
 
     def __str__(self) -> str:
-        return f"share {self.number} of {self.count}"
+        return f"array task {self.number} of {self.count}"
 
 
-WHOLE = Share()
+ONLY_TASK = ArrayTask()
+"""The task of a job outside an array: it makes all parts."""

@@ -1,12 +1,12 @@
-"""Ranks of an MPI job that work for the first: `mpi4py.futures` over what mpirun or srun started.
+"""The ranks of an MPI job as workers of rank 0, through `mpi4py.futures`.
 
-    if first:                                    on the others:
-        with executor(worker) as pool:               serve(workplace)
-            pool.submit(function, item)
-        dismiss()
+    # rank 0                                     # the other ranks
+    with executor(worker) as pool:               serve(worker_context)
+        pool.submit(function, item)
+    shutdown()
 
-The one module that imports mpi4py, and only where a launcher speaks MPI: the training ranks
-never do (they meet through torch.distributed).
+The one module that imports mpi4py, and only under a launcher that provides MPI: training ranks
+communicate through torch.distributed alone.
 """
 
 import os
@@ -23,50 +23,50 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 _SECONDS_BETWEEN_LOOKS = 0.02
-"""An idle rank sleeps: MPI's own waiting keeps a core busy."""
+"""An idle rank sleeps: MPI's blocking receive would keep a core busy."""
 
 
 def check(ranks: Ranks) -> None:
-    """See that all processes of the launcher are ranks of one MPI job.
+    """Check that all processes of the launcher are ranks of one MPI job.
 
     Raises:
         ConfigError: they are not.
     """
-    speaks_mpi = any(name in os.environ for name in ("PMIX_RANK", "PMI_RANK"))
-    size = num_ranks() if speaks_mpi else 1
+    has_mpi = any(name in os.environ for name in ("PMIX_RANK", "PMI_RANK"))
+    size = num_ranks() if has_mpi else 1
     if size != ranks.world_size:
         raise ConfigError(
-            f"{ranks.launcher} started {ranks.world_size} processes that do not know each other "
-            "through MPI: start them by `mpirun -np N` or `srun --mpi=pmix`, or only one, which "
-            "has worker processes of its own"
+            f"{ranks.launcher} started {ranks.world_size} processes, but MPI has {size} rank(s): "
+            "start them with `mpirun -np N` or `srun --mpi=pmix`, or start one process, which "
+            "uses worker processes of its own"
         )
 
 
 def num_ranks() -> int:
-    """Ranks of the job, the first included."""
+    """Ranks of the job, rank 0 included."""
     return _world().Get_size()
 
 
 @contextmanager
 def executor(worker: Any) -> Generator[Executor, None, None]:
-    """On the first rank: the others as an executor, each prepared by `worker`.
+    """On rank 0: the other ranks as an executor.
 
     Args:
-        worker: Sent to every rank once, for the `workplace` that it serves in.
+        worker: Sent to every rank once, for its `worker_context`.
     """
     from mpi4py.futures import MPICommExecutor, MPIPoolExecutor
 
     _send(worker)
     with MPICommExecutor(_world(), root=0) as entered:
-        pool = cast(MPIPoolExecutor, entered)  # this is the root
+        pool = cast(MPIPoolExecutor, entered)  # None only on the other ranks
         try:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def serve(workplace: Callable[[Any], AbstractContextManager[None]]) -> None:
-    """On the other ranks: work in `workplace(worker)` for every `executor`, until dismissed."""
+def serve(worker_context: Callable[[Any], AbstractContextManager[None]]) -> None:
+    """On the other ranks: serve every `executor`, in `worker_context(worker)`, until `shutdown`."""
     from mpi4py.futures import MPICommExecutor
 
     world = _world()
@@ -76,12 +76,12 @@ def serve(workplace: Callable[[Any], AbstractContextManager[None]]) -> None:
         worker = world.recv(source=0)
         if worker is None:
             return
-        with workplace(worker), MPICommExecutor(world, root=0):
-            pass  # It serves on entering, and comes back when the first rank is through.
+        with worker_context(worker), MPICommExecutor(world, root=0):
+            pass  # entering serves, and returns when rank 0 closes its executor
 
 
-def dismiss() -> None:
-    """On the first rank: the others need not wait for another executor."""
+def shutdown() -> None:
+    """On rank 0: let the other ranks return from `serve`."""
     _send(None)
 
 

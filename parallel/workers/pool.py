@@ -1,13 +1,13 @@
-"""Map a stream with many processes, of this machine or of all nodes; results keep its order.
+"""Map a function over a stream with many processes, on one machine or over MPI, in order.
 
-    with assemble(num_workers=4) as crew:        # None on all ranks of an MPI job but the first
-        if crew is not None:
-            for result in crew.in_order(worker, items):      # worker(item), in some process
+    with worker_pool(num_workers=4) as pool:        # None on the other ranks of an MPI job
+        if pool is not None:
+            for result in pool.imap(worker, items):      # worker(item), in some process
 
-Alone, a process has a pool of processes on its machine; under `mpirun` or `srun --mpi=pmix`
-the ranks after the first work for it (mpi.py). What comes out depends on neither. A worker
-process that dies is replaced and does its items again; a rank that dies ends the MPI job, as
-MPI has it.
+A process that was started alone uses a pool of processes on its machine; under `mpirun` or
+`srun --mpi=pmix` rank 0 uses the other ranks (mpi.py). The results are the same. A worker
+process that dies is replaced and its unfinished items are repeated; a rank that dies ends the
+MPI job.
 """
 
 import ctypes
@@ -36,42 +36,42 @@ Result_ = TypeVar("Result_", covariant=True)
 
 _AHEAD_PER_WORKER = 4
 _MAX_DEATHS = 3
-"""Processes that may die over the same items: what kills the third kills every one."""
+"""Times that the workers of one item may die before it is an error and not bad luck."""
 _PR_SET_PDEATHSIG = 1
 
 
 class Worker(Protocol[Item_, Result_]):
-    """What converts items: sent to every process, and opened there."""
+    """The function that is mapped, with its resources: pickled to every process, opened there."""
 
     def open(self) -> None:
-        """Get ready, once in each process, before the first item."""
+        """Acquire resources; called once in each process, before its first item."""
         ...
 
     def close(self) -> None:
-        """Let go of what `open` took."""
+        """Release what `open` acquired."""
         ...
 
     def __call__(self, item: Item_, /) -> Result_:
-        """Convert one item."""
+        """The result of one item."""
         ...
 
 
-class Crew:
-    """Processes of this machine; with one, everything happens in this process."""
+class WorkerPool:
+    """A pool of processes on this machine; a pool of one works in the calling process."""
 
     def __init__(self, num_workers: int = 1) -> None:
-        """`num_workers` processes, or for 0 as many as this process may use cores."""
+        """`num_workers` processes; 0: one per core that this process may use."""
         self._num_workers = num_workers or num_cores()
 
-    def in_order(self, worker: Worker[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`worker(item)` for every item, a few items ahead of what is taken.
+    def imap(self, worker: Worker[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `worker(item)` for every item, in order, working a few items ahead.
 
         Args:
-            worker: Picklable, as are items and results.
-            items: The stream; read in this process, as fast as results are taken.
+            worker: Must be picklable, as must items and results.
+            items: The stream; read in this process, as fast as results are consumed.
 
         Raises:
-            ConfigError: worker processes die, most likely for want of memory.
+            ConfigError: worker processes die repeatedly, most likely out of memory.
         """
         if self._num_workers == 1:
             try:
@@ -84,11 +84,11 @@ class Crew:
             yield from _ahead(processes.submit, items, self._num_workers * _AHEAD_PER_WORKER)
 
 
-class _MpiCrew(Crew):
-    """The ranks after this one, each with a worker process of its own."""
+class _MpiWorkerPool(WorkerPool):
+    """The other ranks of an MPI job, each with a worker process of its own."""
 
-    def in_order(self, worker: Worker[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-        """As `Crew`'s."""
+    def imap(self, worker: Worker[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See `WorkerPool.imap`."""
 
         def submit(item: Item) -> Callable[[], Result]:
             return executor.submit(_on_rank, item).result
@@ -98,39 +98,39 @@ class _MpiCrew(Crew):
 
 
 @contextmanager
-def assemble(num_workers: int) -> Generator[Crew | None, None, None]:
-    """A crew of all processes that the launcher started.
+def worker_pool(num_workers: int) -> Generator[WorkerPool | None, None, None]:
+    """The pool of this machine's processes, or of the ranks of an MPI job.
 
     Args:
-        num_workers: Processes where this one was started alone; 0: one per core. Under MPI
-            every rank after the first is a worker, and this counts for nothing.
+        num_workers: Processes where this one was started alone; 0: one per core. Ignored under
+            MPI, where every rank but 0 is a worker.
 
     Yields:
-        The crew; None on a rank that has worked for it, when all is done.
+        The pool; on the worker ranks of an MPI job None, after rank 0 has closed the pool.
 
     Raises:
         ConfigError: several processes were started without MPI.
     """
     ranks = discover(os.environ)
     if ranks.world_size == 1:
-        yield Crew(num_workers)
+        yield WorkerPool(num_workers)
         return
     mpi.check(ranks)
-    if not ranks.is_first:
-        # A time limit is the first rank's to answer.
+    if not ranks.is_main:
+        # Rank 0 handles Slurm's warning of the time limit.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        mpi.serve(_workplace)
+        mpi.serve(_rank_worker)
         yield None
         return
-    print(f"{ranks.world_size - 1} MPI ranks work for the first", flush=True)
+    print(f"rank 0 maps over the {ranks.world_size - 1} other MPI ranks", flush=True)
     try:
-        yield _MpiCrew()
+        yield _MpiWorkerPool()
     finally:
-        mpi.dismiss()
+        mpi.shutdown()
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -144,7 +144,7 @@ def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def _ahead(
     submit: Callable[[Item], Callable[[], Result]], items: Iterable[Item], number: int
 ) -> Iterator[Result]:
-    """Results in order, with at most `number` items under way."""
+    """Results in order, with at most `number` items submitted and not consumed."""
     waiting: deque[Callable[[], Result]] = deque()
     for item in items:
         waiting.append(submit(item))
@@ -155,15 +155,15 @@ def _ahead(
 
 
 class _Processes(Generic[Item, Result]):
-    """A pool whose processes may die: what they had is done again by new ones."""
+    """A pool that survives the death of its processes: new ones repeat the unfinished items."""
 
     def __init__(self, worker: Worker[Item, Result], number: int) -> None:
         self._worker, self._number = worker, number
-        self._pool = self._started()
+        self._pool = self._start_pool()
         self._tasks: list[_Task] = []
 
     def submit(self, item: Item) -> Callable[[], Result]:
-        """Start on an item; the result is had by a call."""
+        """Submit an item; returns a function that waits for its result."""
         try:
             future = self._pool.submit(_work, item)
         except BrokenProcessPool:
@@ -174,7 +174,7 @@ class _Processes(Generic[Item, Result]):
         return partial(self._result, task)
 
     def close(self) -> None:
-        """End the processes when they are done with what they are at."""
+        """End the processes after their current items."""
         self._pool.shutdown(cancel_futures=True)
 
     def _result(self, task: "_Task") -> Result:
@@ -187,8 +187,8 @@ class _Processes(Generic[Item, Result]):
                 deaths += 1
                 if deaths == _MAX_DEATHS:
                     raise ConfigError(
-                        f"worker processes died {deaths} times over the same items, most likely "
-                        f"for want of memory: use fewer than {self._number} on this machine "
+                        f"worker processes died {deaths} times on the same items, most likely "
+                        f"out of memory: use fewer than {self._number} on this machine "
                         "(data.num_workers, --num-workers, or the ranks of the MPI job)"
                     ) from error
                 self._replace()
@@ -196,46 +196,46 @@ class _Processes(Generic[Item, Result]):
         return result
 
     def _replace(self) -> None:
-        """New processes, and everything again that the old ones did not finish."""
-        undone = [task for task in self._tasks if not task.is_done]
+        """Start new processes and resubmit what the old ones did not finish."""
+        unfinished = [task for task in self._tasks if not task.is_done]
         print(
-            f"a worker process died: {len(undone)} items are done again",
+            f"a worker process died: repeating {len(unfinished)} items",
             file=sys.stderr,
             flush=True,
         )
         self._pool.shutdown()
-        self._pool = self._started()
-        for task in undone:
+        self._pool = self._start_pool()
+        for task in unfinished:
             task.future = self._pool.submit(_work, task.item)
 
-    def _started(self) -> Executor:
-        # Not forked: a fork copies the locks of whatever threads this process has running.
+    def _start_pool(self) -> Executor:
+        # Not forked: a fork copies the locks of this process's other threads as they are held.
         return ProcessPoolExecutor(
             self._number, get_context("spawn"), initializer=_start, initargs=(self._worker,)
         )
 
 
 class _Task:
-    """An item and what is to come of it."""
+    """An item and the future of its result."""
 
     def __init__(self, item: Any, future: "Future[Any]") -> None:
         self.item, self.future = item, future
 
     @property
     def is_done(self) -> bool:
-        """Whether there is a result, or an error that the worker itself raised."""
+        """Whether there is a result, or an error raised by the worker itself."""
         future = self.future
         return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
 _worker: Worker[Any, Any] | None = None
-"""The one of this process, where it is a pool's."""
+"""In a process of a pool: its worker."""
 _is_open = False
 
 
 def _start(worker: Worker[Any, Any]) -> None:
     global _worker
-    # They reach all processes of a terminal or a job; the parent ends the pool in its own order.
+    # These signals reach all processes of a terminal or a job; the parent shuts the pool down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -248,27 +248,27 @@ def _work(item: Any) -> Any:
     global _is_open
     assert _worker is not None
     if not _is_open:
-        # Here and not in `_start`: what goes wrong comes out as the error it is.
+        # Not in `_start`: the pool replaces an initializer's error by BrokenProcessPool.
         _worker.open()
-        # A pool's process ends without `atexit`; finalizers are run.
+        # A pool's process ends without `atexit`, but runs multiprocessing's finalizers.
         multiprocessing.util.Finalize(None, _worker.close, exitpriority=10)
         _is_open = True
     return _worker(item)
 
 
 _process: "_Processes[Any, Any] | None" = None
-"""The one process that works for this rank."""
+"""On a worker rank of an MPI job: its one worker process."""
 
 
 @contextmanager
-def _workplace(worker: Worker[Any, Any]) -> Generator[None, None, None]:
-    """A rank's worker process: not the rank itself, which nothing may kill."""
+def _rank_worker(worker: Worker[Any, Any]) -> Generator[None, None, None]:
+    """A rank's worker process. The rank itself does no work: its death would end the MPI job."""
     global _process
     with closing(_Processes(worker, 1)) as _process:
         yield
 
 
 def _on_rank(item: Any) -> Any:
-    """An item's result, on the rank that was asked for it."""
+    """An item's result, computed on this rank."""
     assert _process is not None
     return _process.submit(item)()

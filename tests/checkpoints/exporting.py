@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from checkpoints import universal
-from checkpoints.store import FOLDER, CheckpointStore
+from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
 from tests.training.evaluation import models
+from training.checkpoint_paths import CHECKPOINTS, checkpoint_path
 from training.models import huggingface
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel, Verifier
@@ -31,7 +32,7 @@ def write_checkpoint(
     from the start.
     """
     assert isinstance(model, LanguageModel | Verifier)
-    with CheckpointStore(run / FOLDER, ranks=ALONE).writing(step) as folder:
+    with CheckpointStore(run / CHECKPOINTS, ranks=ALONE).writing(step) as folder:
         parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
         for name, value in parameters.items():
             for state in ("fp32", "exp_avg", "exp_avg_sq"):
@@ -43,7 +44,7 @@ def write_checkpoint(
         models.tokenizer().save(folder / WEIGHTS)
         if harm:
             harm(folder)
-    return run / FOLDER / f"step_{step}"
+    return checkpoint_path(run, step)
 
 
 def nothing_left(folder: Path) -> bool:

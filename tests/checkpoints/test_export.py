@@ -27,8 +27,8 @@ from launch.export import main
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
 from tests.ranks import ROOT
 from tests.training.evaluation import models
-from training.config import ConfigError
 from training.data.programs import prompt
+from training.errors import ConfigError
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier

@@ -11,8 +11,8 @@ import torch
 from checkpoints import export as exporting
 from checkpoints.export import export
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
-from training.config import ConfigError
 from training.disk import NoSpace
+from training.errors import CheckpointError, ConfigError
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel
 
@@ -63,7 +63,7 @@ def test_checkpoints_that_are_wrong_inside_are_refused(
     tmp_path: Path, harm: Callable[[Path], None], message: str
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "run", random_model(LanguageModel), harm=harm)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         export(checkpoint, tmp_path / "out", torch.float32)
     assert nothing_left(tmp_path / "out")
 
@@ -90,10 +90,10 @@ def test_checkpoints_that_changed_since_are_refused(
         (generator / "manifest.json").write_text("{")
     else:
         (generator / WEIGHTS / "strange.json").write_text("{}")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         export(generator, tmp_path / "out", torch.float32)
     if harm != "add":
-        with pytest.raises(ConfigError, match="holds no checkpoint that verifies"):
+        with pytest.raises(CheckpointError, match="holds no checkpoint that verifies"):
             export(tmp_path / "run", tmp_path / "out", torch.float32)
     assert nothing_left(tmp_path / "out")
 
@@ -102,12 +102,12 @@ def test_what_is_no_checkpoint_is_named(generator: Path, tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError, match="no checkpoint or run folder .*nowhere"):
         export(tmp_path / "nowhere", tmp_path / "out", torch.float32)
     for path in (generator.parent, generator / WEIGHTS, tmp_path):
-        with pytest.raises(ConfigError, match="is neither a checkpoint .* nor a run"):
+        with pytest.raises(CheckpointError, match="is neither a checkpoint .* nor a run"):
             export(path, tmp_path / "out", torch.float32)
     unfinished = generator.rename(generator.with_name("step_2.tmp"))
-    with pytest.raises(ConfigError, match="being written, or one that was cut short"):
+    with pytest.raises(CheckpointError, match="being written, or one that was cut short"):
         export(unfinished, tmp_path / "out", torch.float32)
-    with pytest.raises(ConfigError, match="holds no checkpoint that verifies"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint that verifies"):
         export(tmp_path / "run", tmp_path / "out", torch.float32)
     assert nothing_left(tmp_path / "out")
 
@@ -153,7 +153,7 @@ def test_what_a_dtype_cannot_hold_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         model.get_parameter("body.blocks.0.fc1.weight")[3, 4] = -70_000.0
     checkpoint = write_checkpoint(tmp_path / "run", model)
-    with pytest.raises(ConfigError, match=r"fc1.weight .* reaches 70000, which fp16"):
+    with pytest.raises(CheckpointError, match=r"fc1.weight .* reaches 70000, which fp16"):
         export(checkpoint, tmp_path / "out", torch.float16)
     assert nothing_left(tmp_path / "out")
     export(checkpoint, tmp_path / "out", torch.bfloat16)

@@ -12,7 +12,7 @@ import pytest
 
 from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
-from training.config import ConfigError
+from training.errors import CheckpointError
 from training.files import write_json
 
 
@@ -234,7 +234,7 @@ def test_pruning_that_was_cut_short_is_finished_by_the_next(store: CheckpointSto
 
 def test_checkpoints_that_are_a_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("mine")
-    with pytest.raises(ConfigError, match="checkpoints cannot be read: Not a directory"):
+    with pytest.raises(CheckpointError, match="checkpoints cannot be read: Not a directory"):
         CheckpointStore(tmp_path / "checkpoints", ranks=ALONE).newest()
 
 

@@ -155,7 +155,7 @@ from checkpoints.store import CheckpointStore
 from parallel.ranks import discover
 ranks = discover()
 ranks.connect(torch.device("cpu"))
-if not ranks.is_first:
+if not ranks.is_main:
     Path.rglob = lambda self, pattern: iter(())
 with CheckpointStore(Path(sys.argv[1]), ranks=ranks).writing(1) as folder:
     for number in range(2):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from checkpoints import universal
-from training.config import ConfigError
+from training.errors import CheckpointError
 
 SIZE = torch.Size([4])
 
@@ -61,6 +61,6 @@ def test_what_is_no_tensor_is_named(
     path = universal.path_of(tmp_path, "a", "fp32")
     path.parent.mkdir(parents=True)
     write(path)
-    with pytest.raises(ConfigError, match=message) as refused:
+    with pytest.raises(CheckpointError, match=message) as refused:
         universal.read_tensor(tmp_path, "a", "fp32", SIZE)
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)

@@ -25,7 +25,7 @@ ranks = discover()
 device = ranks.device("cpu")
 ranks.connect(device)
 config = small.config(folder, parallel={"tensor": 2, "zero_stage": 1})
-if ranks.is_first:
+if ranks.is_main:
     small.prepared(folder)
 ranks.barrier()
 groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)

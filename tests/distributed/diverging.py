@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
-from checkpoints.store import FOLDER, CheckpointStore
+from checkpoints.store import CheckpointStore
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import Ranks, discover
-from training.config import ConfigError, TrainConfig, load, resolved
+from training.checkpoint_paths import CHECKPOINTS
+from training.config import TrainConfig, load, resolved
+from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
 from training.stages.train import train
@@ -50,9 +52,9 @@ def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     try:
         with contextlib.redirect_stdout(said):
             train(config, ranks)
-    except ConfigError as caught:
+    except UserError as caught:
         error = f"{type(caught).__name__}: {caught}"
-    steps = CheckpointStore(config.run.folder / FOLDER, ranks=ranks).steps()
+    steps = CheckpointStore(config.run.folder / CHECKPOINTS, ranks=ranks).steps()
     ranks.barrier()
     return {"errors": ranks.gather(error), "steps": steps, "said": said.getvalue()}
 
@@ -88,7 +90,7 @@ def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str,
     found = [outcome(good, ranks)]
     longer = {"training": {"max_steps": 8}, "checkpoint": often}
     wild = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e20})
-    if ranks.is_first:
+    if ranks.is_main:
         # As if it had been the rate from the start: a higher one is refused.
         write_json(folder / RUN, resolved(wild))
     ranks.barrier()
@@ -98,7 +100,7 @@ def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str,
     message = found[-1]["errors"][0]
     moved = re.search(r"move (\S+) elsewhere", message)
     assert moved is not None, message
-    if ranks.is_first:
+    if ranks.is_main:
         Path(moved.group(1)).rename(folder / "elsewhere")
     ranks.barrier()
     return [*found, outcome(lower, ranks)]
@@ -121,7 +123,7 @@ def main() -> None:
         )
         found[name] = {**outcome(wild, ranks), "poisoned": poisoned(wild, ranks)}
     found["recovered"] = recovered(config, out.parent / "recovered", ranks)
-    if ranks.is_first:
+    if ranks.is_main:
         write_json(out, found)
     ranks.disconnect()
 

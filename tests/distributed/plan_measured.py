@@ -212,7 +212,7 @@ def main() -> None:
     ranks.connect(torch.device("cpu"))
     for case in json.loads(Path(sys.argv[1]).read_text()):
         found = ranks.gather(measure(case, ranks))
-        if ranks.is_first:
+        if ranks.is_main:
             print(json.dumps(found), flush=True)
     ranks.disconnect()
 

@@ -54,7 +54,7 @@ def _told(folder: Path) -> list[str]:
 
 def _silence(rank: int, minutes: float) -> str:
     silence = f"no step, batch or checkpoint file for {minutes} minutes on rank {rank}"
-    return f"{silence}; its log shows where it stands"
+    return f"{silence}; its log holds the stacks of its threads"
 
 
 def _until(condition: Callable[[], bool], missing: str) -> None:
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_alerted_to(
         assert "lower optimizer.learning_rate" in outputs[0].stderr
         assert os.listdir(folder / "checkpoints")
         (run,) = server.runs.values()
-        assert run.alerts == ["the run failed: LossNotFinite"] and run.exit_code == 1
+        assert run.alerts == ["the run failed: TrainingDiverged"] and run.exit_code == 1
     (alert,) = _alerts(folder)
     assert "lower optimizer.learning_rate" in alert["text"]
 

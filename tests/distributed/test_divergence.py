@@ -29,7 +29,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_weights_that_are_not_finite_are_never_committed(found: dict[str, Any], name: str) -> None:
     for error in found[name]["errors"]:
-        assert error.startswith("LossNotFinite: weights are not finite after the update")
+        assert error.startswith("TrainingDiverged: weights are not finite after the update")
         assert "at step 1" in error and "starts from step 0" in error
     assert found[name]["steps"] == []
 

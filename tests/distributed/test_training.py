@@ -194,7 +194,7 @@ def test_a_signal_to_one_rank_saves_and_stops_all(
     finally:
         kill_ranks(processes)
     assert [process.returncode for process in processes] == [130, 130], outputs
-    assert "stopping at the next safe point" in outputs[1][1]
+    assert "stopping at the next check" in outputs[1][1]
     steps = [int(path.name.split("_")[1]) for path in (folder / "checkpoints").glob("step_*")]
     assert len(steps) == 1 and steps[0] == len(_losses(folder))
 

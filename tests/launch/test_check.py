@@ -50,7 +50,7 @@ def test_an_unknown_stage_is_an_error() -> None:
         main(["trian", "configs/generator_1b3.toml"])
 
 
-def test_lives_are_counted_where_the_job_says_so(tmp_path: Path) -> None:
+def test_attempts_are_recorded_where_the_job_says_so(tmp_path: Path) -> None:
     for attempt in range(3):
         assert main([*train(tmp_path), "--attempt", f"5:{attempt}"]) == 0
     with pytest.raises(attempts.NoProgress):

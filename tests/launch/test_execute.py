@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parallel.workers.pool import Crew
+from parallel.workers.pool import WorkerPool
 from training.execution.executor import Limits
 from training.stages import execute
 
@@ -99,7 +99,7 @@ def test_nor_is_one_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(execute._Runner, "__call__", run_meanwhile)
     with pytest.raises(FileExistsError, match="is there already"):
-        execute.execute_file(source, target, limits=Limits(), crew=Crew())
+        execute.execute_file(source, target, limits=Limits(), pool=WorkerPool())
     assert target.read_text() == "mine" and sorted(tmp_path.iterdir()) == [source, target]
 
 

@@ -127,7 +127,7 @@ def test_one_rank_talks_to_itself() -> None:
     ranks = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
     assert ranks.gather("x") == ["x"]
     for said in (True, False):
-        assert ranks.agree(said, while_waiting=lambda: None) is said
+        assert ranks.any_rank(said, while_waiting=lambda: None) is said
 
 
 _LEAVES_NO_THREADS = """

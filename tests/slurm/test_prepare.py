@@ -1,4 +1,4 @@
-"""Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several lives."""
+"""Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several attempts."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_ranks_on_several_nodes_write_the_same_bytes(
     job = site.sbatch("--nodes=3", "--cpus-per-task=2", PREPARE, path, extra=check)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("spread_jobs")
     assert "preflight: 3 nodes are fit" in site.log(job)
-    assert "5 MPI ranks work for the first" in site.ranks_said("spread_jobs")
+    assert "rank 0 maps over the 5 other MPI ranks" in site.ranks_said("spread_jobs")
     assert content(folder) == alone
 
 
@@ -118,6 +118,6 @@ def test_stopped_by_usr1_it_makes_the_rest_in_its_next_life(
     assert "the job goes back to the queue" in site.log(job)
     assert site.cluster.job(job)["Restarts"] == "1"
     assert _rows(content(folder)) == _rows(alone)
-    lives = (site.folder / "stopped_jobs" / "lives.jsonl").read_text().splitlines()
-    assert json.loads(lives[0])["progress"] == "0 parts"
-    assert " parts, the newest of " in json.loads(lives[1])["progress"]
+    entries = (site.folder / "stopped_jobs" / "attempts.jsonl").read_text().splitlines()
+    assert json.loads(entries[0])["progress"] == "0 parts"
+    assert " parts, the newest of " in json.loads(entries[1])["progress"]

@@ -80,7 +80,7 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
 ) -> None:
     path = site.config_file(data, "limited", training={"max_steps": 60_000})
     # Slurm looks at limits twice a minute and may send the signal a minute early: on a busy
-    # machine before the ranks train. Such a life is requeued with nothing saved.
+    # machine before the ranks train. Such an attempt is requeued with nothing saved.
     job = site.sbatch("--time=2", "--signal=B:USR1@40", TRAIN, str(path))
     run = site.folder / "limited"
     until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=200)
@@ -124,12 +124,12 @@ def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
 
 
 def _began(site: Site, run: str) -> str:
-    """The step that the second life went on from, as the ranks said."""
+    """The step that the second attempt resumed from, as the ranks said."""
     (step,) = set(re.findall(r"going on from \S+/step_(\d+)", site.ranks_said(run)))
     return step
 
 
-def test_three_lives_in_vain_are_the_last(site: Site, data: TrainConfig) -> None:
+def test_a_fourth_attempt_without_progress_is_refused(site: Site, data: TrainConfig) -> None:
     path = site.config_file(data, "in_vain", tracking={"mode": "disabled"})
     job = site.sbatch(TRAIN, str(path))
     for attempt in range(3):
@@ -144,7 +144,7 @@ def test_three_lives_in_vain_are_the_last(site: Site, data: TrainConfig) -> None
     assert site.cluster.job(job)["Restarts"] == "3"
     assert site.log(job).count("stopped before there was anything to save") == 3, site.log(job)
     assert "attempt 3 of job" in site.log(job)
-    assert f"job {job} has had 3 lives and the last 3 ended where they began" in site.log(job)
+    assert f"job {job} has made 3 attempts and the last 3 saved nothing new" in site.log(job)
     assert len(read(site.folder / "in_vain")) == 3
     assert saved(site.folder / "in_vain") == []
 

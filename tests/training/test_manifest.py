@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training import manifest, verification
-from training.config import ConfigError
+from training.errors import DamagedFileError
 from training.files import sha256_file, write_json
 
 _DIGEST = "0" * 64
@@ -67,14 +67,14 @@ def test_a_manifest_of_another_form_never_verifies(folder: Path, outputs: Any) -
     assert len(problem) < 1000
     assert not manifest.is_current(folder, config={"a": 1}, inputs={})
     if not (isinstance(outputs, dict) and "r" * 300 in outputs):  # of good form, but no file
-        with pytest.raises(ConfigError, match="manifest.json is damaged: its outputs"):
+        with pytest.raises(DamagedFileError, match="manifest.json is damaged: its outputs"):
             manifest.read(folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"text"', "{", "\xff", "[" * 100_000])
 def test_a_manifest_that_is_no_object_is_named(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content, "latin-1")
-    with pytest.raises(ConfigError, match=r"manifest\.json (holds|is not valid JSON)"):
+    with pytest.raises(DamagedFileError, match=r"manifest\.json (holds|is not valid JSON)"):
         manifest.read(folder)
     assert "manifest cannot be read" in verification.problems_of(folder)[0]
     assert not manifest.is_current(folder, config={"a": 1}, inputs={})
@@ -114,23 +114,25 @@ def test_files_are_compared_with_the_manifest_that_lists_them(folder: Path) -> N
     inner = folder / "inner"
     verification.verify(inner, ["weights.bin", "neither_listed_nor_there"])
     (inner / "strange.bin").write_text("x")
-    with pytest.raises(ConfigError, match=r"inner/strange\.bin is in no manifest"):
+    with pytest.raises(DamagedFileError, match=r"inner/strange\.bin is in no manifest"):
         verification.verify(inner, ["strange.bin"])
     (inner / "weights.bin").write_text("weighty")
     for names in (["weights.bin"], ["rows.bin", "inner/weights.bin"]):
         at = inner if names == ["weights.bin"] else folder
-        with pytest.raises(ConfigError, match=r"stage is damaged: inner/weights\.bin has changed"):
+        with pytest.raises(
+            DamagedFileError, match=r"stage is damaged: inner/weights\.bin has changed"
+        ):
             verification.verify(at, names)
     verification.verify(folder, ["rows.bin"])
     (inner / "weights.bin").unlink()
-    with pytest.raises(ConfigError, match="is missing"):
+    with pytest.raises(DamagedFileError, match="is missing"):
         verification.verify(inner, ["weights.bin"])
 
 
 def test_a_link_in_place_of_the_folder_is_found(folder: Path, tmp_path: Path) -> None:
     (folder / "inner").rename(tmp_path / "inner")
     (folder / "inner").symlink_to(tmp_path / "inner")
-    with pytest.raises(ConfigError, match="is a link out of the folder"):
+    with pytest.raises(DamagedFileError, match="is a link out of the folder"):
         verification.verify(folder / "inner", ["weights.bin"])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parallel.engine import Engine
-from training.config import ConfigError
+from training.errors import CheckpointError, DamagedFileError
 from training.train_state import TrainState
 
 
@@ -83,12 +83,12 @@ def test_fields_that_an_older_version_lacks_have_their_defaults(folder: Path) ->
 def test_other_states_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     path = folder / "train_state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         TrainState.load(folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "3"])
 def test_what_is_no_state_is_named(folder: Path, content: str) -> None:
     (folder / "train_state.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"train_state\.json (holds|is not valid JSON)"):
+    with pytest.raises(DamagedFileError, match=r"train_state\.json (holds|is not valid JSON)"):
         TrainState.load(folder)

@@ -9,7 +9,6 @@ JSON, saved in the run folder and sent to W&B.
 """
 
 from training.config.load import checked, load, resolved
-from training.config.read import ConfigError
 from training.config.recipe import RecipeConfig
 from training.config.sections import (
     BenchmarkConfig,
@@ -34,6 +33,7 @@ from training.config.verbs import (
     SampleConfig,
     TrainConfig,
 )
+from training.errors import ConfigError
 
 __all__ = [
     "BenchmarkConfig",

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from training.checkpoint_paths import checkpoint_path
+
 Tree = dict[str, Any]
 
 SOURCES = "data.sources.path"
@@ -49,8 +51,7 @@ def wanted(table: str, *, folder: Path, name: str, steps: Mapping[str, int]) -> 
         steps: The last step of the trainings that the table reads from: `generator`, `verifier`.
     """
     last = {
-        training: str(folder / training / "checkpoints" / f"step_{step}")
-        for training, step in steps.items()
+        training: str(checkpoint_path(folder / training, step)) for training, step in steps.items()
     }
     if table == "evaluation":
         return {"generator": last["generator"], "verifier": last["verifier"]}

@@ -10,9 +10,10 @@ import tomli
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from training.config.read import MOST_LEVELS, ConfigError, Tree, levels, merged, read, with_bases
+from training.config.read import MOST_LEVELS, Tree, levels, merged, read, with_bases
 from training.config.recipe import RecipeConfig
 from training.config.renamed import renamed
+from training.errors import ConfigError
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 

@@ -19,16 +19,13 @@ import tomli
 
 from training.config import links
 from training.config.values import expanded
+from training.errors import ConfigError
 
 Tree = dict[str, Any]
 
 MOST_LEVELS = 32
 """Tables and lists within each other; the deepest of our configs has six."""
 _MOST_BYTES = 4 * 2**20
-
-
-class ConfigError(ValueError):
-    """A setting that a person has to change; its message stands alone."""
 
 
 def read(path: Path) -> Tree:

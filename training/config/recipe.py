@@ -7,6 +7,7 @@ from typing import Any, cast
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
+from training.checkpoint_paths import step_number
 from training.config import links
 from training.config.sections import (
     EvaluationConfig,
@@ -92,12 +93,12 @@ class RecipeConfig(Section):
     def _sampled_checkpoints_are_written(self) -> Self:
         every, last = self.generator.checkpoint.every_steps, self.generator.training.max_steps
         for step in self.sampling.checkpoints:
-            if not _is_step(step) or int(step) > last:
+            if not (number := step_number(step)) or number > last:
                 raise ValueError(
                     f"sampling.checkpoints holds {step!r}: in a recipe it is a step of the "
                     f"generator's {last}"
                 )
-            if int(step) % every and int(step) != last:
+            if number % every and number != last:
                 raise ValueError(
                     f"sampling.checkpoints holds step {step}, but the generator is saved every "
                     f"{every} steps and at {last}: change one of them"
@@ -171,11 +172,6 @@ class RecipeConfig(Section):
         return {table: _links(table, made) for table in links.LINKS}
 
 
-def _is_step(text: str) -> bool:
-    """Whether a text is a step number as folders are called by it: no sign, no leading zero."""
-    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 12
-
-
 def _shared(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The recipe's settings that hold for each of its stages, by section.
 
@@ -210,5 +206,5 @@ def _keeping_sampled(table: dict[str, Any], known: Mapping[str, Any]) -> dict[st
     kept = cast("dict[str, Any]", kept)
     if not kept.get("keep_latest") or "keep_steps" in kept:
         return table
-    steps = [int(step) for step in sampling.checkpoints if _is_step(step)]
+    steps = [number for step in sampling.checkpoints if (number := step_number(step))]
     return {**table, "checkpoint": {**kept, "keep_steps": steps}}

@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from training import hub
-from training.config import BenchmarkConfig, ConfigError, DifficultyConfig
+from training.config import BenchmarkConfig, DifficultyConfig
 from training.data import gsm8k, tables
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.question_texts import normalised
+from training.errors import ConfigError, DataError
 from training.execution.numbers import read_gold
 from training.records import Question
 
@@ -26,7 +27,7 @@ def questions(config: BenchmarkConfig) -> list[Question]:
     The built-in problems may repeat by chance; a set that was read from files may not.
 
     Raises:
-        ConfigError: its file or hub data set is not there, it holds too few questions, one
+        DataError: its file or hub data set is not there, it holds too few questions, one
             of them has no readable answer, or one is there twice.
     """
     if config.kind == "problems":
@@ -37,7 +38,7 @@ def questions(config: BenchmarkConfig) -> list[Question]:
     end = config.skip_questions + config.num_questions if config.num_questions else None
     taken = list(islice(found, config.skip_questions, end))
     if len(taken) < max(1, config.num_questions):
-        raise ConfigError(
+        raise DataError(
             f"benchmark {config.name}: skip_questions = {config.skip_questions} and "
             f"num_questions = {config.num_questions} ask for more questions than "
             f"{config.path} holds: it gave {len(taken)}"
@@ -50,7 +51,7 @@ def difficulty_of(config: DifficultyConfig) -> Difficulty:
     """The problem writer's difficulty for the settings of the same names.
 
     Raises:
-        ConfigError: the writer knows no such kind of story.
+        DataError: the writer knows no such kind of story.
     """
     settings = config.model_dump()
     settings["story_kinds"] = config.story_kinds or STORY_KINDS
@@ -98,7 +99,7 @@ def _check_distinct(
         example = " and ".join(
             f"question {config.skip_questions + at} ({origins[at]})" for at in repeated[0]
         )
-        raise ConfigError(
+        raise DataError(
             f"benchmark {config.name} holds {len(repeated):,} questions more than once: "
             f"{found[repeated[0][0]].text!r} is {example}. Name one file in its path"
         )
@@ -118,7 +119,7 @@ def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
         try:
             gold = gsm8k.gold_of(answer)
         except ValueError as error:
-            raise ConfigError(f"{config.path}, {config.split} question {index}: {error}") from None
+            raise DataError(f"{config.path}, {config.split} question {index}: {error}") from None
         yield Question(
             id=f"gsm8k-{config.split}-{index}",
             text=_text(row, "question", config).strip(),
@@ -134,7 +135,7 @@ def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
         try:
             gold = read_gold(_cell(row, "Answer", config))
         except ValueError as error:
-            raise ConfigError(f"{config.path}, SVAMP question {index}: {error}") from None
+            raise DataError(f"{config.path}, SVAMP question {index}: {error}") from None
         yield Question(
             id=f"svamp-{row.get('ID', index)}",
             text=f"{body.strip()} {question.strip()}",
@@ -147,7 +148,7 @@ def files_of(config: BenchmarkConfig) -> list[Path]:
     """The local files that the benchmark reads; none for the built-in problems and the hub.
 
     Raises:
-        ConfigError: its file or folder is not there.
+        DataError: its file or folder is not there.
     """
     setting = f"path of benchmark {config.name}"
     path = None if config.kind == "problems" else hub.local_path(config.path, setting)
@@ -182,7 +183,7 @@ def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
 def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
     text = _cell(row, column, config)
     if not isinstance(text, str):
-        raise ConfigError(
+        raise DataError(
             f"benchmark {config.name}: {config.path} has a {column!r} that is no text: "
             f"{text!r:.100}"
         )
@@ -191,7 +192,7 @@ def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
 
 def _cell(row: tables.Row, column: str, config: BenchmarkConfig) -> object:
     if column not in row:
-        raise ConfigError(
+        raise DataError(
             f"benchmark {config.name} is of kind {config.kind!r}, but {config.path} has no column "
             f"{column!r}: it has {', '.join(row)}"
         )

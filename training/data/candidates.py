@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from training.config import ConfigError
 from training.data import parquet_files, tables
+from training.errors import DataError
 from training.files import replacing
 from training.records import Candidate, Question
 
@@ -91,12 +91,12 @@ def read(source: Path) -> Iterator[Candidate]:
 
     Raises:
         FileNotFoundError: as `files_at`.
-        ConfigError: a file is not a Parquet file of candidates.
+        DataError: a file is not a Parquet file of candidates.
     """
     for path in files_at(source):
         for candidate in read_or_damage(path):
             if isinstance(candidate, tables.Damaged):
-                raise ConfigError(candidate.message)
+                raise DataError(candidate.message)
             yield candidate
 
 
@@ -104,7 +104,7 @@ def read_or_damage(path: Path) -> Iterator[Candidate | tables.Damaged]:
     """The candidates of one file, with a `Damaged` in place of each that cannot be read.
 
     Raises:
-        ConfigError: the Parquet file has other columns.
+        DataError: the Parquet file has other columns.
     """
     for row in tables.rows_or_damage([path], SCHEMA.names):
         if isinstance(row, tables.Damaged):
@@ -163,7 +163,7 @@ def write_questions(path: Path, questions: Sequence[Question]) -> None:
 def _batches(path: Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
     for batch in tables.batches(path, columns, num_rows=_ROWS_AT_ONCE):
         if isinstance(batch, tables.Damaged):
-            raise ConfigError(batch.message)
+            raise DataError(batch.message)
         yield batch
 
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from training.checkpoint_paths import CHECKPOINTS
 from training.config import (
     BenchmarkConfig,
-    ConfigError,
     DataConfig,
     EvaluateConfig,
     EvaluationConfig,
@@ -33,6 +33,7 @@ from training.config import (
 from training.data import benchmarks, candidates, programs, sources, tables
 from training.data.decontaminate import Overlap
 from training.data.question_texts import normalised
+from training.errors import DataError, UserError
 from training.files import read_json
 from training.lifecycle.run_folder import RUN
 from training.manifest import MANIFEST
@@ -65,11 +66,11 @@ def refuse_shared(
         known: Texts that the caller has read already.
 
     Raises:
-        ConfigError: a line for each two sets, with the number of shared questions and one of
+        DataError: a line for each two sets, with the number of shared questions and one of
             them; or a benchmark that cannot be read.
     """
     if problems := [*shared(config, known)]:
-        raise ConfigError("\n".join(problems))
+        raise DataError("\n".join(problems))
 
 
 def shared(
@@ -140,7 +141,7 @@ def _run_of(model: str) -> TrainConfig | None:
             exported = read_json(folder / MANIFEST).get("facts", {}).get("checkpoint")
             folder = Path(exported) if exported else folder
         # A checkpoint, or the folder of weights in it.
-        checkpoints = next(above for above in [*folder.parents][:2] if above.name == "checkpoints")
+        checkpoints = next(above for above in [*folder.parents][:2] if above.name == CHECKPOINTS)
         return TrainConfig.model_validate(read_json(checkpoints.parent / RUN))
     except (OSError, StopIteration, AttributeError, TypeError, ValueError):
         return None
@@ -195,7 +196,7 @@ def _is_at_hand(config: BenchmarkConfig | SourceConfig) -> bool:
     find = benchmarks.files_of if isinstance(config, BenchmarkConfig) else sources.files_of
     try:
         return bool(find(config))  # pyright: ignore[reportArgumentType]
-    except ConfigError:
+    except UserError:
         return False
 
 
@@ -220,7 +221,7 @@ def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iter
         return ()
     try:
         found = [text for text in _source_texts(learnt.what) if normalised(text) in wanted]
-    except (ConfigError, UnicodeDecodeError):
+    except (UserError, UnicodeDecodeError):
         return ()  # damaged, which prepare reports: it has learnt nothing from this file
     if not found or learnt.data is None:
         return found

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import ConfigError
 from training.data.pack import Mode
 from training.data.shards import PackedSequence, SequenceDataset
+from training.errors import CheckpointError, ConfigError, DataError
 
 __all__ = ["Batch", "Head", "Loader", "SequenceDataset", "collate", "sequence_indices"]
 
@@ -91,8 +91,9 @@ class Loader:
             question_weight: Loss weight of a supervised question token; a program token's is 1.
 
         Raises:
-            ConfigError: the global batch does not divide evenly, the data holds no sequences, or
-                it was prepared for the other head.
+            ConfigError: the global batch does not divide evenly, or the data was prepared for the
+                other head.
+            DataError: the data holds no sequences.
         """
         if global_batch_sequences % (micro_batch_sequences * world_size):
             raise ConfigError(
@@ -102,7 +103,7 @@ class Loader:
                 f"ranks = {micro_batch_sequences * world_size}"
             )
         if not len(dataset):
-            raise ConfigError("the prepared data holds no sequences")
+            raise DataError("the prepared data holds no sequences")
         if dataset.facts["head"] != head:
             raise ConfigError(
                 f"data.folder was prepared for a {dataset.facts['head']}, but model.head is "
@@ -165,32 +166,32 @@ class Loader:
         """Resume after the sequences that `state` has consumed.
 
         Raises:
-            ConfigError: it is not a loader's state, or one of an older version, of other data or
-                of another seed, in which case its position means other sequences.
+            CheckpointError: it is not a loader's state, or one of an older version, of other data
+                or of another seed, in which case its position means other sequences.
         """
         if "consumed_rows" in state:
-            raise ConfigError(
+            raise CheckpointError(
                 "the loader's state holds consumed_rows, which an older version wrote in place of "
                 "consumed_sequences: resume with that version, or set another run.folder"
             )
         missing = {"consumed_sequences", "seed", "data"} - set(state)
         if missing:
-            raise ConfigError(f"the loader's state lacks {', '.join(sorted(missing))}")
+            raise CheckpointError(f"the loader's state lacks {', '.join(sorted(missing))}")
         if state["data"] != self._dataset.fingerprint:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoint was trained on other data (fingerprint {str(state['data'])[:12]}, "
                 f"{state.get('num_sequences', '?')} sequences) than data.folder holds now "
                 f"(fingerprint {self._dataset.fingerprint[:12]}, {len(self._dataset)} sequences): "
                 "prepare the same data again, or set another run.folder to start a new run"
             )
         if state["seed"] != self._seed:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the checkpoint's sequences were drawn with seed {state['seed']}, run.seed is "
                 f"{self._seed}: set run.seed = {state['seed']} or start a new run"
             )
         consumed = state["consumed_sequences"]
         if not isinstance(consumed, int) or isinstance(consumed, bool) or consumed < 0:
-            raise ConfigError(
+            raise CheckpointError(
                 f"the loader's state has consumed_sequences = {consumed!r}: it must be a count"
             )
         self.consumed_sequences = consumed

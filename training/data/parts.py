@@ -27,10 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from training import manifest
-from training.config import ConfigError
 from training.data import parquet_files
 from training.data.pack import Mode, TokenizedExample
 from training.disk import require
+from training.errors import DataError
 from training.files import write_json
 from training.lifecycle.attempts import parts_folder
 
@@ -218,7 +218,7 @@ def read(path: Path) -> Converted:
 
     Raises:
         FileNotFoundError: it is gone: another job has finished and removed it.
-        ConfigError: it is damaged since.
+        DataError: it is damaged since.
     """
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
@@ -227,7 +227,7 @@ def read(path: Path) -> Converted:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ConfigError(
+        raise DataError(
             f"{path}, a part of an unfinished prepare, is damaged: remove it, and the same command "
             f"makes it again ({error})"
         ) from error

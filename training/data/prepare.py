@@ -23,10 +23,10 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from parallel.workers.array import WHOLE, Share
-from parallel.workers.pool import Crew, in_chunks
+from parallel.workers.array import ONLY_TASK, ArrayTask
+from parallel.workers.pool import WorkerPool, in_chunks
 from training import files, hub, manifest
-from training.config import BenchmarkConfig, ConfigError, DataConfig, PrepareConfig
+from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
 from training.data.convert import Chunk, Converter
@@ -37,6 +37,7 @@ from training.data.pack import TokenizedExample, packed
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
+from training.errors import ConfigError, DataError, UserError
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress
@@ -46,17 +47,17 @@ _TOKENIZER_EXAMPLES = 10_000
 """Examples that a tokenizer is trained on, spread evenly over the sources."""
 
 
-def prepare(config: PrepareConfig, crew: Crew | None = None) -> dict[str, Any]:
-    """`prepare_share` of the whole: `data.folder` is there in the end; returns its facts."""
-    facts = prepare_share(config, WHOLE, crew)
+def prepare(config: PrepareConfig, pool: WorkerPool | None = None) -> dict[str, Any]:
+    """`prepare_array_task` of the whole: `data.folder` is there in the end; returns its facts."""
+    facts = prepare_array_task(config, ONLY_TASK, pool)
     assert facts is not None  # nobody else has anything to make
     return facts
 
 
-def prepare_share(
+def prepare_array_task(
     config: PrepareConfig,
-    share: Share,
-    crew: Crew | None = None,
+    array_task: ArrayTask,
+    pool: WorkerPool | None = None,
     *,
     stop: StopSignal | None = None,
 ) -> dict[str, Any] | None:
@@ -64,15 +65,15 @@ def prepare_share(
 
     Args:
         config: What to make.
-        share: The parts that are made here.
-        crew: Who converts; None: `data.num_workers` processes of this machine.
+        array_task: The parts that this job makes.
+        pool: Worker processes that convert; None: `data.num_workers` processes of this machine.
         stop: Looked at between two chunks.
 
     Returns:
-        The folder's facts; None when others have not yet made their share.
+        The folder's facts; None while parts of other array tasks are missing.
 
     Raises:
-        ConfigError: a source, benchmark or tokenizer is not there, does not fit the others,
+        DataError: a source, benchmark or tokenizer is not there, does not fit the others,
             or nothing is left after filtering.
         FileExistsError: `data.folder`, or the folder of parts beside it, holds something that
             prepare did not write.
@@ -94,8 +95,8 @@ def prepare_share(
     work = _Work.of(config, files.sha256_json([made_of.config, made_of.inputs]))
     parts.claim(work.folder)
     try:
-        facts = _made(work, made_of, crew or Crew(data.num_workers), share, stop)
-    except (OSError, ConfigError):
+        facts = _made(work, made_of, pool or WorkerPool(data.num_workers), array_task, stop)
+    except (OSError, UserError):
         # Another job, which was faster, has removed the parts and what this one was packing.
         if not (facts := made_of.facts_of(data.folder)):
             raise
@@ -106,22 +107,27 @@ def prepare_share(
 
 
 def _made(
-    work: "_Work", made_of: "_MadeOf", crew: Crew, share: Share, stop: StopSignal | None
+    work: "_Work",
+    made_of: "_MadeOf",
+    pool: WorkerPool,
+    array_task: ArrayTask,
+    stop: StopSignal | None,
 ) -> dict[str, Any] | None:
-    """Make the share's parts and, where no other is missing, the folder; returns its facts."""
+    """Make the task's parts and, where no other is missing, the folder; returns its facts."""
     target = work.config.data.folder
-    converted = _converted(work, crew, share, stop)
-    if not share.is_whole:
+    converted = _converted(work, pool, array_task, stop)
+    if not array_task.is_only:
         deque(converted, maxlen=0)  # others may be at it: packing waits for the last part
         if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
-            # They are gone as well when another share has packed them.
+            # They are gone as well when another array task has packed them.
             if not (facts := made_of.facts_of(target)):
                 print(
-                    f"{share} is made; {missing} of {work.num_parts} parts are not yet", flush=True
+                    f"{array_task} is done; {missing} of {work.num_parts} parts are not yet",
+                    flush=True,
                 )
             return facts
         converted = map(work.path, range(work.num_parts))
-    # A name of its own: the last two shares, or two prepares of the same, may be at it together.
+    # A name of its own: the last two array tasks, or two prepares of the same, may do it at once.
     # What a killed life has left is removed in the end, with the parts.
     folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
@@ -232,8 +238,10 @@ def _check(data: DataConfig) -> None:
             benchmarks.difficulty_of(source.difficulty)
 
 
-def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -> Iterator[Path]:
-    """The parts in order, each when it is made, those of other shares at once."""
+def _converted(
+    work: _Work, pool: WorkerPool, array_task: ArrayTask, stop: StopSignal | None
+) -> Iterator[Path]:
+    """The parts in order, each when it is made, those of other array tasks at once."""
     data = work.config.data
     # Its fingerprint in the name: workers of another config may be at work beside it.
     tokenizer = work.folder / f"tokenizer-{work.tokenizer.fingerprint[:12]}"
@@ -253,7 +261,7 @@ def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -
                 if stop:
                     stop.check()
                 work.num_parts = number + 1
-                if not share.has(number) or work.is_made(number):
+                if not array_task.owns(number) or work.is_made(number):
                     progress.skip(len(chunk.rows))
                     chunk.rows.clear()
                 sizes.append(len(chunk.rows))
@@ -261,7 +269,7 @@ def _converted(work: _Work, crew: Crew, share: Share, stop: StopSignal | None) -
 
         sizes: deque[int] = deque()
         has_room = False
-        for path in crew.in_order(converter, todo()):
+        for path in pool.imap(converter, todo()):
             progress.advance(sizes.popleft())
             if not has_room and path.is_file():  # another job's may not be there
                 _require_room(work, path, total)
@@ -292,7 +300,7 @@ def _pack(
         counts.sequences += 1
     if not counts.sequences:
         parts.remove(work.folder)  # all parts are there, and nothing comes of them
-        raise ConfigError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
+        raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from training import files, hub, manifest
-from training.config import ConfigError, DataConfig, PrepareConfig, resolved
+from training.config import DataConfig, PrepareConfig, resolved
 from training.data import benchmarks, sources
 from training.data.counts import outdated
 from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
+from training.errors import DataError, UserError
 
 _TOKENIZER = "data.tokenizer"
 _TABLES = ("config", "inputs", "facts")
@@ -62,12 +63,12 @@ class Comparison:
 
         Raises:
             FileNotFoundError: it holds no prepared data.
-            ConfigError: it was prepared from something else; names what differs.
+            DataError: it was prepared from something else; names what differs.
         """
         if not self.is_prepared:
             raise FileNotFoundError(self.refusal())
         if self.differences:
-            raise ConfigError(self.refusal())
+            raise DataError(self.refusal())
 
     def note(self) -> str:
         """A sentence on what could not be compared; empty: nothing."""
@@ -95,7 +96,7 @@ def inputs(data: DataConfig) -> dict[str, str]:
     """Fingerprints of all local files that are read, by the setting that names them.
 
     Raises:
-        ConfigError: a file is not there, or the tokenizer cannot be fetched.
+        DataError: a file is not there, or the tokenizer cannot be fetched.
     """
     found = {key: _of_files(path, find()) for key, path, find in _tables(data)}
     if data.tokenizer.source != "train":
@@ -107,7 +108,7 @@ def compare(config: PrepareConfig) -> Comparison:
     """Compare `data.folder` with what `prepare` would make of a config; fetches nothing.
 
     Raises:
-        ConfigError: the folder's manifest or the tokenizer that the config names is damaged.
+        UserError: the folder's manifest or the tokenizer that the config names is damaged.
     """
     folder = config.data.folder
     try:
@@ -117,7 +118,7 @@ def compare(config: PrepareConfig) -> Comparison:
     if made.get("stage") != STAGE:
         return Comparison(folder=folder, is_prepared=False)
     if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
-        raise ConfigError(
+        raise DataError(
             f"{folder / manifest.MANIFEST} is damaged: {', '.join(missing)} is no JSON object; "
             f"move {folder} away and prepare it again"
         )
@@ -155,12 +156,12 @@ def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
     for key, path, find in _tables(data):
         try:
             yield key, path, _of_files(path, find())
-        except ConfigError:
+        except UserError:
             yield key, path, ""
     if (source := data.tokenizer.source) != "train":
         try:
             folder = hub.local_path(source, _TOKENIZER)
-        except ConfigError:
+        except UserError:
             folder = None
         yield _TOKENIZER, source, Tokenizer.load(folder).fingerprint if folder else ""
 

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import files, manifest
-from training.config import ConfigError
 from training.data.counts import outdated
 from training.data.pack import TokenizedExample
+from training.errors import DataError
 
 with warnings.catch_warnings():
     # It warns that Transformer Engine and Apex are absent; we use neither.
@@ -104,7 +104,7 @@ class SequenceDataset:
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
-            ConfigError: an older version prepared it, the sequences were packed for another
+            DataError: an older version prepared it, the sequences were packed for another
                 length, or a shard has another size than its manifest lists.
         """
         try:
@@ -117,9 +117,9 @@ class SequenceDataset:
         self.facts: dict[str, Any] = content["facts"]
         """What prepare counted: sequences, tokens, dropped rows."""
         if problem := outdated(self.facts):
-            raise ConfigError(f"data.folder = {folder} {problem}")
+            raise DataError(f"data.folder = {folder} {problem}")
         if self.facts["sequence_length"] != sequence_length:
-            raise ConfigError(
+            raise DataError(
                 f"data.sequence_length = {sequence_length}, but {folder} holds sequences of "
                 f"{self.facts['sequence_length']} tokens: prepare it again, or set "
                 f"data.sequence_length = {self.facts['sequence_length']}"
@@ -166,7 +166,7 @@ def _check_size(path: Path, num_bytes: int) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the data again")
     if path.stat().st_size != num_bytes:
-        raise ConfigError(
+        raise DataError(
             f"{path} has {path.stat().st_size} bytes, its manifest lists {num_bytes}: the file is "
             "damaged, prepare the data again"
         )

@@ -20,7 +20,7 @@ def show(config: PrepareConfig, count: int, *, seed: int, console: Console | Non
 
     Raises:
         FileNotFoundError: the data is not prepared.
-        ConfigError: it was prepared with another config.
+        DataError: it was prepared with another config.
     """
     console, data = console or Console(), config.data
     comparison = compare(config)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from training import hub
-from training.config import ConfigError, SourceConfig
+from training.config import SourceConfig
 from training.data import candidates, gsm8k, programs, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.problems import write_problem
+from training.errors import DataError
 from training.records import Candidate, Example
 
 Raw = Any
@@ -46,7 +47,7 @@ def examples(source: SourceConfig) -> Iterator[Example]:
     """The source's examples in order; rows that give none are passed over.
 
     Raises:
-        ConfigError: its file, folder or hub data set is not there or cannot be read.
+        DataError: its file, folder or hub data set is not there or cannot be read.
     """
     for raw in rows(source):
         try:
@@ -59,7 +60,7 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
     """The source's rows in order, at most `num_examples`.
 
     Raises:
-        ConfigError: its file, folder or hub data set is not there, or something in it cannot be
+        DataError: its file, folder or hub data set is not there, or something in it cannot be
             read and `damaged` is `refuse`.
     """
     return islice(
@@ -70,7 +71,7 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
 def _sound(source: SourceConfig) -> Iterator[Raw]:
     for raw in _rows(source):
         if isinstance(raw, tables.Damaged):
-            raise ConfigError(
+            raise DataError(
                 f"{raw.message}. Mend it, or set damaged = 'skip' of the source to leave out and "
                 "count what cannot be read"
             )
@@ -90,7 +91,7 @@ def files_of(source: SourceConfig) -> list[Path]:
     """The local files that the source reads; none for the built-in problems and the hub.
 
     Raises:
-        ConfigError: its file or folder is not there.
+        DataError: its file or folder is not there.
     """
     if source.kind == "problems":
         return []
@@ -101,7 +102,7 @@ def files_of(source: SourceConfig) -> list[Path]:
         try:
             return candidates.files_at(path)
         except FileNotFoundError as error:
-            raise ConfigError(str(error)) from error
+            raise DataError(str(error)) from error
     if source.kind == "gsm8k" and (path / gsm8k.HUB_CONFIG).is_dir():
         path = path / gsm8k.HUB_CONFIG
     endings = _ENDINGS.get(source.kind, tables.PARQUET + tables.JSON)
@@ -113,7 +114,7 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
 
     Raises:
         DroppedError: it gives none.
-        ConfigError: the row does not have the columns of the source's kind.
+        DataError: the row does not have the columns of the source's kind.
     """
     if isinstance(raw, tables.Damaged):
         raise DroppedError(raw.reason)
@@ -145,7 +146,7 @@ def _rows(source: SourceConfig) -> Iterator[Raw]:
     files = files_of(source)
     if source.kind == "candidates":
         if not files:
-            raise ConfigError(f"{_SETTING} = {source.path!r}: there are no candidates")
+            raise DataError(f"{_SETTING} = {source.path!r}: there are no candidates")
         for path in files:
             yield from candidates.read_or_damage(path)
     elif files:
@@ -209,7 +210,7 @@ def _text(row: tables.Row, column: str) -> str:
 def _require(source: SourceConfig, row: tables.Row, *columns: str) -> None:
     missing = [column for column in columns if not row.get(column)]
     if missing and source.damaged == "refuse" and not all(column in row for column in columns):
-        raise ConfigError(
+        raise DataError(
             f"{source.path} has no column {', '.join(missing)}, which a source of kind "
             f"{source.kind!r} needs: it has {', '.join(row)}"
         )

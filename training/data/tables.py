@@ -16,7 +16,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from training.config import ConfigError
+from training.errors import DataError
 
 Row = Mapping[str, Any]
 
@@ -44,18 +44,18 @@ def files_at(
     all files, where none is named for any split.
 
     Raises:
-        ConfigError: there are none, there are several variants, or `path` is a file of another
+        DataError: there are none, there are several variants, or `path` is a file of another
             ending or one that is named for another split.
     """
     if path.is_file():
         if not path.name.endswith(endings):
-            raise ConfigError(
+            raise DataError(
                 f"{setting} = {str(path)!r} is read as a file ending in {' or '.join(endings)}, "
                 "which it does not: set the kind that it is of, or rename it"
             )
         named = _split_of(path.name)
         if named not in ("", split) and not _is_named_for(path.name, split):
-            raise ConfigError(
+            raise DataError(
                 f"{setting} = {str(path)!r} is named for the {named} split, but split = {split!r}: "
                 f"set split = {named!r}, or the path of {split} data"
             )
@@ -71,7 +71,7 @@ def files_at(
             return named
         variants = [file for file in found if _is_named_for(file.name, split)]
         if len(variants) > 1:
-            raise ConfigError(
+            raise DataError(
                 f"{setting} = {str(path)!r} holds no {split}{ending}, but "
                 f"{', '.join(file.name for file in variants)}: name one of them"
             )
@@ -79,7 +79,7 @@ def files_at(
             return variants
         if found and not any(_split_of(file.name) for file in found):
             return found
-    raise ConfigError(
+    raise DataError(
         f"{setting} = {str(path)!r} holds no {split} split: expected {split}{endings[0]}, "
         f"{split}-*{endings[0]} or other files ending in {', '.join(endings)}"
     )
@@ -108,11 +108,11 @@ def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]
     """The rows of these files in order; of a Parquet file only `columns`, where given.
 
     Raises:
-        ConfigError: a file or a row of it cannot be read; the message names both.
+        DataError: a file or a row of it cannot be read; the message names both.
     """
     for row in rows_or_damage(files, columns):
         if isinstance(row, Damaged):
-            raise ConfigError(row.message)
+            raise DataError(row.message)
         yield row
 
 
@@ -120,7 +120,7 @@ def rows_or_damage(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterat
     """As `rows_of`, with a `Damaged` for each row and for each rest of a file that is damaged.
 
     Raises:
-        ConfigError: a Parquet file has other columns.
+        DataError: a Parquet file has other columns.
     """
     for path in files:
         if path.suffix == ".parquet":
@@ -159,7 +159,7 @@ def batches(
     Checksums of pages are compared where the file has them.
 
     Raises:
-        ConfigError: it lacks one of the columns.
+        DataError: it lacks one of the columns.
     """
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
@@ -172,7 +172,7 @@ def batches(
         return
     with file:
         if missing := set(columns) - set(names):
-            raise ConfigError(
+            raise DataError(
                 f"{path} has no column {', '.join(sorted(missing))}: its columns are "
                 f"{', '.join(names)}"
             )

@@ -20,8 +20,8 @@ from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
 from training import files, hub, verification
-from training.config import ConfigError
 from training.data import programs
+from training.errors import DataError, UserError
 
 END = "<|endoftext|>"
 FOLDER = "tokenizer"
@@ -55,11 +55,11 @@ class Tokenizer:
             end: The text of its end token.
 
         Raises:
-            ConfigError: it has no such token.
+            DataError: it has no such token.
         """
         end_token = fast.token_to_id(end)
         if end_token is None:
-            raise ConfigError(f"the tokenizer has no token {end!r} to end a program with")
+            raise DataError(f"the tokenizer has no token {end!r} to end a program with")
         self._fast, self._end = fast, end
         # A question that spells the end token out must not end there.
         self._fast.encode_special_tokens = True
@@ -73,7 +73,7 @@ class Tokenizer:
         """The tokenizer of `data.tokenizer.source`, unless that is `train`.
 
         Raises:
-            ConfigError: there is none at that path, or the hub cannot be reached.
+            DataError: there is none at that path, or the hub cannot be reached.
         """
         folder = hub.local_path(source, "data.tokenizer.source")
         if folder is None:
@@ -88,7 +88,7 @@ class Tokenizer:
         GPT-2's `encoder.json` + `vocab.bpe` (+ `codegen_added_tokens.json`).
 
         Raises:
-            ConfigError: the folder holds none of them, or they do not fit together, are
+            DataError: the folder holds none of them, or they do not fit together, are
                 damaged, or are not as the manifest says that lists them.
         """
         if (folder / FOLDER).is_dir():
@@ -96,10 +96,10 @@ class Tokenizer:
         verification.verify(folder, _FILES)
         try:
             return cls._load(folder)
-        except ConfigError:
+        except UserError:
             raise
         except Exception as error:  # `tokenizers` raises nothing more precise
-            raise ConfigError(f"{folder} holds a damaged tokenizer: {error}") from error
+            raise DataError(f"{folder} holds a damaged tokenizer: {error}") from error
 
     @classmethod
     def _load(cls, folder: Path) -> Self:
@@ -110,7 +110,7 @@ class Tokenizer:
                 fast = _byte_level(BPE.from_file(str(folder / vocabulary), str(folder / merges)))
                 _add_tokens(fast, folder / added, _end_of(folder))
                 return cls(fast, _end_of(folder))
-        raise ConfigError(
+        raise DataError(
             f"{folder} holds no tokenizer: expected tokenizer.json, vocab.json with merges.txt, "
             "or encoder.json with vocab.bpe"
         )
@@ -214,12 +214,12 @@ def refuse_different(tokenizers: Mapping[str, Tokenizer]) -> None:
         tokenizers: By the setting that names whose they are, with its value.
 
     Raises:
-        ConfigError: two of them differ; says in what.
+        DataError: two of them differ; says in what.
     """
     named = list(tokenizers.items())
     for name, tokenizer in named[1:]:
         if difference := named[0][1].difference(tokenizer):
-            raise ConfigError(
+            raise DataError(
                 f"{named[0][0]} and {name} have different tokenizers, so that an id means one "
                 f"text to the one and another to the other: {difference}; name a model and data "
                 "of one tokenizer"
@@ -257,7 +257,7 @@ def _end_of(folder: Path) -> str:
     end: Any = files.read_json_object(path).get("eos_token") or END
     end = end.get("content") if isinstance(end, dict) else end
     if not isinstance(end, str):
-        raise ConfigError(f"{path}: eos_token is {end!r}, not a text")
+        raise DataError(f"{path}: eos_token is {end!r}, not a text")
     return end
 
 
@@ -271,7 +271,7 @@ def _add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
     for text in sorted(wanted, key=lambda text: wanted[text]):
         fast.add_tokens([AddedToken(text, normalized=False, special=text == end)])
         if fast.token_to_id(text) != wanted[text]:
-            raise ConfigError(
+            raise DataError(
                 f"{path} gives {text!r} the id {wanted[text]}, but after the vocabulary beside "
                 f"it comes {fast.token_to_id(text)}: the files do not belong together"
             )

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from parallel.ranks import Ranks
-from training.config import ConfigError, EvaluationConfig
+from training.config import EvaluationConfig
 from training.data.tokenizer import Tokenizer
+from training.errors import CheckpointError
 from training.evaluation import statistics, work
 from training.evaluation.sampler import Draw, Sampler, draws
 from training.evaluation.score import score
@@ -72,7 +73,7 @@ def scorer_of(
     tokenizer: Tokenizer,
     settings: EvaluationConfig,
     *,
-    safe_point: Callable[[], None] | None = None,
+    check_cancelled: Callable[[], None] | None = None,
 ) -> Scorer:
     """A scorer around a whole verifier on one device, and the tokenizer it was trained with.
 
@@ -80,10 +81,10 @@ def scorer_of(
     token also where the generator ran out of tokens before it.
 
     Raises:
-        ConfigError: the tokenizer has ids that the verifier has no embedding for.
+        CheckpointError: the tokenizer has ids that the verifier has no embedding for.
     """
     if tokenizer.vocab_size > verifier.shape.vocab_size:
-        raise ConfigError(
+        raise CheckpointError(
             f"the verifier has embeddings for {verifier.shape.vocab_size} ids, its tokenizer "
             f"has {tokenizer.vocab_size}: they do not belong together"
         )
@@ -94,7 +95,9 @@ def scorer_of(
             tokenizer.prompt_ids(candidate.question) + tokenizer.program_ids(candidate.program)
             for candidate in candidates
         ]
-        return score(verifier, sequences, max_batch_tokens=most_tokens, safe_point=safe_point)
+        return score(
+            verifier, sequences, max_batch_tokens=most_tokens, check_cancelled=check_cancelled
+        )
 
     return scorer
 
@@ -254,7 +257,8 @@ def evaluate(
         scorer: Around this rank's replica of the verifier; None: no verify@k.
         answers: This rank's answers of an earlier result, to be scored instead of drawn.
         num_table_rows: Rows for the table of samples.
-        share: What a rank's share is made in: `Pace.share` lets all ranks leave alike.
+        share: What a rank's share is made in: `Cancellation.independent_work` lets all ranks
+            leave alike.
 
     Raises:
         ValueError: there are no questions.

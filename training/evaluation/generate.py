@@ -273,7 +273,7 @@ def generate(
     max_batch: int = 256,
     num_token_ids: int | None = None,
     on_finished: Callable[[int, Sampled], None] | None = None,
-    safe_point: Callable[[], None] | None = None,
+    check_cancelled: Callable[[], None] | None = None,
 ) -> list[Sampled]:
     """Write a continuation for every request, in the order of the requests.
 
@@ -286,7 +286,7 @@ def generate(
         num_token_ids: the tokenizer's size, where the embedding has more rows than that:
             later ids are never written.
         on_finished: called with (request number, result) as each one finishes.
-        safe_point: called before every forward; what it raises ends the sampling.
+        check_cancelled: called before every forward; what it raises ends the sampling.
 
     Raises:
         ValueError: an empty prompt, or a bound below 1.
@@ -315,8 +315,8 @@ def generate(
             num_token_ids=num_token_ids,
         )
         while waiting or batch.cache.num_sequences:
-            if safe_point is not None:
-                safe_point()
+            if check_cancelled is not None:
+                check_cancelled()
             free = min(max_batch, len(requests)) - batch.cache.num_sequences
             # A few places at a time would make many small prefills.
             worth_it = free >= max_batch // 8 or batch.cache.num_sequences == 0

@@ -13,9 +13,10 @@ import torch
 from parallel.engine import Engine
 from parallel.gather import fill
 from parallel.ranks import Ranks
-from training.config import BenchmarkConfig, ConfigError, TrainConfig
+from training.config import BenchmarkConfig, TrainConfig
 from training.data.benchmarks import questions
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError
 from training.evaluation import load
 from training.evaluation.benchmark import (
     Answers,
@@ -26,7 +27,7 @@ from training.evaluation.benchmark import (
 )
 from training.evaluation.sampler import Sampler
 from training.execution.executor import Executor
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
 from training.records import Question
@@ -41,7 +42,7 @@ class InTrainingEvaluation:
         ranks: The processes of the run.
         tokenizer: The one that is trained with.
         device: Where this rank computes.
-        pace: Its safe points are between two batches of questions.
+        cancellation: Checked between two batches of questions.
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs, or a
@@ -56,11 +57,11 @@ class InTrainingEvaluation:
         tokenizer: Tokenizer,
         device: torch.device,
         *,
-        pace: Pace,
+        cancellation: Cancellation,
     ) -> None:
         self._config, self._ranks = config, ranks
         self._tokenizer, self._device = tokenizer, device
-        self._pace = pace
+        self._cancellation = cancellation
         settings = config.evaluation
         self._questions: dict[BenchmarkConfig, list[Question]] = {}
         self._answers: dict[str, list[Answers]] = {}
@@ -119,7 +120,9 @@ class InTrainingEvaluation:
         if settings.verifier:
             self._check_saved_model()  # it may have changed since training began
             verifier, tokenizer = load.load_verifier(settings.verifier, self._device)
-            scorer = scorer_of(verifier, tokenizer, settings, safe_point=self._pace.safe_point)
+            scorer = scorer_of(
+                verifier, tokenizer, settings, check_cancelled=self._cancellation.check_cancelled
+            )
         return [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
 
     def _of_verifier(self, verifier: Verifier, executor: Executor) -> list[BenchmarkResult]:
@@ -130,7 +133,9 @@ class InTrainingEvaluation:
             generator, tokenizer = load.load_generator(settings.generator, self._device)
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)
-        scorer = scorer_of(verifier, self._tokenizer, settings, safe_point=self._pace.safe_point)
+        scorer = scorer_of(
+            verifier, self._tokenizer, settings, check_cancelled=self._cancellation.check_cancelled
+        )
         results = [self._evaluated(entry, sampler, scorer) for entry in settings.benchmarks]
         self._answers = {result.name: result.answers for result in results}
         return results
@@ -145,7 +150,7 @@ class InTrainingEvaluation:
             settings=self._config.evaluation,
             seed=self._config.run.seed,
             name=name,
-            safe_point=self._pace.safe_point,
+            check_cancelled=self._cancellation.check_cancelled,
         )
 
     def _evaluated(
@@ -160,5 +165,5 @@ class InTrainingEvaluation:
             scorer=scorer,
             answers=self._answers.get(entry.name),
             num_table_rows=self._config.tracking.num_table_rows,
-            share=self._pace.share,
+            share=self._cancellation.independent_work,
         )

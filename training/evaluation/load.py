@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 
 from parallel.ranks import Ranks
-from training.config import ConfigError
 from training.data import tokenizer
 from training.data.tokenizer import Tokenizer
-from training.evaluation import work
+from training.errors import CheckpointError, UserError
 from training.models import huggingface
 from training.models.build import WEIGHTS, fingerprint, weights_folder
 from training.models.heads import LanguageModel, Verifier
@@ -48,7 +47,7 @@ def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, To
     """A generator and its tokenizer.
 
     Raises:
-        ConfigError: it has no tokenizer, or is no generator that can be loaded.
+        UserError: it has no tokenizer, or is no generator that can be loaded.
         FileNotFoundError: there is nothing there.
     """
     folder = weights_folder(source)
@@ -72,7 +71,7 @@ def shape_of(source: str, wanted: Kind) -> PhiShape:
         found, shape = weights.kind, weights.shape
     if found != wanted:
         words = {"language_model": "a generator", "verifier": "a verifier"}
-        raise ConfigError(f"{source} holds {words[found]}, not {words[wanted]}")
+        raise CheckpointError(f"{source} holds {words[found]}, not {words[wanted]}")
     return shape
 
 
@@ -86,13 +85,13 @@ def check(models: Iterable[tuple[str, Kind]], ranks: Ranks) -> None:
         ranks: The processes that are going to load them.
 
     Raises:
-        ConfigError: on all ranks: a file is damaged, or the loaders would refuse the model.
+        UserError: on all ranks: a file is damaged, or the loaders would refuse the model.
         FileNotFoundError: there is nothing there.
     """
     for source, wanted in models:
         if source:
             verify(source, ranks)
-            work.on_first(ranks, lambda source=source, wanted=wanted: _open(source, wanted))
+            ranks.on_main(lambda source=source, wanted=wanted: _open(source, wanted))
 
 
 def verify(source: str, ranks: Ranks) -> None:
@@ -109,14 +108,14 @@ def tokenizer_of(source: str) -> Tokenizer | None:
     """The tokenizer beside a model's weights; None: it has none, or the hub does not give it.
 
     Raises:
-        ConfigError: the folder's tokenizer is damaged.
+        DataError: the folder's tokenizer is damaged.
     """
     folder = Path(weights_folder(source))
     if folder.is_dir():
         return Tokenizer.load(folder) if tokenizer.is_in(folder) else None
     try:
         return Tokenizer.of(source)
-    except ConfigError:
+    except UserError:
         return None
 
 
@@ -127,7 +126,7 @@ def refuse_different_tokenizers(sources: Mapping[str, str]) -> None:
         sources: Setting to the model that it names.
 
     Raises:
-        ConfigError: two tokenizers differ, or one is damaged.
+        DataError: two tokenizers differ, or one is damaged.
     """
     found = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
     tokenizer.refuse_different({name: one for name, one in found.items() if one is not None})
@@ -138,12 +137,12 @@ def computing_with(source: str) -> Generator[None, None, None]:
     """What is computed in the block names the model where that gives no numbers.
 
     Raises:
-        ConfigError: its logits are not finite, though its weights are.
+        CheckpointError: its logits are not finite, though its weights are.
     """
     try:
         yield
     except FloatingPointError as error:
-        raise ConfigError(f"{source}: {error}; name another checkpoint") from error
+        raise CheckpointError(f"{source}: {error}; name another checkpoint") from error
 
 
 def names(sources: Sequence[str]) -> list[str]:

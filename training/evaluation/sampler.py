@@ -13,9 +13,10 @@ import tokenize
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from training.config import ConfigError, EvaluationConfig, SamplingConfig
+from training.config import EvaluationConfig, SamplingConfig
 from training.data import programs
 from training.data.tokenizer import Tokenizer
+from training.errors import CheckpointError
 from training.evaluation import work
 from training.evaluation.generate import Sampled, SampleRequest, generate
 from training.execution.executor import Executor, Program, judge
@@ -56,11 +57,11 @@ class Sampler:
         seed: The run's.
         name: What `Candidate.generator` says: `step_400`.
         number: The generator's index among those sampled, for the random numbers.
-        safe_point: Called between any two batches of writing and between programs; what it
+        check_cancelled: Called between any two batches of writing and between programs; what it
             raises ends the drawing.
 
     Raises:
-        ConfigError: the tokenizer has ids that the model has no embedding for.
+        CheckpointError: the tokenizer has ids that the model has no embedding for.
     """
 
     def __init__(
@@ -73,16 +74,16 @@ class Sampler:
         seed: int,
         name: str,
         number: int = 0,
-        safe_point: Callable[[], None] | None = None,
+        check_cancelled: Callable[[], None] | None = None,
     ) -> None:
         if tokenizer.vocab_size > model.shape.vocab_size:
-            raise ConfigError(
+            raise CheckpointError(
                 f"generator {name} has embeddings for {model.shape.vocab_size} ids, its "
                 f"tokenizer has {tokenizer.vocab_size}: they do not belong together"
             )
         self._model, self._tokenizer, self._executor = model, tokenizer, executor
         self._settings, self._seed, self._name, self._number = settings, seed, name, number
-        self._safe_point = safe_point
+        self._check_cancelled = check_cancelled
 
     def candidates(
         self,
@@ -145,7 +146,7 @@ class Sampler:
             # Embeddings are padded; a row without a token must never be written.
             num_token_ids=self._tokenizer.vocab_size,
             on_finished=lambda number, sampled: on_written(),
-            safe_point=self._safe_point,
+            check_cancelled=self._check_cancelled,
         )
 
     def _program(self, sampled: Sampled) -> str:
@@ -160,7 +161,8 @@ class Sampler:
         once = list(dict.fromkeys(sources))
         kind = f"func:{programs.FUNCTION}"
         results = self._executor.run(
-            [Program(code=source, kind=kind) for source in once], safe_point=self._safe_point
+            [Program(code=source, kind=kind) for source in once],
+            check_cancelled=self._check_cancelled,
         )
         by_source = dict(zip(once, results, strict=True))
         return [by_source[source] for source in sources]

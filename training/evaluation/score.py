@@ -33,7 +33,7 @@ def score(
     sequences: Sequence[Sequence[int]],
     *,
     max_batch_tokens: int = 16_384,
-    safe_point: Callable[[], None] | None = None,
+    check_cancelled: Callable[[], None] | None = None,
 ) -> list[float]:
     """The verifier's score of each token sequence, in their order; higher is better.
 
@@ -44,7 +44,7 @@ def score(
         verifier: a whole model on one device.
         sequences: token ids, each at least one.
         max_batch_tokens: most tokens in one forward; a longer sequence goes alone.
-        safe_point: called before every forward; what it raises ends the scoring.
+        check_cancelled: called before every forward; what it raises ends the scoring.
 
     Raises:
         ValueError: a sequence has no tokens.
@@ -58,8 +58,8 @@ def score(
     verifier.eval()
     try:
         for numbers in _batches([len(sequence) for sequence in distinct], max_batch_tokens):
-            if safe_point is not None:
-                safe_point()
+            if check_cancelled is not None:
+                check_cancelled()
             batch = [distinct[number] for number in numbers]
             lengths = torch.tensor([len(sequence) for sequence in batch])
             tokens = torch.tensor([token for sequence in batch for token in sequence])

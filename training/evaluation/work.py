@@ -5,13 +5,13 @@ the config alone, never on who makes it, so a stage that died goes on with other
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import RunConfig
 from training.data import candidates
 from training.disk import require
@@ -24,7 +24,6 @@ SCORED_WITH = "scored_with"
 """Label of a part: the fingerprint of the verifier its scores are of; empty: none."""
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,7 @@ def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
 
 def say_finished(run: RunConfig, ranks: Ranks) -> None:
     """Tell once that a stage has nothing to do."""
-    if ranks.is_first:
+    if ranks.is_main:
         print(f"{run.folder} is finished with this config and inputs: nothing to do", flush=True)
 
 
@@ -78,7 +77,7 @@ def waiting(
     planned: Sequence[Part],
     made_from: str,
     *,
-    share: Share = WHOLE,
+    array_task: ArrayTask = ONLY_TASK,
     looks_only: bool = False,
 ) -> list[Part]:
     """The parts that are still to be made; parts of another making are removed, said once.
@@ -87,18 +86,18 @@ def waiting(
         folder: Holds the parts.
         planned: All parts of the work.
         made_from: What the label `MADE_FROM` of a finished part must say.
-        share: Those of the parts that count; the others are other jobs' to make and remove.
+        array_task: Those of the parts that count; other jobs make and remove the rest.
         looks_only: Leave everything as it is.
     """
     planned_paths = {
         candidates.part_path(folder, part.number): part
         for part in planned
-        if share.has(part.number)
+        if array_task.owns(part.number)
     }
     found = {
         path: candidates.labels(path) or {}
         for path in candidates.part_paths(folder)
-        if share.has(candidates.part_number(path))
+        if array_task.owns(candidates.part_number(path))
     }
     whole = {
         path
@@ -137,20 +136,3 @@ def key(seed: int, question_id: str, generator: int, index: int) -> tuple[int, .
     """
     question = int.from_bytes(hashlib.sha256(question_id.encode()).digest()[:8], "little")
     return (seed, question, generator, index)
-
-
-def on_first(ranks: Ranks, function: Callable[[], Result]) -> Result:
-    """Call on rank 0 alone; every rank gets the result, or raises the same error.
-
-    Were the error raised on rank 0 alone, the others would wait for it until they time out.
-    """
-    outcome: tuple[Result | None, Exception | None] = (None, None)
-    if ranks.is_first:
-        try:
-            outcome = (function(), None)
-        except Exception as error:
-            outcome = (None, error)
-    result, error = ranks.gather(outcome)[0]
-    if error is not None:
-        raise error
-    return cast(Result, result)

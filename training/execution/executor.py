@@ -130,13 +130,13 @@ class Executor:
         return self._lanes[0].layers
 
     def run(
-        self, programs: Sequence[Program], *, safe_point: Callable[[], None] | None = None
+        self, programs: Sequence[Program], *, check_cancelled: Callable[[], None] | None = None
     ) -> list[Execution]:
         """Run programs; results in the same order. Never raises for what a program does.
 
         Args:
             programs: What to run.
-            safe_point: Called before every program, in its lane's thread; what it raises
+            check_cancelled: Called before every program, in its lane's thread; what it raises
                 ends the run.
 
         Raises:
@@ -144,8 +144,8 @@ class Executor:
         """
 
         def run_one(lane: _Lane, program: Program) -> Execution:
-            if safe_point is not None:
-                safe_point()
+            if check_cancelled is not None:
+                check_cancelled()
             return lane.run(program)
 
         if len(self._lanes) == 1 or len(programs) == 1:

@@ -1,101 +1,96 @@
-"""The lives of a job: what each started from, so that lives without progress come to an end.
+"""The attempts of a job and where each of them resumed: one without progress is not repeated.
 
-    start(folder, verb="train", job="4711", attempt=2)     # before the ranks start
+    record(folder, verb="train", job="4711", attempt=2)     # before the ranks start
 
-A job that a node failure or the time limit ended is requeued and goes on. One that dies
-at the same place each time would do so for ever; `lives.jsonl` in the run folder tells.
+A job that a node failure or the time limit ended is queued again and resumes. One that fails
+at the same place each time would be queued forever: `attempts.jsonl` in the run folder shows
+that no attempt got further.
 """
 
 import json
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any, cast
 
-from training.config import ConfigError
+from training.checkpoint_paths import saved_step
 from training.disk import reported
+from training.errors import ConfigError, UserError
 
-LIVES = "lives.jsonl"
+ATTEMPTS = "attempts.jsonl"
 _FIELDS = {"job": str, "attempt": int, "progress": str, "started": float, "nodes": str}
-"""What every line holds, for `start` and for `status`."""
-NUM_IN_VAIN = 3
-"""Lives of one job that may end where they began."""
+"""What every line holds, for `record` and for `status`."""
+MAX_WITHOUT_PROGRESS = 3
+"""Consecutive attempts of one job that may resume from the same point."""
 
 
-class NoProgress(ConfigError):
-    """A job has had its lives and none of them got further."""
+class NoProgress(UserError):
+    """The last attempts of a job saved nothing new."""
 
 
-def start(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None = None) -> None:
-    """Record that a life begins.
+def record(folder: Path, *, verb: str, job: str, attempt: int, parts: Path | None = None) -> None:
+    """Record that an attempt begins.
 
     Args:
         folder: The run folder.
         verb: What runs in it: train, sample, evaluate, prepare.
-        job: The batch system's id, the same in all lives.
-        attempt: 0 for the first life.
-        parts: Where it leaves what the next life goes on from; None: in `folder`.
+        job: The batch system's id, the same in all attempts.
+        attempt: 0 for the first.
+        parts: Where an attempt leaves what the next one resumes from; None: in `folder`.
 
     Raises:
-        NoProgress: the job's last lives all began where this one would.
+        NoProgress: the job's last attempts all resumed from where this one would.
     """
-    at = progress(parts or folder, verb)
-    before = [life for life in read(folder) if life["job"] == job]
-    in_vain = [life for life in before[-NUM_IN_VAIN:] if life["progress"] == at]
-    if len(in_vain) == NUM_IN_VAIN:
+    point = resume_point(parts or folder, verb)
+    before = [entry for entry in read(folder) if entry["job"] == job]
+    same = [entry for entry in before[-MAX_WITHOUT_PROGRESS:] if entry["progress"] == point]
+    if len(same) == MAX_WITHOUT_PROGRESS:
         raise NoProgress(
-            f"job {job} has had {len(before)} lives and the last {NUM_IN_VAIN} ended where they "
-            f"began ({at}): it is not started again. See {folder / 'logs' / f'job-{job}'} for why "
-            "they ended, then submit it anew: it goes on from there"
+            f"job {job} has made {len(before)} attempts and the last {MAX_WITHOUT_PROGRESS} saved "
+            f"nothing new ({point}): it is not started again. See {folder / 'logs' / f'job-{job}'} "
+            "for why they ended, then submit it again: it resumes from there"
         )
-    life = {"job": job, "attempt": attempt, "verb": verb, "progress": at, "started": time.time()}
-    life["nodes"] = os.environ.get("SLURM_JOB_NODELIST", "")
-    with reported(folder / LIVES):
+    entry = {
+        "job": job,
+        "attempt": attempt,
+        "verb": verb,
+        "progress": point,
+        "started": time.time(),
+        "nodes": os.environ.get("SLURM_JOB_NODELIST", ""),
+    }
+    with reported(folder / ATTEMPTS):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LIVES).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(life) + "\n")
+        with (folder / ATTEMPTS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All lives that were recorded, the oldest first; a torn or damaged line is passed over."""
-    path = folder / LIVES
-    lives: list[dict[str, Any]] = []
+    """All recorded attempts, the oldest first; a torn or damaged line is skipped."""
+    path = folder / ATTEMPTS
+    attempts: list[dict[str, Any]] = []
     for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
         try:
-            life: Any = json.loads(line)
+            content: Any = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(life, dict):
-            found = cast("dict[str, Any]", life)
-            if all(isinstance(found.get(name), kind) for name, kind in _FIELDS.items()):
-                lives.append(found)
-    return lives
+        if isinstance(content, dict):
+            entry = cast("dict[str, Any]", content)
+            if all(isinstance(entry.get(name), kind) for name, kind in _FIELDS.items()):
+                attempts.append(entry)
+    return attempts
 
 
-def progress(folder: Path, verb: str) -> str:
-    """What a life would go on from, in words; the same words mean no progress."""
+def resume_point(folder: Path, verb: str) -> str:
+    """What an attempt would resume from, in words; the same words mean no progress."""
     if verb == "train":
         return f"step {saved_step(folder)}"
     parts = [path.stat().st_mtime_ns for path in folder.rglob("part-*.parquet")]
-    # A part is written again when it is scored, so that their number alone would not tell.
+    # Scoring writes a part again, so that the number of parts alone would not show progress.
     return f"{len(parts)} parts" + (f", the newest of {max(parts)}" if parts else "")
 
 
-def saved_step(folder: Path) -> int:
-    """The step of a training run's newest committed checkpoint; 0: there is none."""
-    folders = (path for path in (folder / "checkpoints").glob("step_*") if path.is_dir())
-    return max((step_of(path.name) or 0 for path in folders), default=0)
-
-
-def step_of(name: str) -> int | None:
-    """The step that a checkpoint's folder name `step_N` is of; None: it is no such name."""
-    match = re.fullmatch(r"step_(0|[1-9][0-9]*)", name)
-    return int(match.group(1)) if match else None
-
-
 def jobs_folder(data_folder: Path) -> Path:
-    """Where the lives and logs of preparing a data folder are."""
+    """Where the attempts and logs of preparing a data folder are."""
     return _beside(data_folder, "_jobs")
 
 

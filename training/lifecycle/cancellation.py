@@ -1,9 +1,9 @@
-"""Ranks that work through shares of their own: told to stop together, watched for hangs.
+"""Work that each rank does on its own: cancelled on all ranks together, watched for hangs.
 
-pace = Pace(stop, watch)
-with pace.share():                   # all ranks; no collective within
-    for batch in mine:
-        pace.safe_point()
+cancellation = Cancellation(stop, watchdog)
+with cancellation.independent_work():        # all ranks; no collective within
+    for batch in batches:
+        cancellation.check_cancelled()
         ...
 """
 
@@ -11,36 +11,38 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 
 
-class Pace:
-    """Safe points of a rank that waits for no other within its share."""
+class Cancellation:
+    """The points at which work that waits for no other rank may be cancelled."""
 
-    def __init__(self, stop: StopSignal, watch: HangWatch) -> None:
-        """Both entered by the caller: they last longer than a share."""
-        self._stop, self._watch = stop, watch
+    def __init__(self, stop: StopSignal, watchdog: Watchdog) -> None:
+        """Both are entered by the caller: they outlast a block of independent work."""
+        self._stop, self._watchdog = stop, watchdog
 
-    def safe_point(self) -> None:
-        """Something has moved, and here it may be left. Waits for nobody; any thread may call it.
+    def check_cancelled(self) -> None:
+        """Report progress, and leave here if the run was told to stop.
+
+        Waits for no other rank; any thread may call it.
 
         Raises:
-            Stopped: a rank was told to stop.
+            Stopped: a signal came to one of the ranks.
         """
-        self._watch.progress()
+        self._watchdog.heartbeat()
         self._stop.check()
 
     @contextmanager
-    def share(self) -> Generator[None, None, None]:
-        """The work of this rank, and the wait for the others, which is no hang.
+    def independent_work(self) -> Generator[None, None, None]:
+        """The work of this rank, then the wait for the other ranks, which is no hang.
 
         Raises:
-            Stopped: on every rank, when any of them has left the block so.
+            Stopped: on all ranks, when one of them has left the block by it.
         """
         with self._stop.agreed():
-            self._watch.progress()
+            self._watchdog.heartbeat()
             try:
                 yield
             finally:
-                self._watch.rest()
-        self._watch.progress()
+                self._watchdog.pause()
+        self._watchdog.heartbeat()

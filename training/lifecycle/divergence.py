@@ -8,16 +8,13 @@ only the next steps show; so the message also says how to go back by one more ch
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.config import ConfigError
-
-
-class LossNotFinite(ConfigError):
-    """Loss, gradients or weights became infinite or not a number; nothing of it was saved."""
+from training.checkpoint_paths import step_name
+from training.errors import TrainingDiverged
 
 
 def diverged(
     what: str, *, step: int, learning_rate: float, checkpoints: Path, steps: Sequence[int]
-) -> LossNotFinite:
+) -> TrainingDiverged:
     """The error of a run that has diverged.
 
     Args:
@@ -35,9 +32,9 @@ def diverged(
         back = f"resumes from step {older}" if older else "starts from step 0"
         remedy += (
             f"resumes from its newest checkpoint, step {newest}. If it diverges again at once, "
-            f"move {checkpoints / f'step_{newest}'} elsewhere: it then {back}"
+            f"move {checkpoints / step_name(newest)} elsewhere: it then {back}"
         )
-    return LossNotFinite(
+    return TrainingDiverged(
         f"{what} at step {step}: the run has diverged, and this step is not saved. To resume, "
         f"{remedy}. If a lower rate does not help, look at the data of that step"
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError
+from training.errors import DamagedFileError
 from training.files import read_json, read_json_object
 
 RUN = "run.json"
@@ -39,7 +39,7 @@ def refuse_others(folder: Path, *, verb: str) -> None:
 
     Raises:
         FileExistsError: another verb's run is there, or files that this verb would write over.
-        ConfigError: `run.json` is damaged.
+        DamagedFileError: `run.json` is damaged.
     """
     # Listed first: a job that starts with this one writes its run.json before anything else.
     names = _names(folder)
@@ -47,8 +47,8 @@ def refuse_others(folder: Path, *, verb: str) -> None:
     if path.is_file():
         try:
             found = _verb_of(read_json_object(path))
-        except ConfigError as error:
-            raise ConfigError(
+        except DamagedFileError as error:
+            raise DamagedFileError(
                 f"{error}. It says which config the files beside it are of: restore it, or set "
                 "another run.folder"
             ) from error
@@ -70,7 +70,7 @@ def refuse_other_recipes(folder: Path, stages: Iterable[str]) -> None:
 
     Raises:
         FileExistsError: files are there that a recipe would write over.
-        ConfigError: `config.json` is not JSON.
+        DamagedFileError: `config.json` is not JSON.
     """
     names = _names(folder)  # first, as above
     path = folder / CONFIG

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from training import manifest, train_state, verification
-from training.config import ConfigError, ModelConfig
+from training.config import ModelConfig
+from training.errors import CheckpointError
 from training.models import huggingface
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import PhiShape, initial_value
@@ -21,7 +22,7 @@ def weights_folder(source: str) -> str:
     """The Hugging Face folder of a checkpoint; any other folder or hub id as it is.
 
     Raises:
-        ConfigError: the checkpoint has no manifest, or a damaged one: it is not whole.
+        CheckpointError: the checkpoint has no manifest, or a damaged one: it is not whole.
     """
     folder = Path(source)
     inner = folder / WEIGHTS
@@ -31,7 +32,7 @@ def weights_folder(source: str) -> str:
     try:
         manifest.read(checkpoint)
     except FileNotFoundError:
-        raise ConfigError(
+        raise CheckpointError(
             f"{checkpoint} is no whole checkpoint: it holds no {manifest.MANIFEST}. Name another "
             "one, or a folder that launch/export.py wrote"
         ) from None
@@ -45,7 +46,7 @@ def fingerprint(source: str) -> str:
     training/evaluation/load.py compares them.
 
     Raises:
-        ConfigError: a checkpoint that is not whole.
+        CheckpointError: a checkpoint that is not whole.
         FileNotFoundError: there is nothing there.
     """
     folder = huggingface.resolve(weights_folder(source))
@@ -89,7 +90,7 @@ def starting_values(
 
     Raises:
         FileNotFoundError: `initial_weights` names nothing.
-        ConfigError: it names weights of another shape.
+        CheckpointError: it names weights of another shape.
     """
     model = empty_model(config, "meta")
     if config.initial_weights:

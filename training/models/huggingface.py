@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from parallel.ranks import Ranks
 from training import hub, verification
-from training.config import ConfigError
 from training.disk import reported
+from training.errors import CheckpointError, DataError, UserError
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
@@ -61,7 +61,7 @@ def resolve(source: str | Path) -> Path:
         raise FileNotFoundError(f"there is no model folder {source}")
     try:
         return hub.files_of(str(source), _HUB_PATTERNS, "the model's path")
-    except ConfigError as error:
+    except DataError as error:
         raise FileNotFoundError(str(error)) from error
 
 
@@ -74,7 +74,7 @@ def verify(source: str | Path, *, ranks: Ranks) -> None:
 
     Raises:
         FileNotFoundError: no such folder or hub id, or it lacks a file.
-        ConfigError: on all ranks: a file is not as it was written.
+        DamagedFileError: on all ranks: a file is not as it was written.
     """
     folder = resolve(source)
     verification.verify(
@@ -90,12 +90,12 @@ def _paths(folder: Path) -> list[Path]:
     if index.is_file():
         located = read_json_object(index).get("weight_map")
         if not isinstance(located, dict) or not located:
-            raise ConfigError(f"{index} has no weight_map, or none that names files")
+            raise CheckpointError(f"{index} has no weight_map, or none that names files")
         names = set(map(str, cast("dict[str, Any]", located).values()))
     paths = [folder / name for name in sorted(names)]
     for path in paths:
         if path.parent != folder:
-            raise ConfigError(f"{index} names a file outside its folder: {path}")
+            raise CheckpointError(f"{index} names a file outside its folder: {path}")
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no {path.name}")
     return paths
@@ -112,7 +112,7 @@ class WeightFolder:
 
         Raises:
             FileNotFoundError: no such folder, or it lacks `config.json` or safetensors.
-            ConfigError: what is there is not a Phi model or is damaged.
+            CheckpointError: what is there is not a Phi model or is damaged.
         """
         self.folder = resolve(source)
         config_path = self.folder / _CONFIG
@@ -131,19 +131,21 @@ class WeightFolder:
             self._check_dtypes()
         except SafetensorError as error:
             self._stack.close()
-            raise ConfigError(f"{self.folder} holds a damaged safetensors file: {error}") from error
-        except ConfigError:
+            raise CheckpointError(
+                f"{self.folder} holds a damaged safetensors file: {error}"
+            ) from error
+        except UserError:
             self._stack.close()
             raise
 
     def _check_dtypes(self) -> None:
         for name, opened in self._files.items():
             if (dtype := opened.get_slice(name).get_dtype()) not in _DTYPES:
-                raise ConfigError(
+                raise CheckpointError(
                     f"{self.folder}: {name} is of dtype {dtype}, only {', '.join(_DTYPES)} are read"
                 )
         if self.shape.num_layers > len(self._files):
-            raise ConfigError(
+            raise CheckpointError(
                 f"{self.folder / _CONFIG} has num_hidden_layers = {self.shape.num_layers:,}, the "
                 f"weights beside it are {len(self._files):,} tensors"
             )
@@ -169,12 +171,12 @@ class WeightFolder:
         """One whole tensor, on the CPU, in the dtype it was stored in.
 
         Raises:
-            ConfigError: it holds NaN or infinity.
+            CheckpointError: it holds NaN or infinity.
         """
         tensor = self._files[name].get_tensor(name)
         # NaN is both: no copy of the tensor is made, as `isfinite` would.
         if tensor.numel() and not all(value.isfinite() for value in tensor.aminmax()):
-            raise ConfigError(
+            raise CheckpointError(
                 f"{self.folder}: {name} holds NaN or infinity, so the model gives no numbers: "
                 "name the folder of another checkpoint"
             )
@@ -185,7 +187,7 @@ def _check_same_arithmetic(wanted: PhiShape, found: PhiShape, folder: Path) -> N
     # These change the numbers and no tensor's shape: nothing else would notice.
     for name in ("num_layers", "num_heads", "rotary_fraction", "rope_theta", "layer_norm_eps"):
         if getattr(wanted, name) != getattr(found, name):
-            raise ConfigError(
+            raise CheckpointError(
                 f"{folder} has {name} = {getattr(found, name)}, "
                 f"the model to load it into {getattr(wanted, name)}"
             )
@@ -203,7 +205,7 @@ def _check_tensors(sizes: dict[str, torch.Size], weights: WeightFolder, unused: 
     if problems:
         more = len(problems) - _MOST_PROBLEMS
         shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
-        raise ConfigError(f"{weights.folder} does not fit the model: {shown}")
+        raise CheckpointError(f"{weights.folder} does not fit the model: {shown}")
 
 
 @contextmanager
@@ -217,7 +219,7 @@ def reading(
 
     Raises:
         FileNotFoundError: no such folder or hub id.
-        ConfigError: the folder holds another shape or other tensors; names them.
+        CheckpointError: the folder holds another shape or other tensors; names them.
     """
     kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
     module: nn.Module = model

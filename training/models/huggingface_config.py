@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from training.config import ConfigError
+from training.errors import CheckpointError
 from training.models.phi import PhiShape
 
 Kind = Literal["language_model", "verifier"]
@@ -94,12 +94,14 @@ def kind_of(config: dict[str, Any], where: str) -> Kind:
     """Which head a `config.json` describes.
 
     Raises:
-        ConfigError: its architecture is no Phi of this project.
+        CheckpointError: its architecture is no Phi of this project.
     """
     named: Any = config.get("architectures") or ["PhiForCausalLM"]
     first = str(named[0]) if isinstance(named, list) else str(named)
     if first not in ARCHITECTURES:
-        raise ConfigError(f"{where}: architecture {first} is none of {', '.join(ARCHITECTURES)}")
+        raise CheckpointError(
+            f"{where}: architecture {first} is none of {', '.join(ARCHITECTURES)}"
+        )
     return ARCHITECTURES[first]
 
 
@@ -107,12 +109,12 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
     """The shape a `config.json` describes.
 
     Raises:
-        ConfigError: it is no Phi model, a Phi with a part this project does not build, or a
+        CheckpointError: it is no Phi model, a Phi with a part this project does not build, or a
             value is missing or none that a model can have.
     """
     rope: Any = config.get("rope_parameters") or {}
     if not isinstance(rope, dict):
-        raise ConfigError(f"{where}: rope_parameters is {rope!r}, not a JSON object")
+        raise CheckpointError(f"{where}: rope_parameters is {rope!r}, not a JSON object")
     heads = _count(config, "num_attention_heads", where)
     wanted = {
         "model_type": (config.get("model_type"), "phi"),
@@ -125,7 +127,7 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
     }
     for name, (found, supported) in wanted.items():
         if found != supported:
-            raise ConfigError(f"{where}: {name} is {found!r}, only {supported!r} is supported")
+            raise CheckpointError(f"{where}: {name} is {found!r}, only {supported!r} is supported")
     shape = PhiShape(
         hidden_size=_count(config, "hidden_size", where),
         num_layers=_count(config, "num_hidden_layers", where),
@@ -142,7 +144,7 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
         dropout=_number(config, "resid_pdrop", 0.0, where, at_most=1),
     )
     if shape.hidden_size % heads:
-        raise ConfigError(
+        raise CheckpointError(
             f"{where}: hidden_size = {shape.hidden_size} is no multiple of "
             f"num_attention_heads = {heads}"
         )
@@ -151,10 +153,10 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
 
 def _count(config: dict[str, Any], name: str, where: str) -> int:
     if name not in config:
-        raise ConfigError(f"{where} has no {name!r}")
+        raise CheckpointError(f"{where} has no {name!r}")
     value = config[name]
     if type(value) is not int or not 0 < value < _MOST:
-        raise ConfigError(f"{where}: {name} is {value!r}, not a positive whole number")
+        raise CheckpointError(f"{where}: {name} is {value!r}, not a positive whole number")
     return value
 
 
@@ -174,5 +176,5 @@ def _number(
         or not 0 <= value <= at_most
         or (positive and not value)
     ):
-        raise ConfigError(f"{where}: {name} is {value!r}, not a number that a model can have")
+        raise CheckpointError(f"{where}: {name} is {value!r}, not a number that a model can have")
     return value

@@ -3,7 +3,7 @@
     with Tracker.start(config.tracking, folder=config.run.folder, name="generator",
                        group="demo", job_type="generator", resolved=resolved(config),
                        run_id=state.wandb_run_id, resume_step=state.step,
-                       enabled=ranks.is_first) as tracker:
+                       enabled=ranks.is_main) as tracker:
         tracker.log({"train/loss": 2.5}, step=1, tokens=4096)
 
 Numbers go to `metrics.jsonl`, tables to `tables/NAME/step_N.jsonl`, summaries to

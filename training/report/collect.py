@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError
 from training.data import candidates
+from training.errors import DamagedFileError
 from training.files import read_json_object
 from training.records import Candidate
 from training.report.formatting import Interval, finite, interval
@@ -115,7 +115,7 @@ def collect(folder: Path) -> Run:
 
     Raises:
         FileNotFoundError: the folder is not there or holds no result of any stage.
-        ConfigError: a JSON file is malformed, or is of another form.
+        DamagedFileError: a JSON file is malformed, or is of another form.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: name a run's folder")
@@ -163,7 +163,7 @@ def _benchmarks_of(path: Path) -> dict[str, Tree]:
     """The benchmarks in an `evaluation.json`; none where there is no such file."""
     found = read_json_object(path).get("benchmarks", {}) if path.is_file() else {}
     if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
-        raise ConfigError(f"{path} is damaged: its benchmarks are no JSON objects")
+        raise DamagedFileError(f"{path} is damaged: its benchmarks are no JSON objects")
     return found
 
 

@@ -28,6 +28,7 @@ from training.config import (
     resolved,
 )
 from training.data import benchmarks, held_out, parts, prepared, sources
+from training.errors import UserError
 from training.files import write_json
 from training.hub import local_path
 from training.lifecycle import attempts, run_folder
@@ -80,7 +81,7 @@ def check(verb: str, config: Any, *, num_ranks: int) -> list[str]:
         wanted = PrepareConfig(data=config.data, execution=config.execution)
         try:
             found = prepared.compare(wanted)
-        except ConfigError as error:
+        except UserError as error:
             problems.append(str(error))
     if verb == "recipe":
         problems += lost_checkpoints(config)

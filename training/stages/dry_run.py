@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from parallel.layout import Layout, micro_batches_per_step
 from training import hub, manifest
+from training.checkpoint_paths import saved_step
 from training.config import (
     BenchmarkConfig,
     ConfigError,
@@ -32,7 +33,6 @@ from training.config import (
     load,
 )
 from training.data import benchmarks, prepared
-from training.lifecycle.attempts import saved_step
 from training.manifest import Standing
 from training.stages.check import KINDS, check, checked_stages
 

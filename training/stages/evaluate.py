@@ -31,9 +31,9 @@ from training.evaluation import benchmark, load, work
 from training.evaluation.sampler import Sampler
 from training.execution.executor import Executor
 from training.lifecycle import run_folder
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
@@ -74,10 +74,10 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
     started = time.monotonic()
-    plan = work.on_first(ranks, lambda: _plan(config))
+    plan = ranks.on_main(lambda: _plan(config))
     if plan.finished:
         work.say_finished(config.run, ranks)
-        return work.on_first(ranks, lambda: files.read_json(config.run.folder / EVALUATION))
+        return ranks.on_main(lambda: files.read_json(config.run.folder / EVALUATION))
     load.check(
         [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
         ranks,
@@ -91,19 +91,19 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             group=config.tracking.group or config.run.name,
             job_type="evaluate",
             resolved=resolved(config),
-            enabled=ranks.is_first,
+            enabled=ranks.is_main,
         ) as tracker,
-        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
+        Watchdog(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watchdog,
         ranks.failing_together(),
     ):
-        pace = Pace(stop, watch)
-        with pace.share():
-            _draw(config, plan, ranks, device, pace)
+        cancellation = Cancellation(stop, watchdog)
+        with cancellation.independent_work():
+            _draw(config, plan, ranks, device, cancellation)
         # Decided once for all: while one rank looks, another may already score.
-        stale = work.on_first(ranks, lambda: _stale(config, plan))
-        with pace.share():
-            _score(config, plan, work.of_rank(stale, ranks), ranks, device, pace)
-        return work.on_first(ranks, lambda: _commit(config, plan, tracker, started))
+        stale = ranks.on_main(lambda: _stale(config, plan))
+        with cancellation.independent_work():
+            _score(config, plan, work.of_rank(stale, ranks), ranks, device, cancellation)
+        return ranks.on_main(lambda: _commit(config, plan, tracker, started))
 
 
 def standing(config: EvaluateConfig) -> manifest.Standing:
@@ -206,7 +206,11 @@ def _label(ranks: Ranks) -> str:
 
 
 def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
+    config: EvaluateConfig,
+    plan: _Plan,
+    ranks: Ranks,
+    device: torch.device,
+    cancellation: Cancellation,
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.of_rank(plan.waiting, ranks)
@@ -218,7 +222,7 @@ def _draw(
     with (
         Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
         Progress(
-            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_first
+            f"sampling{_label(ranks)}", total=total, unit="candidates", shown=ranks.is_main
         ) as progress,
     ):
         sampler = Sampler(
@@ -228,7 +232,7 @@ def _draw(
             settings=evaluation,
             seed=config.run.seed,
             name=load.names([evaluation.generator])[0],
-            safe_point=pace.safe_point,
+            check_cancelled=cancellation.check_cancelled,
         )
         for name, part in mine:
             with load.computing_with(evaluation.generator):
@@ -259,7 +263,7 @@ def _score(
     mine: Sequence[Path],
     ranks: Ranks,
     device: torch.device,
-    pace: Pace,
+    cancellation: Cancellation,
 ) -> None:
     """Score this rank's parts and write each again as soon as it is whole."""
     if not mine:
@@ -268,10 +272,10 @@ def _score(
     if config.evaluation.verifier:
         model, tokenizer = load.load_verifier(config.evaluation.verifier, device)
         scorer = benchmark.scorer_of(
-            model, tokenizer, config.evaluation, safe_point=pace.safe_point
+            model, tokenizer, config.evaluation, check_cancelled=cancellation.check_cancelled
         )
     with Progress(
-        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_first
+        f"scoring{_label(ranks)}", total=len(mine), unit="parts", shown=ranks.is_main
     ) as progress:
         for path in mine:
             labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}

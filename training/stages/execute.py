@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from parallel.workers.pool import Crew, in_chunks
+from parallel.workers.pool import WorkerPool, in_chunks
 from training.config import ConfigError
 from training.data import tables
 from training.execution.executor import Executor, Limits, Program, judge
@@ -86,14 +86,14 @@ class _Runner:
         return list(zip(chunk, executions, strict=True))
 
 
-def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> Summary:
+def execute_file(source: Path, target: Path, *, limits: Limits, pool: WorkerPool) -> Summary:
     """Execute every program of `source` and write `target`.
 
     Args:
         source: Programs, one a line.
         target: The file to write; one that holds anything is never written over.
         limits: Of one program.
-        crew: Who runs them.
+        pool: Worker processes that run them.
 
     Raises:
         ConfigError: a file cannot be used, or a line is not what it should be; all lines
@@ -108,7 +108,7 @@ def execute_file(source: Path, target: Path, *, limits: Limits, crew: Crew) -> S
         _open(temporary, "wt", target.suffix) as stream,
         Progress("executing", total=total, unit="programs") as progress,
     ):
-        for done in crew.in_order(_Runner(limits), in_chunks(read_lines(source), _CHUNK_PROGRAMS)):
+        for done in pool.imap(_Runner(limits), in_chunks(read_lines(source), _CHUNK_PROGRAMS)):
             for line, execution in done:
                 _write(stream, line, execution, summary)
             progress.advance(len(done))

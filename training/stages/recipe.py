@@ -22,10 +22,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from parallel.spawn import run_ranks
-from training.config import ConfigError, RecipeConfig, resolved
+from training.checkpoint_paths import checkpoint_path, saved_step, step_of
+from training.config import RecipeConfig, resolved
+from training.errors import UserError
 from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
 
 SECONDS = "seconds.json"
 """File in the recipe's folder: seconds each stage has taken, over all lives."""
@@ -79,8 +80,8 @@ def stages(recipe: RecipeConfig) -> list[Stage]:
 
 def sampled_checkpoints(recipe: RecipeConfig) -> list[Path]:
     """The generator's checkpoints that candidates are drawn from, in the config's order."""
-    folder = recipe.stage_folder("generator") / "checkpoints"
-    return [folder / f"step_{step}" for step in recipe.sampling.checkpoints]
+    folder = recipe.stage_folder("generator")
+    return [checkpoint_path(folder, int(step)) for step in recipe.sampling.checkpoints]
 
 
 def lost_checkpoints(recipe: RecipeConfig) -> Iterator[str]:
@@ -90,7 +91,7 @@ def lost_checkpoints(recipe: RecipeConfig) -> Iterator[str]:
     """
     folder, newest = recipe.stage_folder("generator"), saved_step(recipe.stage_folder("generator"))
     for path in sampled_checkpoints(recipe):
-        step = int(path.name.removeprefix("step_"))
+        step = step_of(path.name) or 0
         if step < newest and not path.is_dir():
             yield (
                 f"sampling.checkpoints names step {step}, which the training run {folder} no "
@@ -131,7 +132,7 @@ def _add_seconds(path: Path, stage: str, seconds: float) -> None:
     """Count a stage's seconds over all the recipe's lives."""
     try:
         known = read_json_object(path) if path.is_file() else {}
-    except ConfigError:
+    except UserError:
         known = {}  # damaged: not worth the stage that has just ended
     before = known.get(stage)
     known[stage] = round((before if isinstance(before, int | float) else 0.0) + seconds, 1)

@@ -8,10 +8,10 @@ may be lowered: that is how a run that has diverged is resumed.
 from typing import Any
 
 from training import manifest
+from training.checkpoint_paths import saved_step
 from training.config import ConfigError, TrainConfig, resolved
 from training.files import read_json_object
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
 
 _MAY_CHANGE = (
     "run.folder",

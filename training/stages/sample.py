@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from parallel.ranks import Ranks
-from parallel.workers.array import WHOLE, Share
+from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import files, manifest
 from training.config import ConfigError, ExecutionConfig, SampleConfig, resolved
 from training.data import candidates
@@ -27,9 +27,9 @@ from training.evaluation import load, work
 from training.evaluation.sampler import Sampler, draws
 from training.execution.executor import Executor, Limits
 from training.lifecycle import run_folder
-from training.lifecycle.cancellation import Pace
+from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.signals import StopSignal
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
@@ -52,7 +52,7 @@ class _Plan:
     made_from: str
     parts: list[work.Part]
     waiting: list[work.Part]
-    """Those of our share that no earlier life has made."""
+    """Those of our array task that no earlier life has made."""
     finished: bool
     """Whether the manifest says that all is there."""
 
@@ -66,8 +66,8 @@ def limits(execution: ExecutionConfig) -> Limits:
     )
 
 
-def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
-    """Make the candidates of our share that are missing; who finds all there commits the stage.
+def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
+    """Make our array task's missing candidates; the task that finds all there commits the stage.
 
     Raises:
         ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
@@ -79,7 +79,7 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     """
     device = ranks.device()
     ranks.connect(device, timeout_minutes=_TIMEOUT_MINUTES)
-    plan = work.on_first(ranks, lambda: _plan(config, share=share))
+    plan = ranks.on_main(lambda: _plan(config, array_task=array_task))
     if plan.finished:
         work.say_finished(config.run, ranks)
         return
@@ -88,17 +88,17 @@ def sample(config: SampleConfig, ranks: Ranks, share: Share = WHOLE) -> None:
     with (
         StopSignal(ranks) as stop,
         # Of several jobs only the one that commits is tracked: they have one W&B run.
-        _tracker(config, enabled=ranks.is_first, alerts_only=not share.is_whole) as tracker,
-        HangWatch(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watch,
+        _tracker(config, enabled=ranks.is_main, alerts_only=not array_task.is_only) as tracker,
+        Watchdog(ranks, minutes=config.run.watchdog_minutes, alert=tracker.alert) as watchdog,
         ranks.failing_together(),
     ):
-        pace = Pace(stop, watch)
-        with pace.share():
-            _make_parts(config, plan, ranks, device, pace)
-        if share.is_whole:
-            work.on_first(ranks, lambda: _commit(config, plan, tracker))
+        cancellation = Cancellation(stop, watchdog)
+        with cancellation.independent_work():
+            _make_parts(config, plan, ranks, device, cancellation)
+        if array_task.is_only:
+            ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
-            work.on_first(ranks, lambda: _commit_if_all_there(config, plan, share))
+            ranks.on_main(lambda: _commit_if_all_there(config, plan, array_task))
 
 
 def standing(config: SampleConfig) -> manifest.Standing:
@@ -112,7 +112,9 @@ def standing(config: SampleConfig) -> manifest.Standing:
     return manifest.Standing(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
 
 
-def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = False) -> _Plan:
+def _plan(
+    config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only: bool = False
+) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     refuse_folder(folder)
     run_folder.refuse_others(folder, verb="sample")
@@ -160,7 +162,9 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
             # A folder with a manifest is a finished stage, and this one is so no longer.
             (folder / manifest.MANIFEST).unlink(missing_ok=True)
             files.write_json(folder / run_folder.RUN, resolved(config))
-        waiting = work.waiting(folder, parts, made_from, share=share, looks_only=looks_only)
+        waiting = work.waiting(
+            folder, parts, made_from, array_task=array_task, looks_only=looks_only
+        )
     return _Plan(
         questions=questions,
         names=names,
@@ -173,7 +177,11 @@ def _plan(config: SampleConfig, *, share: Share = WHOLE, looks_only: bool = Fals
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, pace: Pace
+    config: SampleConfig,
+    plan: _Plan,
+    ranks: Ranks,
+    device: torch.device,
+    cancellation: Cancellation,
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -185,7 +193,7 @@ def _make_parts(
     loaded: tuple[int, Sampler] | None = None
     with (
         Executor(limits=limits(execution), num_workers=execution.num_workers) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_first) as progress,
+        Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
     ):
         for part in mine:
             start = time.monotonic()
@@ -193,7 +201,7 @@ def _make_parts(
                 loaded = None  # before the next is loaded: two may not fit
                 loaded = (
                     part.generator,
-                    _sampler(config, plan, part.generator, executor, device, pace),
+                    _sampler(config, plan, part.generator, executor, device, cancellation),
                 )
             with load.computing_with(sampling.checkpoints[part.generator]):
                 made = loaded[1].candidates(
@@ -221,7 +229,7 @@ def _sampler(
     number: int,
     executor: Executor,
     device: torch.device,
-    pace: Pace,
+    cancellation: Cancellation,
 ) -> Sampler:
     model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
     return Sampler(
@@ -232,7 +240,7 @@ def _sampler(
         seed=config.run.seed,
         name=plan.names[number],
         number=number,
-        safe_point=pace.safe_point,
+        check_cancelled=cancellation.check_cancelled,
     )
 
 
@@ -249,10 +257,13 @@ def _tracker(config: SampleConfig, *, enabled: bool = True, alerts_only: bool = 
     )
 
 
-def _commit_if_all_there(config: SampleConfig, plan: _Plan, share: Share) -> None:
+def _commit_if_all_there(config: SampleConfig, plan: _Plan, array_task: ArrayTask) -> None:
     missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
     if missing:
-        print(f"{share} is made; {len(missing)} of {len(plan.parts)} parts are not yet", flush=True)
+        print(
+            f"{array_task} is done; {len(missing)} of {len(plan.parts)} parts are not yet",
+            flush=True,
+        )
         return
     work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
     with _tracker(config) as tracker:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from training.checkpoint_paths import saved_step
 from training.files import read_json_object
 from training.lifecycle import attempts
 from training.lifecycle.run_folder import CONFIG, RUN
@@ -62,7 +63,7 @@ def describe(folder: Path, *, now: float | None = None) -> Iterator[str]:
         raise FileNotFoundError(f"{folder} does not exist: name a run folder, such as runs/demo")
     elif (folder / CONFIG).is_file():
         yield from _recipe(folder, now)
-    elif any((folder / name).is_file() for name in (RUN, MANIFEST, attempts.LIVES)):
+    elif any((folder / name).is_file() for name in (RUN, MANIFEST, attempts.ATTEMPTS)):
         yield from _stage(folder, _verb(folder), now)
     else:
         raise FileNotFoundError(
@@ -142,7 +143,7 @@ def _training(folder: Path, config: Mapping[str, Any], metrics: _Metrics) -> Ite
         yield f"no step of {total:,} yet"
         return
     step = int(last["step"])
-    line = f"step {step:,} of {total:,}, saved at {attempts.saved_step(folder):,}"
+    line = f"step {step:,} of {total:,}, saved at {saved_step(folder):,}"
     line += f"; {int(last.get('train/tokens', 0)):,} tokens"
     if "train/tokens_per_second" in last:
         line += f", {float(last['train/tokens_per_second']):,.0f} a second"
@@ -201,8 +202,8 @@ def _history(folder: Path) -> Iterator[str]:
     if not begun:
         return
     last = begun[-1]
-    num_jobs = len({life["job"] for life in begun})
-    restarts = sum(life["attempt"] > 0 for life in begun)
+    num_jobs = len({entry["job"] for entry in begun})
+    restarts = sum(entry["attempt"] > 0 for entry in begun)
     yield (
         f"job {last['job']}, attempt {last['attempt']} on {last['nodes'] or 'this machine'}, "
         f"from {last['progress']}; jobs: {num_jobs}, restarts: {restarts}"
@@ -261,7 +262,7 @@ def _seconds_since_change(folder: Path, now: float) -> float | None:
     patterns = ("metrics.jsonl", "logs/*/*/rank-*.log", "part-*.parquet", "parts/*/part-*.parquet")
     times = [path.stat().st_mtime for pattern in patterns for path in folder.glob(pattern)]
     times += [path.stat().st_mtime for path in attempts.parts_folder(folder).glob("part-*.parquet")]
-    times += [life["started"] for life in attempts.read(folder)[-1:]]
+    times += [entry["started"] for entry in attempts.read(folder)[-1:]]
     return max(0.0, now - max(times)) if times else None
 
 

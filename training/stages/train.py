@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parallel.ranks import Ranks
 from training import manifest
+from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared
 from training.data.held_out import refuse_shared
@@ -16,15 +17,13 @@ from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.errors import is_for_people
 from training.evaluation import load
-from training.evaluation.work import on_first
 from training.files import write_json
 from training.lifecycle import run_folder
-from training.lifecycle.attempts import saved_step
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
 from training.stages import same_run
 from training.stages.check import refuse_folder
-from training.trainer import CHECKPOINTS, Trainer, refuse, tokenizer_of
+from training.trainer import Trainer, refuse, tokenizer_of
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -35,23 +34,23 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         ConfigError: the data was prepared with other settings, the run folder cannot be written
             or holds another config's checkpoints, or a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
-        ConfigError, FileNotFoundError, LossNotFinite: see `Trainer`.
+        ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
     device = ranks.device(config.training.device)
     refuse_folder(config.run.folder / CHECKPOINTS)
     ranks.connect(device)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
-    changed = on_first(ranks, lambda: same_run.changed_settings(config))
-    on_first(ranks, lambda: refuse_shared(config))
-    not_compared = on_first(ranks, lambda: _ensure_data(config))
+    changed = ranks.on_main(lambda: same_run.changed_settings(config))
+    ranks.on_main(lambda: refuse_shared(config))
+    not_compared = ranks.on_main(lambda: _ensure_data(config))
     inputs = _inputs_of_all(config, ranks)
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
-        if ranks.is_first:
+        if ranks.is_main:
             print(f"{folder} is finished with this config and data: nothing to do", flush=True)
         return
-    on_first(ranks, lambda: _check_tokenizers(config))
-    if ranks.is_first and not (folder / run_folder.RUN).is_file():
+    ranks.on_main(lambda: _check_tokenizers(config))
+    if ranks.is_main and not (folder / run_folder.RUN).is_file():
         write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
     with (
         StopSignal(ranks) as stop,
@@ -59,13 +58,13 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         # Within the trainer, whose alert then has the message of the rank that failed.
         ranks.failing_together(),
     ):
-        if ranks.is_first:  # not of a run that the trainer refused
+        if ranks.is_main:  # not of a run that the trainer refused
             if changed:
                 print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
             write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
-    if ranks.is_first:
-        last = folder / CHECKPOINTS / f"step_{config.training.max_steps}" / manifest.MANIFEST
+    if ranks.is_main:
+        last = checkpoint_path(folder, config.training.max_steps) / manifest.MANIFEST
         manifest.commit(
             folder,
             stage="train",
@@ -100,7 +99,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, folder / CHECKPOINTS / f"step_{step}")
+        refuse(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Standing(f"{first}goes on from step {step:,} of {last:,}{said}")
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")

@@ -83,7 +83,7 @@ def test_any_number_of_ranks_prepares_the_same_bytes(
     path = written(tmp_path, config(tmp_path / "data", source, run_programs=True))
     code, said = run(num_ranks, "launch/prepare.py", path)
     assert code == 0, said
-    assert (f"{num_ranks - 1} MPI ranks work for the first" in said) == (num_ranks > 1)
+    assert (f"rank 0 maps over the {num_ranks - 1} other MPI ranks" in said) == (num_ranks > 1)
     assert content(tmp_path / "data") == alone
     assert not (tmp_path / "data.parts").exists()
 
@@ -97,7 +97,7 @@ def test_what_a_dead_worker_had_is_done_again(
     os.kill(victim, signal.SIGKILL)
     code, said = finish(process)
     assert code == 0, said
-    assert "a worker process died: 1 items are done again" in said
+    assert "a worker process died: repeating 1 items" in said
     assert content(tmp_path / "data") == alone
 
 
@@ -116,7 +116,7 @@ def test_after_a_signal_or_a_dead_rank_the_next_call_makes_the_rest(tmp_path: Pa
 
     # A signal to mpirun goes on to all ranks; a rank that dies ends an MPI job.
     said = broken_off(signal.SIGUSR1, lambda process: process.pid)
-    assert "SIGUSR1: stopping at the next safe point" in said
+    assert "SIGUSR1: stopping at the next check" in said
     assert "signal 9" in broken_off(signal.SIGKILL, lambda process: _rank(process, 1))
     assert len(list(tmp_path.glob("data.parts/part-*"))) > 1
     prepare(config(tmp_path / "alone", rows(tmp_path, 12_000)))
@@ -157,7 +157,7 @@ def test_processes_without_mpi_are_refused(verb: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "torchrun started 2 processes that do not know each other through MPI" in done.stderr
+    assert "torchrun started 2 processes, but MPI has 1 rank" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 

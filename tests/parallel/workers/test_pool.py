@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel.workers.pool import Crew, in_chunks
+from parallel.workers.pool import WorkerPool, in_chunks
 from tests.ranks import ROOT
 from training.config import ConfigError
 
@@ -44,13 +44,13 @@ class Pid(Double):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_results_come_in_order(num_workers: int) -> None:
-    results = list(Crew(num_workers).in_order(Double(), range(50)))
+    results = list(WorkerPool(num_workers).imap(Double(), range(50)))
     assert results == [2 * item for item in range(50)]
 
 
 def test_one_worker_is_this_process_and_is_closed() -> None:
     worker = Double()
-    results = Crew(1).in_order(worker, range(3))
+    results = WorkerPool(1).imap(worker, range(3))
     assert next(results) == 0 and worker.factor == 2
     assert list(results) == [2, 4] and worker.factor == 0
 
@@ -58,30 +58,30 @@ def test_one_worker_is_this_process_and_is_closed() -> None:
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_an_error_in_a_worker_comes_out(num_workers: int) -> None:
     with pytest.raises(ValueError, match="7 is no good"):
-        list(Crew(num_workers).in_order(Double(fails_at=7), range(20)))
+        list(WorkerPool(num_workers).imap(Double(fails_at=7), range(20)))
 
 
 def test_a_dead_worker_is_replaced_and_its_share_done_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = Double(dies_at=13, lives_after=tmp_path / "died")
-    results = list(Crew(2).in_order(worker, range(50)))
+    results = list(WorkerPool(2).imap(worker, range(50)))
     assert results == [2 * item for item in range(50)] and (tmp_path / "died").exists()
     assert "a worker process died" in capsys.readouterr().err
 
 
 def test_what_kills_every_worker_is_an_error_not_a_hang() -> None:
     with pytest.raises(ConfigError, match=r"worker processes died 3 times.*data\.num_workers"):
-        list(Crew(2).in_order(Double(dies_at=3), range(20)))
+        list(WorkerPool(2).imap(Double(dies_at=3), range(20)))
 
 
 def test_no_worker_outlives_a_killed_parent() -> None:
     script = (
         "import os, signal\n"
-        "from parallel.workers.pool import Crew\n"
+        "from parallel.workers.pool import WorkerPool\n"
         "from tests.parallel.workers.test_pool import Pid\n"
         "if __name__ == '__main__':\n"
-        "    print(next(Crew(2).in_order(Pid(), range(100))), flush=True)\n"
+        "    print(next(WorkerPool(2).imap(Pid(), range(100))), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
@@ -103,7 +103,7 @@ def test_the_stream_is_read_only_a_little_ahead() -> None:
             taken += 1
             yield item
 
-    results = Crew(2).in_order(Double(), stream())
+    results = WorkerPool(2).imap(Double(), stream())
     next(results)
     assert taken <= 10
     results.close()  # type: ignore[attr-defined]

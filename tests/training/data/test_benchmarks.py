@@ -7,8 +7,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.training.data.real import real_data
-from training.config import BenchmarkConfig, ConfigError
+from training.config import BenchmarkConfig
 from training.data.benchmarks import files_of, questions
+from training.errors import ConfigError, DataError
 
 ROWS = [
     {"question": f"Question {number}?", "answer": f"<<1+{number}=x>>\n#### {number + 1},000"}
@@ -55,25 +56,23 @@ def test_a_cut_keeps_the_ids(tmp_path: Path) -> None:
 
 def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
     path = lines(tmp_path / "test.jsonl", ROWS)
-    with pytest.raises(ConfigError, match="num_questions = 3 ask for more.*it gave 2"):
+    with pytest.raises(DataError, match="num_questions = 3 ask for more.*it gave 2"):
         questions(benchmark(path, skip_questions=3, num_questions=3))
 
 
 def test_missing_files_and_columns_say_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"path of benchmark it = .*no such file or folder"):
+    with pytest.raises(DataError, match=r"path of benchmark it = .*no such file or folder"):
         questions(benchmark(tmp_path / "nothing"))
-    with pytest.raises(ConfigError, match=r"holds no test split: expected test\.parquet"):
+    with pytest.raises(DataError, match=r"holds no test split: expected test\.parquet"):
         questions(benchmark(tmp_path))
     lines(tmp_path / "test.jsonl", [{"q": "?"}])
-    with pytest.raises(ConfigError, match="no column 'answer': it has q"):
+    with pytest.raises(DataError, match="no column 'answer': it has q"):
         questions(benchmark(tmp_path))
     lines(tmp_path / "test.jsonl", [{"question": "a", "answer": "none"}])
-    with pytest.raises(ConfigError, match="test question 0: no number after ####"):
+    with pytest.raises(DataError, match="test question 0: no number after ####"):
         questions(benchmark(tmp_path))
     lines(tmp_path / "test.jsonl", [{"question": "a", "answer": "#### " + "1" * 400}])
-    with pytest.raises(
-        ConfigError, match="test question 0: .*gold is .* a finite number is needed"
-    ):
+    with pytest.raises(DataError, match="test question 0: .*gold is .* a finite number is needed"):
         questions(benchmark(tmp_path))
     (tmp_path / "test.jsonl").write_text('{"question": "a", "answer"\n')
     with pytest.raises(ValueError, match=r"test\.jsonl, line 1 is not JSON"):
@@ -96,7 +95,7 @@ def test_svamp_answers_that_are_no_gold_are_named(
 ) -> None:
     rows = [{"Body": "A", "Question": "Q?", "Answer": given} for given in (2.0, answer)]
     (tmp_path / "SVAMP.json").write_text(json.dumps(rows))
-    with pytest.raises(ConfigError, match="SVAMP question 1: gold is ") as caught:
+    with pytest.raises(DataError, match="SVAMP question 1: gold is ") as caught:
         questions(benchmark(tmp_path, kind="svamp"))
     assert shown in str(caught.value) and len(str(caught.value)) < 400
 
@@ -118,7 +117,7 @@ def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ChilleD/SVAMP", None, "train", True),
         ("ChilleD/SVAMP", None, "test", True),
     ]
-    with pytest.raises(ConfigError, match="offline.*set path of benchmark it to the folder"):
+    with pytest.raises(DataError, match="offline.*set path of benchmark it to the folder"):
         questions(benchmark("no/network"))
 
 
@@ -176,7 +175,7 @@ def test_a_folder_s_exact_file_comes_before_its_variants(tmp_path: Path) -> None
     (tmp_path / "test.jsonl").unlink()
     assert files_of(config) == [tmp_path / "test_socratic.jsonl"]
     lines(tmp_path / "test_main.jsonl", ROWS)
-    with pytest.raises(ConfigError, match=r"test_main\.jsonl, test_socratic\.jsonl: name one"):
+    with pytest.raises(DataError, match=r"test_main\.jsonl, test_socratic\.jsonl: name one"):
         files_of(config)
 
 
@@ -194,7 +193,7 @@ def test_repeated_questions_are_refused_with_their_files(tmp_path: Path) -> None
     again = {**ROWS[1], "question": " question  1 "}
     lines(tmp_path / "test-1.jsonl", [ROWS[4], again, ROWS[2]])
     with pytest.raises(
-        ConfigError,
+        DataError,
         match=r"benchmark it holds 2 questions more than once: 'Question 1\?' is question 1 "
         r"\(.*test-0\.jsonl\) and question 5 \(.*test-1\.jsonl\)",
     ):
@@ -211,7 +210,7 @@ def test_built_in_problems_may_repeat_by_chance() -> None:
 
 def test_a_file_named_for_another_split_is_refused(tmp_path: Path) -> None:
     path = lines(tmp_path / "test.jsonl", ROWS)
-    with pytest.raises(ConfigError, match="named for the test split, but split = 'train'"):
+    with pytest.raises(DataError, match="named for the test split, but split = 'train'"):
         questions(benchmark(path, split="train"))
     other = lines(tmp_path / "testimony.jsonl", ROWS)
     assert len(questions(benchmark(other, split="train"))) == 5

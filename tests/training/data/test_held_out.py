@@ -12,17 +12,10 @@ from tests import small
 from tests.ranks import ROOT
 from tests.training.data.test_sources import PROGRAM, candidate
 from tests.training.stages import folders
-from training.config import (
-    ConfigError,
-    EvaluateConfig,
-    RecipeConfig,
-    SampleConfig,
-    TrainConfig,
-    load,
-    resolved,
-)
+from training.config import EvaluateConfig, RecipeConfig, SampleConfig, TrainConfig, load, resolved
 from training.data import candidates, held_out
 from training.data.held_out import refuse_shared
+from training.errors import ConfigError, DataError
 from training.files import write_json
 from training.stages import evaluate, sample
 
@@ -83,7 +76,7 @@ def test_what_decontamination_drops_is_not_learnt(tmp_path: Path) -> None:
     gsm8k(tmp_path / "more" / "train.jsonl", QUESTIONS)
     gsm8k(tmp_path / "other" / "test.jsonl", spelt_otherwise(QUESTIONS[4:]))
     more = f"generator.data.sources.0.path={tmp_path / 'more'}"
-    with pytest.raises(ConfigError, match=r"shares 4 of its 4 questions with generator\.data"):
+    with pytest.raises(DataError, match=r"shares 4 of its 4 questions with generator\.data"):
         refuse_shared(recipe_config(tmp_path, more))
     entry = f"[{{name='other', kind='gsm8k', path='{tmp_path / 'other'}'}}]"
     refuse_shared(recipe_config(tmp_path, more, f"generator.data.decontaminate={entry}"))
@@ -93,7 +86,7 @@ def test_evaluation_in_training_counts_where_it_happens(tmp_path: Path) -> None:
     entry = f"[{{name='seen', kind='gsm8k', path='{tmp_path / 'learnt'}', split='train'}}]"
     more = f"verifier.evaluation.benchmarks={entry}"
     refuse_shared(recipe_config(tmp_path, more))
-    with pytest.raises(ConfigError, match=r"verifier\.evaluation\.benchmarks 'seen' shares 4"):
+    with pytest.raises(DataError, match=r"verifier\.evaluation\.benchmarks 'seen' shares 4"):
         refuse_shared(recipe_config(tmp_path, more, "verifier.evaluation.every_steps=10"))
 
 
@@ -105,7 +98,7 @@ def test_sets_of_the_hub_are_compared_by_position(tmp_path: Path) -> None:
     config = recipe_config(tmp_path, *hub, "sampling.questions.skip_questions=500")
     refuse_shared(config)
     held = "evaluation.benchmarks.0.split=train", "evaluation.benchmarks.0.num_questions=502"
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         refuse_shared(recipe_config(tmp_path, *hub, "sampling.questions.skip_questions=500", *held))
     sampled, trained = str(error.value).splitlines()
     assert "shares 2 questions with sampling.questions (question 500 to question 501" in sampled
@@ -120,12 +113,12 @@ def test_problems_are_compared_by_text_and_seed(tmp_path: Path, monkeypatch: Any
         section = {"every_steps": 5, "benchmarks": [{**asked, **benchmark}]}
         return small.config(tmp_path, data={"sources": [source]}, evaluation=section)
 
-    with pytest.raises(ConfigError, match=r"'it' shares \d+ of its \d+ questions with data.sour"):
+    with pytest.raises(DataError, match=r"'it' shares \d+ of its \d+ questions with data.sour"):
         refuse_shared(config(seed=1))
     refuse_shared(config(seed=1, skip_questions=200))
     refuse_shared(config())
     monkeypatch.setattr(held_out, "_MOST_ROWS", 10)
-    with pytest.raises(ConfigError, match=r"shares 20 questions .*question 180 to question 199"):
+    with pytest.raises(DataError, match=r"shares 20 questions .*question 180 to question 199"):
         refuse_shared(config(seed=1, skip_questions=180))
 
 
@@ -140,7 +133,7 @@ def test_sample_knows_what_its_generator_was_evaluated_on(tmp_path: Path) -> Non
     held = benchmark("held", tmp_path / "gsm8k", split="train", num_questions=3)
     generator = run_of(tmp_path / "g", evaluation={"every_steps": 5, "benchmarks": [held]})
     tree = folders.sample_tree(tmp_path, tmp_path / "out", checkpoints=[generator])
-    with pytest.raises(ConfigError, match="'held' shares 3 of its 3 questions with sampling"):
+    with pytest.raises(DataError, match="'held' shares 3 of its 3 questions with sampling"):
         sample.standing(SampleConfig.model_validate(tree))
     tree["sampling"]["questions"]["skip_questions"] = 3
     refuse_shared(SampleConfig.model_validate(tree))
@@ -164,7 +157,7 @@ def test_evaluate_knows_what_its_models_learnt_from(tmp_path: Path) -> None:
         + "/huggingface",
         benchmarks=[benchmark("toy", tmp_path / "gsm8k")],
     )
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         evaluate.standing(EvaluateConfig.model_validate(tree))
     generator, verifier = str(error.value).splitlines()
     assert "shares 2 of its 8 questions" in generator and "g/checkpoints/step_1" in generator
@@ -219,7 +212,7 @@ def test_what_is_sound_beside_damage_that_is_skipped_is_compared(tmp_path: Path)
         ),
         benchmarks=[held],
     )
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         refuse_shared(EvaluateConfig.model_validate(tree))
     generator, verifier = str(error.value).splitlines()
     assert "shares 1 of its 1 questions" in generator and "g/checkpoints/step_1" in generator

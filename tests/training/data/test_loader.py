@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.training.data.packing import example, random_dataset, write
-from training.config import ConfigError
 from training.data.loader import Loader, SequenceDataset, collate, sequence_indices
 from training.data.pack import Mode
+from training.errors import CheckpointError, ConfigError
 
 
 def loader(dataset: SequenceDataset, **changes: Any) -> Loader:
@@ -144,9 +144,9 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
 ) -> None:
     state = loader(dataset).state_dict()
     other = random_dataset(tmp_path, num_examples=50)
-    with pytest.raises(ConfigError, match="trained on other data"):
+    with pytest.raises(CheckpointError, match="trained on other data"):
         loader(other).load_state_dict(state)
-    with pytest.raises(ConfigError, match=r"run\.seed is 4"):
+    with pytest.raises(CheckpointError, match=r"run\.seed is 4"):
         loader(dataset, seed=4).load_state_dict(state)
     for wrong in (-1, 2.5, "8", True, None):
         with pytest.raises(ValueError, match="consumed_sequences"):
@@ -159,7 +159,7 @@ def test_a_state_of_an_older_version_is_refused(dataset: SequenceDataset) -> Non
     state = loader(dataset).state_dict()
     del state["consumed_sequences"]
     for old in ({**state, "consumed_rows": 8}, {"consumed_rows": 8, "consumed_sequences": 8}):
-        with pytest.raises(ConfigError, match=r"consumed_rows.*older version.*run\.folder"):
+        with pytest.raises(CheckpointError, match=r"consumed_rows.*older version.*run\.folder"):
             loader(dataset).load_state_dict(old)
 
 

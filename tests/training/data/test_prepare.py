@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from parallel.workers.array import Share
-from parallel.workers.pool import Crew
+from parallel.workers.array import ArrayTask
+from parallel.workers.pool import WorkerPool
 from tests.ranks import ROOT
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
-from training.config import ConfigError, PrepareConfig, resolved
+from training.config import PrepareConfig, resolved
 from training.data import candidates, parts, programs
 from training.data import prepare as prepare_module
 from training.data.loader import SequenceDataset, collate
 from training.data.pack import Mode
-from training.data.prepare import prepare, prepare_share
+from training.data.prepare import prepare, prepare_array_task
 from training.data.tokenizer import Tokenizer
+from training.errors import ConfigError, DataError
 from training.lifecycle.attempts import parts_folder
 from training.records import Candidate
 
@@ -193,7 +194,7 @@ def test_damage_is_refused_or_skipped_and_counted(
     (tmp_path / "mine" / "train-0.jsonl").write_text("\n".join(lines))
     (tmp_path / "mine" / "train-1.jsonl").write_text(good[2])
     source = {"kind": "jsonl", "path": str(tmp_path / "mine")}
-    with pytest.raises(ConfigError, match=r"train-0\.jsonl, line 2 is not JSON(.|\n)*= 'skip'"):
+    with pytest.raises(DataError, match=r"train-0\.jsonl, line 2 is not JSON(.|\n)*= 'skip'"):
         prepare(config(tmp_path / "data", source))
     facts = prepare(config(tmp_path / "data", {**source, "damaged": "skip"}))
     assert facts["sources"][0] == {
@@ -214,7 +215,7 @@ def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     source = {"kind": "candidates", "path": str(tmp_path / "candidates")}
     tokenizer = {"source": str(tmp_path / "generator")}
-    with pytest.raises(ConfigError, match=r"part-00001\.parquet is not a whole Parquet file"):
+    with pytest.raises(DataError, match=r"part-00001\.parquet is not a whole Parquet file"):
         prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
     source["damaged"] = "skip"
     facts = prepare(config(tmp_path / "verifier", source, tokenizer=tokenizer))
@@ -223,11 +224,11 @@ def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -
 
 def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
     wanted = config(tmp_path / "data", PROBLEMS)
-    assert prepare_share(wanted, Share(1, 2)) is None
+    assert prepare_array_task(wanted, ArrayTask(1, 2)) is None
     (part,) = (tmp_path / "data.parts").glob("part-*")
     whole = part.read_bytes()
     part.write_bytes(whole[:1000] + bytes(255 - byte for byte in whole[1000:1100]) + whole[1100:])
-    with pytest.raises(ConfigError, match=r"part-000000\.parquet.* is damaged: remove it"):
+    with pytest.raises(DataError, match=r"part-000000\.parquet.* is damaged: remove it"):
         prepare(wanted)
     part.unlink()
     assert prepare(wanted)["sequences"] > 0
@@ -235,12 +236,10 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     source = jsonl(tmp_path, row("Short 1?"), row("Short 2?"))
-    with pytest.raises(
-        ConfigError, match=r"no example is left(.|\n)*2 dropped: question too short"
-    ):
+    with pytest.raises(DataError, match=r"no example is left(.|\n)*2 dropped: question too short"):
         prepare(config(tmp_path / "data", source))
     empty = jsonl(tmp_path)
-    with pytest.raises(ConfigError, match="0 rows were read"):
+    with pytest.raises(DataError, match="0 rows were read"):
         prepare(config(tmp_path / "data", empty))
     assert not (tmp_path / "data").exists() and not (tmp_path / "data.parts").exists()
 
@@ -336,10 +335,10 @@ def test_candidates_are_balanced_after_every_other_filter(tmp_path: Path) -> Non
 
 
 def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         prepare(config(tmp_path / "data", {"kind": "jsonl", "path": str(tmp_path / "x.jsonl")}))
     benchmark = {"name": "it", "kind": "gsm8k", "path": str(tmp_path / "nothing")}
-    with pytest.raises(ConfigError, match="benchmark it"):
+    with pytest.raises(DataError, match="benchmark it"):
         prepare(config(tmp_path / "data", decontaminate=[benchmark]))
     assert list(tmp_path.iterdir()) == []
 
@@ -369,7 +368,7 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
     _, errors = process.communicate(timeout=120)
     assert not (tmp_path / "data").exists()
     if stop != signal.SIGKILL:
-        assert process.returncode == 130 and "stopping at the next safe point" in errors
+        assert process.returncode == 130 and "stopping at the next check" in errors
     (tmp_path / "data.parts" / "packed-0").mkdir()  # as a kill leaves it while packing
     written: list[Path] = []
     write = parts.write
@@ -379,7 +378,7 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
         write(path, converted, made_from=made_from)
 
     monkeypatch.setattr(parts, "write", recorded)
-    facts = prepare(wanted, Crew(1))
+    facts = prepare(wanted, WorkerPool(1))
     assert written and not set(written) & set(made)
     assert facts == prepare(config(tmp_path / "unbroken", many))
     assert content(tmp_path / "data") == content(tmp_path / "unbroken")
@@ -395,7 +394,7 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
     path.write_text(whole + "{" + "\n")
     tokenizer = {"source": str(tmp_path / "tokenizer")}
     Tokenizer.train(names, vocab_size=400).save(tmp_path / "tokenizer")
-    with pytest.raises(ConfigError, match=r"rows\.jsonl"):
+    with pytest.raises(DataError, match=r"rows\.jsonl"):
         prepare(config(tmp_path / "data", source, tokenizer=tokenizer))
     assert [path.name for path in (tmp_path / "data.parts").glob("p*")] == ["part-000000.parquet"]
     path.write_text(whole)
@@ -403,7 +402,7 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
 
 
 def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
-    assert prepare_share(config(tmp_path / "data", PROBLEMS), Share(1, 2)) is None
+    assert prepare_array_task(config(tmp_path / "data", PROBLEMS), ArrayTask(1, 2)) is None
     assert list((tmp_path / "data.parts").glob("part-*"))
     prepare(config(tmp_path / "data", PROBLEMS, train_on_prompt=True))
     prepare(config(tmp_path / "unbroken", PROBLEMS, train_on_prompt=True))
@@ -415,12 +414,12 @@ def test_jobs_that_share_the_work_write_the_same_bytes(tmp_path: Path) -> None:
     sources = (PROBLEMS | {"num_examples": 2100}, PROBLEMS | {"num_examples": 1030, "seed": 5})
     facts = prepare(config(tmp_path / "alone", *sources))
     shared = config(tmp_path / "shared", *sources)
-    assert prepare_share(shared, Share(3, 3)) is None
-    assert prepare_share(shared, Share(1, 3)) is None
+    assert prepare_array_task(shared, ArrayTask(3, 3)) is None
+    assert prepare_array_task(shared, ArrayTask(1, 3)) is None
     assert not (tmp_path / "shared").exists()
-    assert prepare_share(shared, Share(2, 3)) == facts
+    assert prepare_array_task(shared, ArrayTask(2, 3)) == facts
     assert content(tmp_path / "shared") == content(tmp_path / "alone")
-    assert prepare_share(shared, Share(1, 3)) == facts, "up to date"
+    assert prepare_array_task(shared, ArrayTask(1, 3)) == facts, "up to date"
 
 
 def test_a_second_prepare_leaves_the_first_what_it_packs(
@@ -470,7 +469,7 @@ def test_whoever_is_slower_takes_what_the_faster_made(
     assert prepare(wanted) == facts
     wanted = config(tmp_path / "shared", PROBLEMS)
     monkeypatch.setattr(parts, "write", writing)
-    assert prepare_share(wanted, Share(2, 2), Crew(1)) == facts
+    assert prepare_array_task(wanted, ArrayTask(2, 2), WorkerPool(1)) == facts
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "packed", "shared"]
 
 
@@ -530,7 +529,7 @@ def test_parts_beside_somebody_s_files_are_removed_alone(tmp_path: Path) -> None
     folder.mkdir()
     prepare(config(tmp_path / "data", source))  # an empty folder is taken
     assert not folder.exists()
-    assert prepare_share(config(tmp_path / "other", source), Share(2, 2)) is None
+    assert prepare_array_task(config(tmp_path / "other", source), ArrayTask(2, 2)) is None
     marked = tmp_path / "other.parts"
     assert marked.is_dir()
     (marked / "notes.txt").write_text("mine")

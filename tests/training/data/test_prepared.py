@@ -9,10 +9,11 @@ import pytest
 
 from tests.training.data.test_prepare import QUESTION, config, jsonl, row
 from training import manifest
-from training.config import ConfigError, PrepareConfig
+from training.config import PrepareConfig
 from training.data.prepare import prepare
 from training.data.prepared import compare, made_from
 from training.data.tokenizer import Tokenizer
+from training.errors import DataError, UserError
 
 
 def changed(made: PrepareConfig, **data: Any) -> PrepareConfig:
@@ -55,7 +56,7 @@ def test_every_setting_that_decides_the_content_is_named_with_both_values(
         "data.sources.1.kind was not set, is 'jsonl'",
     ):
         assert expected in found.differences
-    with pytest.raises(ConfigError, match=r"data\.train_on_prompt was False, is True"):
+    with pytest.raises(DataError, match=r"data\.train_on_prompt was False, is True"):
         found.check()
 
 
@@ -128,7 +129,7 @@ def test_a_folder_of_an_older_version_is_refused_and_prepared_again(made: Prepar
     content = json.loads(path.read_text())
     num_sequences = content["facts"].pop("sequences")
     path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=r"older version.*prepare it again"):
+    with pytest.raises(DataError, match=r"older version.*prepare it again"):
         compare(made).check()
     assert prepare(made)["sequences"] == num_sequences
     assert compare(made).is_current
@@ -168,7 +169,7 @@ def test_a_malformed_manifest_is_one_message(
     path = made.data.folder / manifest.MANIFEST
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **change} if isinstance(change, dict) else change))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         compare(made)
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from tests.training.data.packing import example, random_dataset, random_examples, write
 from training import manifest
-from training.config import ConfigError
 from training.data.pack import Mode
 from training.data.shards import SequenceDataset
+from training.errors import DataError
 
 
 def test_sequences_come_back_as_written(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_an_unfinished_folder_says_what_to_run(tmp_path: Path) -> None:
 
 def test_sequences_of_another_length_are_refused(tmp_path: Path) -> None:
     random_dataset(tmp_path, sequence_length=64)
-    with pytest.raises(ConfigError, match=r"data\.sequence_length = 128.*sequences of 64"):
+    with pytest.raises(DataError, match=r"data\.sequence_length = 128.*sequences of 64"):
         SequenceDataset(tmp_path, sequence_length=128)
 
 
@@ -59,7 +59,7 @@ def test_data_of_an_older_version_is_refused(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["facts"]["rows"] = content["facts"].pop("sequences")
     path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=r"older version.*prepare it again"):
+    with pytest.raises(DataError, match=r"older version.*prepare it again"):
         SequenceDataset(tmp_path, sequence_length=64)
 
 

@@ -8,9 +8,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.training.data.real import real_data
-from training.config import ConfigError, SourceConfig
+from training.config import SourceConfig
 from training.data import candidates, programs
 from training.data.sources import DroppedError, example_of, examples, num_rows, rows
+from training.errors import DataError
 from training.records import Candidate
 
 CODE = '''def simple_math_problem() -> int:
@@ -81,11 +82,9 @@ def test_a_folder_s_files_are_those_of_the_kind(tmp_path: Path) -> None:
     for kind, question in (("parquet", "Q 1?"), ("jsonl", "Q 2?")):
         (example,) = examples(source(kind, tmp_path))
         assert example.question == question
-    with pytest.raises(ConfigError, match=r"train\.jsonl' is read as a file ending in \.parquet,"):
+    with pytest.raises(DataError, match=r"train\.jsonl' is read as a file ending in \.parquet,"):
         list(rows(source("parquet", tmp_path / "train.jsonl")))
-    with pytest.raises(
-        ConfigError, match=r"train\.parquet' is read as a file ending in \.jsonl or"
-    ):
+    with pytest.raises(DataError, match=r"train\.parquet' is read as a file ending in \.jsonl or"):
         list(rows(source("jsonl", tmp_path / "train.parquet")))
 
 
@@ -93,22 +92,22 @@ def test_wrong_columns_are_named(tmp_path: Path) -> None:
     parquet_file(tmp_path / "a.parquet", [{"question": "Q 1?", "solution": "x"}])
     with pytest.raises(ValueError, match="no column code: its columns are question, solution"):
         list(rows(source("parquet", tmp_path)))
-    with pytest.raises(ConfigError, match="no column code.*it has question"):
+    with pytest.raises(DataError, match="no column code.*it has question"):
         example_of(source("jsonl", "x/y"), {"question": "?"})
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     for kind in ("parquet", "jsonl", "gsm8k", "candidates"):
-        with pytest.raises(ConfigError, match="no such file or folder"):
+        with pytest.raises(DataError, match="no such file or folder"):
             list(rows(source(kind, tmp_path / "nothing")))
-        with pytest.raises(ConfigError, match="holds no"):
+        with pytest.raises(DataError, match="holds no"):
             list(rows(source(kind, tmp_path)))
 
 
 def test_a_file_named_for_another_split_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "test-00000.jsonl"
     path.write_text(json.dumps({"question": "Q 1?", "program": PROGRAM}))
-    with pytest.raises(ConfigError, match="named for the test split, but split = 'train'"):
+    with pytest.raises(DataError, match="named for the test split, but split = 'train'"):
         list(rows(source("jsonl", path)))
     assert len(list(rows(source("jsonl", path, split="test")))) == 1
 

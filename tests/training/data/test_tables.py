@@ -13,8 +13,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.ranks import ROOT
-from training.config import ConfigError
 from training.data.tables import Damaged, rows_of, rows_or_damage
+from training.errors import DataError
 
 ROWS = [{"question": f"Question {number}?", "program": "return 1"} for number in range(6)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -99,7 +99,7 @@ def test_damage_is_told_by_file_and_place(
     tmp_path: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
     damage(tmp_path / name)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(DataError, match=message):
         list(rows_of([tmp_path / name]))
 
 

@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.training.data.real import real_data
-from training.config import ConfigError
 from training.data import programs
 from training.data.tokenizer import END, Tokenizer, refuse_different
+from training.errors import DataError, UserError
 
 PROGRAM = "    eggs = 16\n    sold = eggs - 7\n    result = sold * 2\n    return result"
 TEXTS = [
@@ -69,7 +69,7 @@ def test_added_tokens_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
     shutil.copyfile(folder / "encoder.json", tmp_path / "vocab.json")
     shutil.copyfile(folder / "vocab.bpe", tmp_path / "merges.txt")
     (tmp_path / "added_tokens.json").write_text(json.dumps({"   ": 50_999}))
-    with pytest.raises(ConfigError, match="50999.*do not belong together"):
+    with pytest.raises(DataError, match="50999.*do not belong together"):
         Tokenizer.load(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_ids_beyond_the_tokenizer_decode_to_nothing(trained: Tokenizer) -> None:
 
 @pytest.mark.parametrize("source", ["no/such/folder", "/no/such", "tokenizer.json"])
 def test_a_missing_folder_is_named(source: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.tokenizer\.source = .*no such file or folder"):
+    with pytest.raises(DataError, match=r"data\.tokenizer\.source = .*no such file or folder"):
         Tokenizer.of(source)
 
 
@@ -132,7 +132,7 @@ def test_an_unreachable_hub_says_what_to_set(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError("no network")
 
     monkeypatch.setattr("training.hub.snapshot_download", offline)
-    with pytest.raises(ConfigError, match=r"no network.*set data\.tokenizer\.source to the folder"):
+    with pytest.raises(DataError, match=r"no network.*set data\.tokenizer\.source to the folder"):
         Tokenizer.of("microsoft/phi-1.5")
 
 
@@ -153,14 +153,14 @@ def test_the_hub_is_asked_for_a_name_that_is_no_folder(
 
 
 def test_an_empty_folder_says_what_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected tokenizer\.json"):
+    with pytest.raises(DataError, match=r"expected tokenizer\.json"):
         Tokenizer.load(tmp_path)
 
 
 def test_a_tokenizer_without_its_end_token_is_refused(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
-    with pytest.raises(ConfigError, match="no token '</s>'"):
+    with pytest.raises(DataError, match="no token '</s>'"):
         Tokenizer.load(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_tokenizer_is_named(
 ) -> None:
     trained.save(tmp_path)
     (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=str(tmp_path)) as refused:
+    with pytest.raises(UserError, match=str(tmp_path)) as refused:
         Tokenizer.load(tmp_path)
     assert "\n" not in str(refused.value)
 
@@ -203,7 +203,7 @@ def test_damaged_vocabulary_files_are_named(tmp_path: Path, name: str, content: 
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
     Tokenizer.load(tmp_path)
     (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=str(tmp_path)):
+    with pytest.raises(UserError, match=str(tmp_path)):
         Tokenizer.load(tmp_path)
 
 
@@ -228,6 +228,6 @@ def test_a_tokenizer_that_transformers_saved_again_is_the_same(
 def test_models_of_other_ids_are_refused(
     trained: Tokenizer, other: Callable[[], Tokenizer], difference: str
 ) -> None:
-    with pytest.raises(ConfigError, match="model = b have different tokenizers") as refused:
+    with pytest.raises(DataError, match="model = b have different tokenizers") as refused:
         refuse_different({"data = a": trained, "model = b": other()})
     assert difference in str(refused.value)

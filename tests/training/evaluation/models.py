@@ -93,7 +93,7 @@ def write_gsm8k(folder: Path, count: int) -> Path:
 
 
 class LeavesAt:
-    """A safe point where the rank leaves at the n-th call."""
+    """A cancellation check that raises at the n-th call."""
 
     def __init__(self, number: int) -> None:
         self._number = number

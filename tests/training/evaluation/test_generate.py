@@ -208,5 +208,5 @@ def test_a_diverged_model_is_an_error_not_a_sample() -> None:
 def test_a_safe_point_lies_before_every_token(model: LanguageModel) -> None:
     leave = models.LeavesAt(3)
     with pytest.raises(Stopped):
-        generate(model, greedy(), end_token=NEVER, max_new_tokens=8, safe_point=leave)
+        generate(model, greedy(), end_token=NEVER, max_new_tokens=8, check_cancelled=leave)
     assert leave.calls == 3

@@ -10,7 +10,7 @@ from parallel.ranks import ALONE
 from tests.checkpoints.exporting import random_model, write_checkpoint
 from tests.ranks import run_ranks
 from tests.training.evaluation import models
-from training.config import ConfigError
+from training.errors import UserError
 from training.evaluation import load
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel
@@ -65,10 +65,10 @@ def test_a_checkpoint_whose_files_changed_is_refused(tmp_path: Path, name: str, 
     step = write_checkpoint(tmp_path, random_model(LanguageModel))
     HARMS[name](step / WEIGHTS / name)
     wanted = f"step_2 is damaged: {WEIGHTS}/{name} has "
-    with pytest.raises(ConfigError, match=wanted):
+    with pytest.raises(UserError, match=wanted):
         load.check([(str(step / below), "language_model")], ALONE)
     if name != "model.safetensors":  # small files are compared whoever reads them
-        with pytest.raises(ConfigError, match=wanted):
+        with pytest.raises(UserError, match=wanted):
             load.load_generator(str(step / below), CPU)
 
 
@@ -78,7 +78,7 @@ def test_an_exported_folder_that_changed_is_refused(tmp_path: Path, name: str):
     export(step, tmp_path / "out", torch.float32)
     load.check([(str(tmp_path / "out"), "language_model")], ALONE)
     HARMS[name](tmp_path / "out" / name)
-    with pytest.raises(ConfigError, match=f"out is damaged: {name} has "):
+    with pytest.raises(UserError, match=f"out is damaged: {name} has "):
         load.check([(str(tmp_path / "out"), "language_model")], ALONE)
 
 
@@ -87,10 +87,10 @@ def test_a_checkpoint_without_its_manifest_is_none(tmp_path: Path):
     (step / "train_state.json").write_text("{}")
     (step / "manifest.json").rename(tmp_path / "manifest.json")
     for source in (step, step / WEIGHTS):
-        with pytest.raises(ConfigError, match="step_2 is no whole checkpoint"):
+        with pytest.raises(UserError, match="step_2 is no whole checkpoint"):
             load.load_generator(str(source), CPU)
     (step / "manifest.json").write_text("{}")
-    with pytest.raises(ConfigError, match="manifest.json is damaged: its outputs"):
+    with pytest.raises(UserError, match="manifest.json is damaged: its outputs"):
         load.load_generator(str(step), CPU)
 
 
@@ -98,7 +98,7 @@ def test_files_that_training_did_not_write_are_not_read(tmp_path: Path):
     step = write_checkpoint(tmp_path, random_model(LanguageModel))
     index = step / WEIGHTS / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"a": "other.safetensors"}}')
-    with pytest.raises(ConfigError, match="index.json is in no manifest"):
+    with pytest.raises(UserError, match="index.json is in no manifest"):
         load.load_generator(str(step), CPU)
 
 
@@ -107,7 +107,7 @@ import sys
 import torch
 from parallel.ranks import discover
 from training import verification
-from training.config import ConfigError
+from training.errors import DamagedFileError, UserError
 from training.evaluation import load
 
 hashed, sha256_file = [], verification.sha256_file
@@ -117,7 +117,7 @@ ranks.connect(torch.device("cpu"))
 try:
     load.verify(sys.argv[1], ranks)
     print("whole", end=" ")
-except ConfigError as error:
+except DamagedFileError as error:
     print(error, end=" ")
 print(hashed.count("model.safetensors"))
 ranks.disconnect()
@@ -137,16 +137,16 @@ def test_ranks_share_the_files_and_agree(tmp_path: Path, harmed: bool):
 
 def test_what_cannot_be_used_says_why(tmp_path: Path):
     generator = models.write_generator(tmp_path / "generator")
-    with pytest.raises(ConfigError, match="holds a generator, not a verifier"):
+    with pytest.raises(UserError, match="holds a generator, not a verifier"):
         load.load_verifier(str(generator), CPU)
     verifier = models.write_verifier(tmp_path / "verifier")
-    with pytest.raises(ConfigError, match="holds a verifier, not a generator"):
+    with pytest.raises(UserError, match="holds a verifier, not a generator"):
         load.load_generator(str(verifier), CPU)
     (generator / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match="holds no tokenizer"):
+    with pytest.raises(UserError, match="holds no tokenizer"):
         load.load_generator(str(generator), CPU)
     (verifier / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ConfigError, match="damaged safetensors"):
+    with pytest.raises(UserError, match="damaged safetensors"):
         load.load_verifier(str(verifier), CPU)
     with pytest.raises(FileNotFoundError, match="nothing/here/at/all"):
         load.load_generator("nothing/here/at/all", CPU)

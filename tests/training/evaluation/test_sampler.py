@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from tests.training.evaluation import models
-from training.config import ConfigError, SamplingConfig
+from training.config import SamplingConfig
+from training.errors import CheckpointError
 from training.evaluation import sampler as sampler_module
 from training.evaluation.generate import Sampled, SampleRequest
 from training.evaluation.sampler import Draw, Sampler, draws, function_end, num_distinct
@@ -132,7 +133,7 @@ def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch, executor: Exec
 
 def test_a_tokenizer_of_another_model_is_refused(executor: Executor):
     model = sampler_module.LanguageModel(models.shape(vocab_size=300 - 20))
-    with pytest.raises(ConfigError, match="embeddings for 280 ids"):
+    with pytest.raises(CheckpointError, match="embeddings for 280 ids"):
         Sampler(
             model,
             models.tokenizer(),

@@ -57,5 +57,5 @@ def test_nothing_to_score(verifier: Verifier) -> None:
 def test_a_safe_point_lies_before_every_forward(verifier: Verifier) -> None:
     leave = models.LeavesAt(3)
     with pytest.raises(Stopped):
-        score(verifier, sequences(), max_batch_tokens=1, safe_point=leave)
+        score(verifier, sequences(), max_batch_tokens=1, check_cancelled=leave)
     assert leave.calls == 3

@@ -66,7 +66,7 @@ def test_the_first_ranks_error_is_everyones():
     for number in range(2):
         ranks = Told(rank=number, world_size=2, local_rank=number, launcher="test")
         with pytest.raises(ConfigError, match="wrong"):
-            work.on_first(ranks, fail)
+            ranks.on_main(fail)
 
 
 def test_only_whole_parts_of_this_making_are_kept(

@@ -292,7 +292,7 @@ def test_a_safe_point_lies_before_every_program(num_workers: int) -> None:
     programs = [Program(code=function(f"return {i}")) for i in range(50)]
     with Executor(limits=Limits(), num_workers=num_workers) as made:
         with pytest.raises(Stopped):
-            made.run(programs, safe_point=leave_at_the_fourth)
+            made.run(programs, check_cancelled=leave_at_the_fourth)
         assert 4 <= len(calls) <= 3 + num_workers
         assert made.run(programs[:1])[0].value == 0.0, "it may be used again"
 

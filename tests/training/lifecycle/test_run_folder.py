@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import ConfigError
+from training.errors import DamagedFileError
 from training.lifecycle.run_folder import refuse_other_recipes, refuse_others
 
 
@@ -17,7 +17,7 @@ def write(folder: Path, name: str, content: object = "mine") -> None:
 @pytest.mark.parametrize("verb", ["train", "sample", "evaluate"])
 def test_a_folder_with_other_files_is_used(tmp_path: Path, verb: str) -> None:
     refuse_others(tmp_path / "absent", verb=verb)
-    for name in ("notes.txt", "logs/job-5/rank-000.log", "lives.jsonl", "config.json"):
+    for name in ("notes.txt", "logs/job-5/rank-000.log", "attempts.jsonl", "config.json"):
         write(tmp_path, name)
     refuse_others(tmp_path, verb=verb)
 
@@ -59,7 +59,7 @@ def test_a_run_is_one_verb_s(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="of no run of ours"):
         refuse_others(tmp_path, verb="train")
     write(tmp_path, "run.json", [])
-    with pytest.raises(ConfigError, match="holds a list.*set another run.folder"):
+    with pytest.raises(DamagedFileError, match="holds a list.*set another run.folder"):
         refuse_others(tmp_path, verb="train")
 
 

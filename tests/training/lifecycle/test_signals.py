@@ -34,11 +34,11 @@ def test_usr1_may_come_any_number_of_times(
     fatal: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with StopSignal(ONE) as stop:
-        assert not stop.wanted
+        assert not stop.requested
         send(signal.SIGUSR1)
         send(signal.SIGUSR1)
-        assert stop.wanted and not fatal
-    assert capsys.readouterr().err == "SIGUSR1: stopping at the next safe point\n"
+        assert stop.requested and not fatal
+    assert capsys.readouterr().err == "SIGUSR1: stopping at the next check\n"
     send(signal.SIGUSR1)
     assert fatal == [signal.SIGUSR1]
 
@@ -47,12 +47,12 @@ def test_the_second_sigterm_ends_the_process(fatal: list[int]) -> None:
     with StopSignal(ONE) as stop:
         send(signal.SIGUSR1)
         send(signal.SIGTERM)
-        assert stop.wanted and not fatal
+        assert stop.requested and not fatal
         send(signal.SIGTERM)
         assert fatal == [signal.SIGTERM]
 
 
-def test_a_safe_point_is_left_only_after_a_signal() -> None:
+def test_a_check_raises_only_after_a_signal() -> None:
     with StopSignal(ONE) as stop, pytest.raises(Stopped):
         with stop.agreed():
             stop.check()
@@ -77,7 +77,7 @@ with StopSignal(ranks) as stop:
     try:
         with stop.agreed():
             Path(sys.argv[1], f"in_{ranks.rank}").touch()
-            while ranks.is_first:  # the other has nothing to do
+            while ranks.is_main:  # the other has nothing to do
                 stop.check()
                 time.sleep(0.01)
     except Stopped:

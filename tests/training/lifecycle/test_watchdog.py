@@ -1,15 +1,16 @@
-"""The watch for hangs: who is told of whose silence, and how often."""
+"""Watchdog: which silences raise an alert, and how often."""
 
 import time
 
 import pytest
 
 from parallel.ranks import Ranks
-from training.lifecycle.watchdog import HangWatch
+from training.lifecycle.watchdog import Watchdog
 
 SECONDS = 0.5
 SILENT = (
-    "no step, batch or checkpoint file for {:g} minutes on rank {}; its log shows where it stands"
+    "no step, batch or checkpoint file for {:g} minutes on rank {}; "
+    "its log holds the stacks of its threads"
 )
 
 
@@ -18,11 +19,11 @@ class Words(Ranks):
 
     said: set[str]
 
-    def tell(self, word: str) -> None:
-        self.said.add(word)
+    def set_flag(self, flag: str) -> None:
+        self.said.add(flag)
 
-    def heard(self, word: str) -> bool:
-        return word in self.said
+    def flag_is_set(self, flag: str) -> bool:
+        return flag in self.said
 
 
 def words(rank: int, *said: str) -> Words:
@@ -50,13 +51,13 @@ def wait_for(alerts: Alerts, number: int) -> None:
 
 def test_silence_is_told_once_until_something_moves(capfd: pytest.CaptureFixture[str]) -> None:
     alerts = Alerts()
-    with HangWatch(words(0), minutes=SECONDS / 60, alert=alerts) as watch:
+    with Watchdog(words(0), minutes=SECONDS / 60, alert=alerts) as watchdog:
         wait_for(alerts, 1)
         time.sleep(3 * SECONDS)
         assert alerts == [silence_of(0)]
-        watch.progress()
+        watchdog.heartbeat()
         wait_for(alerts, 2)
-        watch.rest()
+        watchdog.pause()
         time.sleep(3 * SECONDS)
     assert alerts == [silence_of(0)] * 2
     written = capfd.readouterr().err
@@ -65,8 +66,8 @@ def test_silence_is_told_once_until_something_moves(capfd: pytest.CaptureFixture
 
 def test_another_ranks_hang_is_told_once_by_the_first() -> None:
     alerts = Alerts()
-    with HangWatch(words(0, "rank 2 hangs"), minutes=SECONDS / 60, alert=alerts) as watch:
-        watch.rest()
+    with Watchdog(words(0, "rank 2 hangs"), minutes=SECONDS / 60, alert=alerts) as watchdog:
+        watchdog.pause()
         wait_for(alerts, 1)
         time.sleep(3 * SECONDS)
     assert alerts == [silence_of(2)]
@@ -75,7 +76,7 @@ def test_another_ranks_hang_is_told_once_by_the_first() -> None:
 def test_ranks_that_stand_still_together_are_told_of_once() -> None:
     alerts = Alerts()
     ranks = words(0)
-    with HangWatch(ranks, minutes=SECONDS / 60, alert=alerts):
+    with Watchdog(ranks, minutes=SECONDS / 60, alert=alerts):
         time.sleep(0.7 * SECONDS)
         ranks.said.update(("rank 1 hangs", "rank 2 hangs"))
         time.sleep(3 * SECONDS)
@@ -86,7 +87,7 @@ def test_another_rank_writes_its_stacks_and_tells_the_first(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     ranks, alerts = words(2), Alerts()
-    with HangWatch(ranks, minutes=SECONDS / 60, alert=alerts):
+    with Watchdog(ranks, minutes=SECONDS / 60, alert=alerts):
         deadline = time.monotonic() + 60
         while not ranks.said:
             assert time.monotonic() < deadline
@@ -98,6 +99,6 @@ def test_another_rank_writes_its_stacks_and_tells_the_first(
 
 def test_nothing_is_watched_for_no_minutes() -> None:
     alerts = Alerts()
-    with HangWatch(words(0, "rank 1 hangs"), minutes=0, alert=alerts):
+    with Watchdog(words(0, "rank 1 hangs"), minutes=0, alert=alerts):
         time.sleep(SECONDS)
     assert not alerts

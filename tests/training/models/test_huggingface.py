@@ -15,7 +15,7 @@ from transformers import (
     PhiForTokenClassification,
 )
 
-from training.config import ConfigError
+from training.errors import CheckpointError, UserError
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier
@@ -243,21 +243,21 @@ def test_a_config_that_no_model_has_is_refused(
     path = their_folder / "config.json"
     config = json.loads(path.read_text()) | {"num_key_value_heads": None, key: value}
     path.write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         huggingface.load_language_model(their_folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "null", '"phi"'])
 def test_a_config_that_is_no_object_is_named(their_folder: Path, content: str) -> None:
     (their_folder / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"config\.json (holds|is not valid JSON)"):
+    with pytest.raises(UserError, match=r"config\.json (holds|is not valid JSON)"):
         huggingface.WeightFolder(their_folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"weight_map": 3}', '{"weight_map": []}'])
 def test_an_index_that_is_none_is_named(their_folder: Path, content: str) -> None:
     (their_folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"index\.json "):
+    with pytest.raises(UserError, match=r"index\.json "):
         huggingface.WeightFolder(their_folder)
 
 
@@ -266,7 +266,7 @@ def test_weights_that_are_whole_numbers_are_refused(their_folder: Path) -> None:
     tensors = load_file(path)
     tensors["lm_head.bias"] = tensors["lm_head.bias"].to(torch.int64)
     save_file(tensors, path)
-    with pytest.raises(ConfigError, match="lm_head.bias is of dtype I64"):
+    with pytest.raises(CheckpointError, match="lm_head.bias is of dtype I64"):
         huggingface.WeightFolder(their_folder)
 
 
@@ -279,5 +279,5 @@ def test_weights_that_are_not_finite_are_refused(
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
     tensors["lm_head.weight"][1, 2] = value
     save_file(tensors, path)
-    with pytest.raises(ConfigError, match=r"theirs: lm_head\.weight holds NaN or infinity"):
+    with pytest.raises(CheckpointError, match=r"theirs: lm_head\.weight holds NaN or infinity"):
         huggingface.load_language_model(their_folder)

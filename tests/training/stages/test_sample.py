@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from parallel.ranks import Ranks
-from parallel.workers.array import Share
+from parallel.workers.array import ArrayTask
 from tests.ranks import kill_ranks, run_ranks, start_ranks
 from tests.training.evaluation import models
 from tests.training.stages import folders
@@ -107,17 +107,17 @@ def test_jobs_that_share_the_work_draw_the_same_candidates(
     folder = tmp_path / "candidates"
     shutil.copytree(sampled, folder)
     (folder / manifest.MANIFEST).unlink()
-    # As another config left them: one of another share, one too many.
+    # As another config left them: one of another array task, one too many.
     candidates.write(candidates.part_path(folder, 1), drawn(sampled)[:2], labels={"made_from": "x"})
     candidates.write(candidates.part_path(folder, 9), drawn(sampled)[:2], labels={"made_from": "x"})
     for number in (0, 3):
         candidates.part_path(folder, number).unlink()
     config = SampleConfig.model_validate(folders.sample_tree(inputs, folder))
-    sample(config, ranks, Share(1, 3))
-    assert "share 1 of 3 is made; 1 of 8 parts are not yet" in capsys.readouterr().out
+    sample(config, ranks, ArrayTask(1, 3))
+    assert "array task 1 of 3 is done; 1 of 8 parts are not yet" in capsys.readouterr().out
     assert not (folder / manifest.MANIFEST).exists()
     before = times(folder)
-    sample(config, ranks, Share(2, 3))
+    sample(config, ranks, ArrayTask(2, 3))
     after = times(folder)
     assert [name for name, at in after.items() if before.get(name) != at] == ["part-00001.parquet"]
     assert len(after) == 8 and drawn(folder) == drawn(sampled)
@@ -133,7 +133,7 @@ def test_a_job_that_fails_in_its_share_is_alerted_to_in_the_folder(
     monkeypatch.setattr(Sampler, "candidates", fails)
     config = SampleConfig.model_validate(folders.sample_tree(inputs, tmp_path))
     with pytest.raises(RuntimeError):
-        sample(config, ranks, Share(1, 2))
+        sample(config, ranks, ArrayTask(1, 2))
     assert "fell off the bus" in (tmp_path / "alerts.jsonl").read_text()
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -243,7 +243,7 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_whole(inputs: Path, tmp_path:
     finally:
         kill_ranks([process])
     assert process.returncode == 130
-    assert errors == "SIGINT: stopping at the next safe point\n"
+    assert errors == "SIGINT: stopping at the next check\n"
     kept = candidates.part_paths(folder)
     assert 0 < len(kept) < 1000 and not (folder / manifest.MANIFEST).exists()
     assert all(len(list(candidates.read(path))) == 2 for path in kept)

@@ -43,8 +43,8 @@ def run(tmp_path: Path) -> Path:
 def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW - 500)
     monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[1-4]")
-    attempts.start(run, verb="train", job="12", attempt=0)
-    attempts.start(run, verb="train", job="12", attempt=1)
+    attempts.record(run, verb="train", job="12", attempt=0)
+    attempts.record(run, verb="train", job="12", attempt=1)
     (run / "wandb_run_id").write_text("abc123\n")
     (run / "wandb" / "offline-run-1-abc123").mkdir(parents=True)
     said = list(describe(run, now=NOW))

@@ -22,7 +22,7 @@ from typing import IO, Any, Literal
 
 from typing_extensions import Self
 
-from training.config import ConfigError
+from training.errors import UserError
 from training.execution.sandbox import channel, zygote
 
 Role = Literal["reader", "monty", "light", "heavy", "heaviest"]
@@ -43,7 +43,7 @@ _PROBE = "from training.execution.sandbox.program import doors_open"
 """Tries every door once. Its result, the number that were open, must be 0."""
 
 
-class IsolationError(ConfigError):
+class IsolationError(UserError):
     """No isolation can be had here, so nothing is run; the message says why."""
 
 
