@@ -401,8 +401,8 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(jail.sys, "platform", "plan9")
         assert "plan9 is not Linux" in refusal()
     with monkeypatch.context() as patched:
-        patched.setattr(jail, "_PROBE", "def doors_open():\n    return 1\n")
-        assert "found a way out" in refusal()
+        patched.setattr(jail, "_PROBE", "def num_escapes():\n    return 1\n")
+        assert "escaped the sandbox" in refusal()
     with monkeypatch.context() as patched:
         patched.setattr(jail, "_START", "raise OSError('this is why')")
         assert "this is why" in refusal()
@@ -412,5 +412,5 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
             lockdown.CallFilter(seccomp.for_reader)
 
 
-def test_the_walls_that_stand_are_named(executor: Executor) -> None:
+def test_the_layers_of_the_sandbox_are_named(executor: Executor) -> None:
     assert {"seccomp", "rlimits"} <= set(executor.layers)
