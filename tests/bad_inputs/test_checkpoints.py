@@ -314,13 +314,13 @@ DAMAGE = [
         name="sampling from a checkpoint without a manifest",
         verb="sample",
         make=_without_manifest,
-        says=["step_10 is no whole checkpoint", "manifest.json"],
+        says=["step_10 is not a complete checkpoint", "manifest.json"],
     ),
     BadInput(
         name="evaluating a checkpoint that was cut short",
         verb="evaluate",
         make=_cut_short,
-        says=["step_10.tmp is no whole checkpoint", "manifest.json"],
+        says=["step_10.tmp is not a complete checkpoint", "manifest.json"],
     ),
 ]
 

@@ -261,7 +261,7 @@ def test_same_results_in_the_same_order_on_any_number_of_lanes() -> None:
 def test_a_signal_while_a_jail_starts_costs_another_start(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    check, ended = jail.Jail._check_that_it_holds, list[int]()
+    check, ended = jail.Jail._check_isolation, list[int]()
 
     def end_it_first(started: jail.Jail) -> None:
         if len(ended) < times:
@@ -270,7 +270,7 @@ def test_a_signal_while_a_jail_starts_costs_another_start(
             os.kill(started.pid, signal.SIGTERM)
         check(started)
 
-    monkeypatch.setattr(jail.Jail, "_check_that_it_holds", end_it_first)
+    monkeypatch.setattr(jail.Jail, "_check_isolation", end_it_first)
     if times == 1:
         with Executor(limits=Limits()) as made:
             assert made.run([Program(code=function("return 7"))])[0].value == 7.0
