@@ -1,8 +1,7 @@
-"""The records that travel between the stages of the recipe.
+"""Defines the records that stages pass to each other: questions, examples, candidates, results.
 
-Plain frozen data without behaviour and without heavy imports, so that every room of
-the project can name them. On disk they are Parquet or JSON lines with the same
-field names.
+Plain frozen data without behaviour and without heavy imports, so that every package can import
+them. On disk they are Parquet or JSON lines with the same field names.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ ExecutionStatus = Literal["ok", "nonnumeric", "error", "timeout", "memory", "out
 """How running a program ended. Only `ok` carries a finite number."""
 
 Verdict = Literal["right", "wrong", "failed"]
-"""The executed result against gold: `failed` when there was no number to compare."""
+"""The executed result compared with gold; `failed` if there was no number to compare."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,33 +27,33 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One question with its gold answer: what benchmarks and sampling ask."""
+    """One question with its gold answer, from a benchmark or a set to sample on."""
 
     id: str
     """Unique within its set, stable across runs: `gsm8k-test-17`."""
     text: str
     gold: float
     tags: dict[str, str | int] = field(default_factory=dict[str, str | int])
-    """What results may be drawn by, e.g. `{"operations": 4, "story": "bakery"}`."""
+    """Properties to group results by, e.g. `{"operations": 4, "story": "bakery"}`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """What came of running one program. Gold never enters the process that ran it."""
+    """The result of running one program. Gold never enters the process that ran it."""
 
     status: ExecutionStatus
     value: float | None = None
-    """The finite number the program gave; None unless `status` is `ok`."""
+    """The finite number that the program returned; None unless `status` is `ok`."""
     error: str = ""
     """Why there is no number, one line: `ZeroDivisionError: division by zero`."""
     tier: Literal["monty", "cpython", "none"] = "none"
-    """Who ran it; `none` when it never ran (it does not compile)."""
+    """The interpreter that ran it; `none` if it did not compile and so never ran."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One sampled program with what is known of it."""
+    """One sampled program with its result and its score."""
 
     question_id: str
     question: str
@@ -73,6 +72,6 @@ class Candidate:
     num_tokens: int
     """Tokens the model wrote, the end token included when it wrote one."""
     finished: bool
-    """Whether it wrote the end token before running out of tokens."""
+    """Whether it wrote the end token before reaching the limit of tokens."""
     score: float | None = None
     """The verifier's output at the last token; None before scoring."""

@@ -26,7 +26,7 @@ class TrainState:
     tokens: int = 0
     """Tokens seen, padding not counted."""
     loader: dict[str, Any] = field(default_factory=dict[str, Any])
-    """The loader's state: consumed rows and the data's fingerprint."""
+    """The loader's state: consumed sequences and the data's fingerprint."""
     goodput: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds of the run's lives so far."""
     wandb_run_id: str = ""

@@ -31,7 +31,7 @@ from parallel.pipeline import build_engine
 from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
 from training.config import TrainConfig, resolved
-from training.data.loader import Loader, RowDataset
+from training.data.loader import Loader, SequenceDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError, DataError, TrainingDiverged
@@ -115,7 +115,7 @@ class Trainer:
         )
         checkpoint = self._newest_checkpoint()
         self._loader = Loader(
-            RowDataset(config.data.folder, sequence_length=config.data.sequence_length),
+            SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length),
             seed=config.run.seed,
             global_batch_sequences=config.training.global_batch_sequences,
             micro_batch_sequences=config.training.micro_batch_sequences,

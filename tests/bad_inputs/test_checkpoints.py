@@ -314,13 +314,13 @@ DAMAGE = [
         name="sampling from a checkpoint without a manifest",
         verb="sample",
         make=_without_manifest,
-        says=["step_10 is no whole checkpoint", "manifest.json"],
+        says=["step_10 is not a complete checkpoint", "manifest.json"],
     ),
     BadInput(
         name="evaluating a checkpoint that was cut short",
         verb="evaluate",
         make=_cut_short,
-        says=["step_10.tmp is no whole checkpoint", "manifest.json"],
+        says=["step_10.tmp is not a complete checkpoint", "manifest.json"],
     ),
 ]
 
@@ -379,7 +379,7 @@ RESUMES = [
             "a state without a place in the data",
             "train_state.json",
             lambda path: _edit(path, loader={}),
-            ["loader's state lacks consumed_rows"],
+            ["loader's state lacks consumed_sequences"],
         ),
         (
             "a state that is a list",

@@ -18,7 +18,7 @@ from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import discover
 from tests import small
-from training.data.loader import Loader, RowDataset
+from training.data.loader import Loader, SequenceDataset
 
 folder = Path(sys.argv[1])
 ranks = discover()
@@ -31,7 +31,7 @@ ranks.barrier()
 groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
 engine = build_engine(config, groups, device)
 loader = Loader(
-    RowDataset(config.data.folder, sequence_length=256), seed=1, global_batch_sequences=8,
+    SequenceDataset(config.data.folder, sequence_length=256), seed=1, global_batch_sequences=8,
     micro_batch_sequences=4, rank=0, world_size=1, head="language_model")
 for _ in range(2):
     batches = loader.next_step()

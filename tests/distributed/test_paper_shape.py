@@ -20,7 +20,7 @@ from parallel.layout import Layout
 from parallel.pipeline import build_engine
 from parallel.ranks import discover
 from training.config import TrainConfig, load
-from training.data.loader import batch_of
+from training.data.loader import collate
 from training.data.pack import Mode
 from training.data.shards import Row
 
@@ -38,7 +38,7 @@ engine = build_engine(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
 row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
           modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
-batch = batch_of([row], sequence_length=96, head="language_model")
+batch = collate([row], sequence_length=96, head="language_model")
 for _ in range(4):
     loss = engine.train_step([batch], weight=batch.weight, learning_rate=1e-3)
     print(f"loss {loss.item() / batch.weight:.4f}")

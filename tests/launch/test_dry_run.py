@@ -97,7 +97,7 @@ def test_train_tells_from_where_it_would_go_on(told: Told, trained: Path, tmp_pa
     assert "train has nothing to do: all 4 steps are done" in told("train", path)
     out = told("train", path, "training.max_steps=10")
     assert "train resumes from step 4 of 10" in out
-    rows = json.loads((trained / "data" / "manifest.json").read_text())["facts"]["rows"]
+    rows = json.loads((trained / "data" / "manifest.json").read_text())["facts"]["sequences"]
     assert f"data: {rows:,} sequences in {trained / 'data'}: {80 / rows:.2f} epochs" in out
     assert "starts, from random weights" in told("train", path, f"run.folder={tmp_path / 'new'}")
     assert tree(trained) == before

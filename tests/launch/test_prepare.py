@@ -6,7 +6,7 @@ import pytest
 
 from launch.prepare import main
 from tests.ranks import ROOT
-from training.data.loader import RowDataset
+from training.data.loader import SequenceDataset
 
 SETTINGS = ["data.sequence_length=256", "data.sources.0.num_examples=40", "data.num_workers=1"]
 
@@ -23,7 +23,7 @@ def test_prepares_a_training_config_and_shows_it(
         *SETTINGS,
     ]
     assert main(settings) == 0
-    assert len(RowDataset(tmp_path / "data", sequence_length=256)) > 0
+    assert len(SequenceDataset(tmp_path / "data", sequence_length=256)) > 0
     capsys.readouterr()
     assert main([*settings, "--show", "2"]) == 0
     shown = capsys.readouterr().out

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from training import hub
 from training.config import BenchmarkConfig, DifficultyConfig
-from training.data import gsm8k, hub, tables
+from training.data import gsm8k, tables
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.question_texts import normalised
 from training.errors import ConfigError, DataError

@@ -1,11 +1,11 @@
-"""Candidates on disk: Parquet, one column per field of `Candidate`, in committed parts.
+"""Reads and writes candidates: Parquet, one column per field of `Candidate`, in numbered parts.
 
     write(part_path(folder, 3), candidates, labels={"made_from": fingerprint})
-    labels(part_path(folder, 3))     # None: not there, or not whole
+    labels(part_path(folder, 3))     # None: missing or damaged
     for candidate in read(folder): ...
 
-A part is written beside its place and renamed into it, so it is whole or not there. Its
-labels are in the file's own metadata: no second file can disagree with it.
+This module alone knows the columns, and which files of a folder hold candidates. A part is
+complete or absent; its labels are stored in the file itself (`parquet_files`).
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from training.data import tables
+from training.data import parquet_files, tables
 from training.errors import DataError
 from training.files import replacing
 from training.records import Candidate, Question
@@ -43,20 +43,31 @@ SCHEMA = pa.schema(
 """Field names, order and types are those of `records.Candidate`."""
 
 _MAY_BE_NONE = ("value", "score")
-_LABELS = b"tinygsm"
 _PART = re.compile(r"part-\d{5,}\.parquet")
 _ROWS_AT_ONCE = 16_384
 
 
 def part_path(folder: Path, number: int) -> Path:
-    """Where part `number` of a folder is or would be."""
+    """The file of part `number` in a folder, whether or not it exists."""
     return folder / f"part-{number:05d}.parquet"
 
 
 def part_paths(folder: Path) -> list[Path]:
-    """The parts of a folder by number; they are whole, since only whole ones have the name."""
-    found = [path for path in folder.glob("part-*") if _PART.fullmatch(path.name)]
-    return sorted(found, key=part_number)
+    """The parts of a folder, sorted by number. Only complete files have such names."""
+    parts = [path for path in folder.glob("part-*") if _PART.fullmatch(path.name)]
+    return sorted(parts, key=part_number)
+
+
+def files_at(source: Path) -> list[Path]:
+    """The files of candidates that a path names: itself, or all parts of a folder by number.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder holds no part.
+    """
+    paths = part_paths(source) if source.is_dir() else [source]
+    if not paths or not all(path.is_file() for path in paths):
+        raise FileNotFoundError(f"{source} holds no candidates: run launch/sample.py first")
+    return paths
 
 
 def part_number(path: Path) -> int:
@@ -65,33 +76,24 @@ def part_number(path: Path) -> int:
 
 
 def write(path: Path, candidates: Sequence[Candidate], *, labels: Mapping[str, str]) -> None:
-    """Durably write one file; no candidates make a whole file too."""
+    """Durably write one file, which may hold no candidates at all."""
     rows = [_writable(asdict(candidate)) for candidate in candidates]
-    table = pa.Table.from_pylist(rows, schema=_labelled(labels))
-    with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    parquet_files.write(path, pa.Table.from_pylist(rows, schema=SCHEMA), label=labels)
 
 
 def labels(path: Path) -> dict[str, str] | None:
-    """What the file was labelled with; None when it is missing, damaged or another's."""
-    try:
-        metadata = parquet.read_schema(path).metadata or {}
-        return json.loads(metadata[_LABELS])
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
-        return None
+    """The labels that a file was written with; None if it is missing, damaged or has none."""
+    return parquet_files.label_of(path)
 
 
 def read(source: Path) -> Iterator[Candidate]:
     """The candidates of one file, or of all parts of a folder in order, a batch at a time.
 
     Raises:
-        FileNotFoundError: there is no such file, or the folder holds no part.
+        FileNotFoundError: as `files_at`.
         DataError: a file is not a Parquet file of candidates.
     """
-    paths = part_paths(source) if source.is_dir() else [source]
-    if not paths or not all(path.is_file() for path in paths):
-        raise FileNotFoundError(f"{source} holds no candidates: run launch/sample.py first")
-    for path in paths:
+    for path in files_at(source):
         for candidate in read_or_damage(path):
             if isinstance(candidate, tables.Damaged):
                 raise DataError(candidate.message)
@@ -99,10 +101,10 @@ def read(source: Path) -> Iterator[Candidate]:
 
 
 def read_or_damage(path: Path) -> Iterator[Candidate | tables.Damaged]:
-    """The candidates of one file, with a `Damaged` for each that cannot be read.
+    """The candidates of one file, with a `Damaged` in place of each that cannot be read.
 
     Raises:
-        DataError: it is a Parquet file of other columns.
+        DataError: the Parquet file has other columns.
     """
     for row in tables.rows_or_damage([path], SCHEMA.names):
         if isinstance(row, tables.Damaged):
@@ -117,17 +119,25 @@ def read_or_damage(path: Path) -> Iterator[Candidate | tables.Damaged]:
             yield Candidate(**row)
 
 
-def question_texts(paths: Iterable[Path]) -> set[str]:
-    """The distinct questions of candidates; no other column is read. Raises as `read`."""
-    found: set[str] = set()
+def question_texts(paths: Sequence[Path], *, skip_damaged: bool = False) -> set[str]:
+    """The distinct questions of candidates; no other column is read.
+
+    Args:
+        paths: Files of candidates.
+        skip_damaged: Leave out what cannot be read, rather than raise as `read`.
+    """
+    texts: set[str] = set()
+    if skip_damaged:
+        rows = tables.rows_or_damage(paths, ["question"])
+        return {row["question"] or "" for row in rows if not isinstance(row, tables.Damaged)}
     for path in paths:
         for batch in _batches(path, ["question"]):
-            found.update(batch.column("question").unique().to_pylist())
-    return found
+            texts.update(batch.column("question").unique().to_pylist())
+    return texts
 
 
 def merge(parts: Iterable[Path], target: Path) -> None:
-    """Durably write the candidates of several files as one, in order, a batch at a time."""
+    """Durably write the candidates of several files as one file, a batch at a time."""
     with (
         replacing(target) as temporary,
         parquet.ParquetWriter(temporary, SCHEMA, write_page_checksum=True) as writer,
@@ -138,7 +148,10 @@ def merge(parts: Iterable[Path], target: Path) -> None:
 
 
 def write_questions(path: Path, questions: Sequence[Question]) -> None:
-    """Durably write questions with their gold answers: `id`, `text`, `gold`, `tags` (JSON)."""
+    """Durably write questions with their gold answers.
+
+    Columns: `id`, `text`, `gold` and `tags`, the last as JSON.
+    """
     rows = [{**asdict(question), "tags": json.dumps(question.tags)} for question in questions]
     schema = pa.schema(
         [("id", pa.string()), ("text", pa.string()), ("gold", pa.float64()), ("tags", pa.string())]
@@ -154,13 +167,9 @@ def _batches(path: Path, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.R
         yield batch
 
 
-def _labelled(content: Mapping[str, str]) -> pa.Schema:
-    return SCHEMA.with_metadata({_LABELS: json.dumps(dict(content))})
-
-
 def _writable(row: dict[str, Any]) -> dict[str, Any]:
-    # What a program prints or a byte-level model writes may hold half a character, which
-    # no file of UTF-8 takes: one such candidate must not cost a part of a thousand.
+    # A byte-level model may write half a character, and a program may print one. UTF-8 cannot
+    # encode it, and one such candidate must not make a part of a thousand unwritable.
     for name in ("question", "program", "error"):
         row[name] = row[name].encode("utf-8", "replace").decode("utf-8")
     return row

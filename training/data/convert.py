@@ -5,7 +5,6 @@ counted under the reason it was dropped for. Programs run in their sandbox. Dupl
 packing need all chunks and are prepare's.
 """
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from training.config import DataConfig, ExecutionConfig
 from training.data import parts, programs, sources
 from training.data.decontaminate import Overlap
+from training.data.dedupe import program_key, question_key
 from training.data.filters import execution_fault, question_fault
 from training.data.pack import Mode, TokenizedExample
 from training.data.sources import DroppedError, Labelled, Raw
@@ -145,7 +145,7 @@ class Converter:
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
             tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
             if len(tokens) > self._data.sequence_length:
-                dropped["longer than a row"] += 1
+                dropped["longer than a sequence"] += 1
                 continue
             example = TokenizedExample(
                 tokens=tokens,
@@ -164,8 +164,7 @@ def _program_mode(right: bool | None) -> Mode:
 
 
 def _key(labelled: Labelled) -> bytes:
-    """A generator learns each question once, a verifier each program of a question once."""
-    text = labelled.example.question
-    if labelled.right is not None:
-        text += "\0" + labelled.example.program
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+    example = labelled.example
+    if labelled.right is None:
+        return question_key(example.question)
+    return program_key(example.question, example.program)

@@ -1,8 +1,7 @@
-"""What is counted while data is prepared, kept in its manifest and told at the end."""
+"""Counts rows, examples and tokens while data is prepared, for its manifest and its summary."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from training.config import DataConfig
-from training.data.balance import balanced
 from training.data.pack import Mode, TokenizedExample
 from training.data.parts import Converted, Kept
 
-_DUPLICATE = "duplicate question"
-_DUPLICATE_PROGRAM = "duplicate program of a question"
 
-
-class Tally:
-    """Counts of rows, examples and tokens, by source and by reason to drop."""
+class Counts:
+    """Rows read, examples kept and dropped by source, and tokens packed."""
 
     def __init__(self, data: DataConfig) -> None:
-        """Of the sources in `data`."""
+        """Start at zero, with an entry for each source in `data`."""
         self._data = data
         self._for_verifier = data.is_for_verifier
         self._rows_read = [0] * len(data.sources)
@@ -30,55 +25,41 @@ class Tally:
         self._dropped = [Counter[str]() for _ in data.sources]
         self._modes = Counter[Mode]()
         self._tokens = self._supervised_tokens = 0
-        self._seen: set[bytes] = set()
-        self.rows = 0
-        """Packed rows; the packer counts them."""
+        self.sequences = 0
+        """Packed sequences; whoever writes them counts them here."""
 
-    def distinct(self, converted: Iterable[Converted]) -> Iterator[TokenizedExample]:
-        """The examples that are left, counting everything on the way.
-
-        Without duplicates, and then balanced where the source asks for it.
-
-        Args:
-            converted: All parts of the first source, then of the next.
-        """
-        for source, of_source in groupby(converted, key=lambda part: part.source):
-            found = self._without_duplicates(of_source)
-            if self._data.sources[source].balance == "question":
-                found = self._balanced(source, found)
-            for kept in found:
-                self._examples_kept[source] += 1
-                self._count(kept.example)
-                yield kept.example
-
-    def _without_duplicates(self, converted: Iterable[Converted]) -> Iterator[Kept]:
-        duplicate = _DUPLICATE_PROGRAM if self._for_verifier else _DUPLICATE
-        for part in converted:
+    def read(self, parts: Iterable[Converted]) -> Iterator[Kept]:
+        """The examples of parts, counting the rows they were made from and those dropped."""
+        for part in parts:
             self._rows_read[part.source] += part.num_rows
             self._dropped[part.source] += part.dropped
-            for kept in part.kept:
-                if kept.key in self._seen:
-                    self._dropped[part.source][duplicate] += 1
-                else:
-                    self._seen.add(kept.key)
-                    yield kept
+            yield from part.kept
 
-    def _balanced(self, source: int, distinct: Iterable[Kept]) -> Iterator[Kept]:
-        for kept, reason in balanced(distinct):
+    def without_dropped(self, source: int, marked: Iterable[tuple[Kept, str]]) -> Iterator[Kept]:
+        """The examples of a source that stay, counting the others by their reason."""
+        for kept, reason in marked:
             if reason:
                 self._dropped[source][reason] += 1
-                self._seen.discard(kept.key)  # a later source may still give it
             else:
                 yield kept
 
+    def add(self, source: int, example: TokenizedExample) -> None:
+        """Count an example that is kept, and its tokens."""
+        self._examples_kept[source] += 1
+        self._modes[example.program_mode] += 1
+        self._tokens += len(example)
+        # The first token is never predicted.
+        unsupervised = 1 if example.prompt_mode else example.num_prompt_tokens
+        self._supervised_tokens += len(example) - unsupervised
+
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps."""
-        examples, capacity = sum(self._examples_kept), self.rows * self._data.sequence_length
+        """The counts as the manifest keeps them."""
+        examples, capacity = sum(self._examples_kept), self.sequences * self._data.sequence_length
         right = {"right_examples": self._modes[Mode.RIGHT]} if self._for_verifier else {}
         return {
             "head": "verifier" if self._for_verifier else "language_model",
             "sequence_length": self._data.sequence_length,
-            "rows": self.rows,
+            "sequences": self.sequences,
             "examples": examples,
             **right,
             "tokens": self._tokens,
@@ -97,22 +78,25 @@ class Tally:
         }
 
     def dropped_lines(self) -> str:
-        """Why nothing may be left, a line for each reason."""
+        """How many rows were dropped for each reason, a line each; for when none is left."""
         lines = [f"  {sum(self._rows_read):,} rows were read"]
         for dropped in self._dropped:
             lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
         return "\n".join(lines)
 
-    def _count(self, example: TokenizedExample) -> None:
-        self._modes[example.program_mode] += 1
-        self._tokens += len(example)
-        # The first token is never predicted.
-        unsupervised = 1 if example.prompt_mode else example.num_prompt_tokens
-        self._supervised_tokens += len(example) - unsupervised
+
+def outdated(facts: Mapping[str, Any]) -> str:
+    """How facts of a manifest show that an older version prepared the data; empty: they do not."""
+    if "sequences" in facts:
+        return ""
+    return (
+        "was prepared by an older version (its manifest has no facts.sequences): prepare it again "
+        "with launch/prepare.py"
+    )
 
 
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Tell people what a prepared folder holds."""
+    """Print a table of what a prepared folder holds."""
     console = Console()
     console.print(f"prepared {folder}", soft_wrap=True)
     table = Table()
@@ -128,7 +112,7 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row("right programs", f"{facts['right_examples']:,} of {facts['examples']:,}")
     table.add_row("tokens", f"{facts['tokens']:,}")
     table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
-    table.add_row("tokens an example", f"{facts['tokens_per_example']:.1f}")
-    table.add_row(f"rows of {facts['sequence_length']:,} tokens", f"{facts['rows']:,}")
+    table.add_row("tokens per example", f"{facts['tokens_per_example']:.1f}")
+    table.add_row(f"sequences of {facts['sequence_length']:,} tokens", f"{facts['sequences']:,}")
     table.add_row("padding", f"{facts['padding_fraction']:.2%}")
     console.print(table)

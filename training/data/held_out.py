@@ -234,11 +234,9 @@ def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iter
 
 def _source_texts(source: SourceConfig) -> Iterable[str]:
     if source.kind == "candidates":
-        files = sources.files_of(source)
-        if source.damaged == "refuse":
-            return candidates.question_texts(files)
-        rows = tables.rows_or_damage(files, ["question"])
-        return {_asked_by(row) for row in rows if not isinstance(row, tables.Damaged)}
+        return candidates.question_texts(
+            sources.files_of(source), skip_damaged=source.damaged == "skip"
+        )
     rows = islice(sources.rows(source), _MOST_ROWS)
     if source.kind == "problems":
         return (sources.example_of(source, row).example.question for row in rows)

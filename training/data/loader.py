@@ -1,14 +1,15 @@
-"""Rows become micro-batches, in an order that is a pure function of (seed, position).
+"""Loads packed sequences as micro-batches, in an order that depends on seed and position alone.
 
-    loader = Loader(RowDataset(folder, sequence_length=1024), seed=1, global_batch_sequences=64,
-                    micro_batch_sequences=8, rank=0, world_size=2, head="language_model")
+    dataset = SequenceDataset(folder, sequence_length=1024)
+    loader = Loader(dataset, seed=1, global_batch_sequences=64, micro_batch_sequences=8,
+                    rank=0, world_size=2, head="language_model")
     for batch in loader.next_step():
         ...
 
-The stream of rows is endless: epoch after epoch, each in an order of its own, none left
-out at the border. A step takes the next `global_batch_sequences` of it, so WHICH rows a step
-trains on does not depend on ranks or micro-batches, and the loader's whole state is how
-many rows were consumed. It may be loaded at any number of ranks.
+The stream of sequences is endless: epoch after epoch, each a permutation of its own, and a step
+may span two epochs. A step takes the next `global_batch_sequences` of the stream, so which
+sequences it trains on depends neither on ranks nor on micro-batches. The loader's state is the
+number of consumed sequences, and any number of ranks can resume from it.
 """
 
 import math
@@ -22,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.pack import Mode
-from training.data.shards import Row, RowDataset
+from training.data.shards import PackedSequence, SequenceDataset
 from training.errors import CheckpointError, ConfigError, DataError
 
-__all__ = ["Batch", "Head", "Loader", "RowDataset", "batch_of", "rows_at"]
+__all__ = ["Batch", "Head", "Loader", "SequenceDataset", "collate", "sequence_indices"]
 
 Head = Literal["language_model", "verifier"]
 
@@ -37,27 +38,27 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One micro-batch; all tensors are `[rows, sequence_length]`."""
+    """One micro-batch; all tensors are `[sequences, sequence_length]`, on the CPU."""
 
     tokens: Tensor
     """int64; 0 in the padding."""
     positions: Tensor
     """int64, from 0 in each example; 0 in the padding."""
     document_ids: Tensor
-    """int64, counted from 0 in each row; -1 in the padding."""
+    """int64, the number of the example in its sequence, from 0; -1 in the padding."""
     labels: Tensor
-    """For a language model int64: the token to write next, -100 where it is not
-    supervised. For a verifier float32: 1 on tokens of right programs, else 0."""
+    """For a language model int64: the next token, -100 where it is not supervised. For a
+    verifier float32: 1 on tokens of right programs, else 0."""
     supervised: Tensor
-    """bool: the positions whose label counts."""
+    """bool: the positions whose label counts in the loss."""
     weights: Tensor
-    """float32: how much each supervised position counts; 0 elsewhere."""
+    """float32: the weight of each supervised position in the loss; 0 elsewhere."""
     num_examples: int
     num_tokens: int
     """Without padding."""
     num_supervised: int
     weight: float
-    """The sum of `weights`: what the loss is divided by, summed over the step."""
+    """The sum of `weights`. The loss of a step is divided by the sum of these over the step."""
     num_attended: int
     """Pairs of a token and a key it attends to, over all examples: n (n + 1) / 2 each."""
 
@@ -67,7 +68,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: RowDataset,
+        dataset: SequenceDataset,
         *,
         seed: int,
         global_batch_sequences: int,
@@ -77,21 +78,22 @@ class Loader:
         head: Head,
         question_weight: float = 1.0,
     ) -> None:
-        """Start at the first row; `load_state_dict` goes on elsewhere.
+        """Start at the first sequence; `load_state_dict` resumes at a later one.
 
         Args:
-            dataset: The rows.
+            dataset: The sequences.
             seed: Decides the order.
-            global_batch_sequences: Rows of one optimizer step, over all ranks.
-            micro_batch_sequences: Rows of one `Batch`.
-            rank: Position among the data-parallel ranks.
+            global_batch_sequences: Sequences of one optimizer step, over all ranks.
+            micro_batch_sequences: Sequences of one `Batch`.
+            rank: This process's number among the data-parallel ranks, from 0.
             world_size: The number of data-parallel ranks.
-            head: What the labels are for.
-            question_weight: Weight of a supervised question token beside a program's 1.
+            head: The head that the labels are for.
+            question_weight: Loss weight of a supervised question token; a program token's is 1.
 
         Raises:
-            ConfigError: the rows do not divide evenly, or were prepared for the other head.
-            DataError: the data holds no rows.
+            ConfigError: the global batch does not divide evenly, or the data was prepared for the
+                other head.
+            DataError: the data holds no sequences.
         """
         if global_batch_sequences % (micro_batch_sequences * world_size):
             raise ConfigError(
@@ -101,11 +103,11 @@ class Loader:
                 f"ranks = {micro_batch_sequences * world_size}"
             )
         if not len(dataset):
-            raise DataError("the prepared data holds no rows")
+            raise DataError("the prepared data holds no sequences")
         if dataset.facts["head"] != head:
             raise ConfigError(
-                f"the data was prepared for a {dataset.facts['head']}, the model's head is a "
-                f"{head}: set data.folder or model.head"
+                f"data.folder was prepared for a {dataset.facts['head']}, but model.head is "
+                f"{head!r}: set one of them"
             )
         self._dataset, self._seed = dataset, seed
         self._head: Head = head
@@ -116,96 +118,102 @@ class Loader:
         self._rank, self._world_size = rank, world_size
         self._question_weight = question_weight
         self._sequence_length = int(dataset.facts["sequence_length"])
-        self.consumed_rows = 0
-        """Rows that all ranks together have taken since the start of training."""
+        self.consumed_sequences = 0
+        """Sequences that all ranks together have consumed since the start of training."""
 
     @property
     def epoch(self) -> float:
-        """How often the data was gone through, in fractions."""
-        return self.consumed_rows / len(self._dataset)
+        """Passes over the data so far, with fractions."""
+        return self.consumed_sequences / len(self._dataset)
 
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of one step on this rank."""
         return self._global_batch_sequences // (self._micro_batch_sequences * self._world_size)
 
-    def next_rows(self) -> list[list[int]]:
-        """The row numbers of this rank's next micro-batches, without consuming them."""
-        share = self._global_batch_sequences // self._world_size
-        start = self.consumed_rows + self._rank * share
-        rows = rows_at(
-            np.arange(start, start + share), num_rows=len(self._dataset), seed=self._seed
-        )
-        return rows.reshape(-1, self._micro_batch_sequences).tolist()
+    def next_indices(self) -> list[list[int]]:
+        """For each of this rank's next micro-batches its sequences' indices; consumes nothing."""
+        per_rank = self._global_batch_sequences // self._world_size
+        start = self.consumed_sequences + self._rank * per_rank
+        positions = np.arange(start, start + per_rank)
+        indices = sequence_indices(positions, num_sequences=len(self._dataset), seed=self._seed)
+        return indices.reshape(-1, self._micro_batch_sequences).tolist()
 
     def next_step(self) -> list[Batch]:
         """This rank's micro-batches of the next optimizer step."""
         batches = [
-            batch_of(
-                [self._dataset.row(row) for row in rows],
+            collate(
+                [self._dataset.sequence(index) for index in indices],
                 sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,
             )
-            for rows in self.next_rows()
+            for indices in self.next_indices()
         ]
-        self.consumed_rows += self._global_batch_sequences
+        self.consumed_sequences += self._global_batch_sequences
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on: the same on every rank."""
+        """All that is needed to resume, equal on every rank."""
         return {
-            "consumed_rows": self.consumed_rows,
+            "consumed_sequences": self.consumed_sequences,
             "seed": self._seed,
-            "num_rows": len(self._dataset),
+            "num_sequences": len(self._dataset),
             "data": self._dataset.fingerprint,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the rows that `state` has consumed.
+        """Resume after the sequences that `state` has consumed.
 
         Raises:
-            CheckpointError: it is no state of a loader, or one of other data or another seed: its
-                position would mean other rows.
+            CheckpointError: it is not a loader's state, or one of an older version, of other data
+                or of another seed, in which case its position means other sequences.
         """
-        missing = {"consumed_rows", "seed", "data"} - set(state)
+        if "consumed_rows" in state:
+            raise CheckpointError(
+                "the loader's state holds consumed_rows, which an older version wrote in place of "
+                "consumed_sequences: resume with that version, or set another run.folder"
+            )
+        missing = {"consumed_sequences", "seed", "data"} - set(state)
         if missing:
             raise CheckpointError(f"the loader's state lacks {', '.join(sorted(missing))}")
         if state["data"] != self._dataset.fingerprint:
             raise CheckpointError(
                 f"the checkpoint was trained on other data (fingerprint {str(state['data'])[:12]}, "
-                f"{state.get('num_rows', '?')} rows) than data.folder holds now (fingerprint "
-                f"{self._dataset.fingerprint[:12]}, {len(self._dataset)} rows): prepare the "
-                "same data again, or start a new run in another run.folder"
+                f"{state.get('num_sequences', '?')} sequences) than data.folder holds now "
+                f"(fingerprint {self._dataset.fingerprint[:12]}, {len(self._dataset)} sequences): "
+                "prepare the same data again, or set another run.folder to start a new run"
             )
         if state["seed"] != self._seed:
             raise CheckpointError(
-                f"the checkpoint's rows were drawn with seed {state['seed']}, run.seed is "
+                f"the checkpoint's sequences were drawn with seed {state['seed']}, run.seed is "
                 f"{self._seed}: set run.seed = {state['seed']} or start a new run"
             )
-        consumed = state["consumed_rows"]
+        consumed = state["consumed_sequences"]
         if not isinstance(consumed, int) or isinstance(consumed, bool) or consumed < 0:
             raise CheckpointError(
-                f"the loader's state says consumed_rows = {consumed!r}: it must be a count"
+                f"the loader's state has consumed_sequences = {consumed!r}: it must be a count"
             )
-        self.consumed_rows = consumed
+        self.consumed_sequences = consumed
 
 
-def rows_at(positions: NDArray[np.int64], *, num_rows: int, seed: int) -> NDArray[np.int64]:
-    """The row numbers at these positions of the endless stream.
+def sequence_indices(
+    positions: NDArray[np.int64], *, num_sequences: int, seed: int
+) -> NDArray[np.int64]:
+    """The indices of the sequences at these positions of the endless stream, `[positions]`.
 
-    Every epoch is a permutation of all rows. It is worked out for single positions by a
-    Feistel network over the next square number of rows, walking on while it lands
-    outside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002): nothing
-    of the data's size is ever held.
+    Every epoch is a permutation of all sequences. It is computed for single positions by a
+    Feistel network over the next square number, applied again while the result is not below
+    `num_sequences` (cycle walking; Black and Rogaway, "Ciphers with arbitrary finite domains",
+    2002). Memory does not grow with the data.
     """
-    epochs, index = np.divmod(positions.astype(np.uint64), np.uint64(num_rows))
+    epochs, index = np.divmod(positions.astype(np.uint64), np.uint64(num_sequences))
     keys = _mix(_mix(np.full_like(epochs, seed)) ^ epochs)
-    side = np.uint64(math.isqrt(num_rows - 1) + 1)
-    rows = _feistel(index, keys, side)
-    while (outside := rows >= num_rows).any():
-        rows[outside] = _feistel(rows[outside], keys[outside], side)
-    return rows.astype(np.int64)
+    side = np.uint64(math.isqrt(num_sequences - 1) + 1)
+    indices = _feistel(index, keys, side)
+    while (outside := indices >= num_sequences).any():
+        indices[outside] = _feistel(indices[outside], keys[outside], side)
+    return indices.astype(np.int64)
 
 
 def _feistel(
@@ -213,39 +221,43 @@ def _feistel(
 ) -> NDArray[np.uint64]:
     left, right = np.divmod(index, side)
     for number in range(_ROUNDS):
-        turned = _mix(right + _mix(keys + np.uint64(number)))
-        left, right = right, (left + turned % side) % side
+        mixed = _mix(right + _mix(keys + np.uint64(number)))
+        left, right = right, (left + mixed % side) % side
     return left * side + right
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finalizer: each input bit flips half of the output bits."""
+    """SplitMix64's finalizer: flipping an input bit flips half of the output bits on average."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
-def batch_of(
-    rows: list[Row], *, sequence_length: int, head: Head, question_weight: float = 1.0
+def collate(
+    sequences: list[PackedSequence],
+    *,
+    sequence_length: int,
+    head: Head,
+    question_weight: float = 1.0,
 ) -> Batch:
-    """Lay rows side by side and work out what each position is to learn."""
-    shape = (len(rows), sequence_length)
+    """Pad sequences to `sequence_length`, stack them, and derive labels and weights."""
+    shape = (len(sequences), sequence_length)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
     weights = np.ones(shape, np.float32)
     num_examples = num_tokens = num_attended = 0
-    for number, row in enumerate(rows):
-        lengths = row.lengths[0::2] + row.lengths[1::2]
-        size = len(row.tokens)
+    for number, sequence in enumerate(sequences):
+        lengths = sequence.lengths[0::2] + sequence.lengths[1::2]
+        size = len(sequence.tokens)
         starts = np.cumsum(lengths) - lengths
-        tokens[number, :size] = row.tokens
+        tokens[number, :size] = sequence.tokens
         positions[number, :size] = np.arange(size) - np.repeat(starts, lengths)
         documents[number, :size] = np.repeat(np.arange(len(lengths)), lengths)
-        modes[number, :size] = np.repeat(row.modes, row.lengths)
+        modes[number, :size] = np.repeat(sequence.modes, sequence.lengths)
         # Segments alternate: a question, its program, the next question.
         segment_weights = np.tile(np.array([question_weight, 1.0], np.float32), len(lengths))
-        weights[number, :size] = np.repeat(segment_weights, row.lengths)
+        weights[number, :size] = np.repeat(segment_weights, sequence.lengths)
         num_examples += len(lengths)
         num_tokens += size
         num_attended += int((lengths * (lengths + 1) // 2).sum())

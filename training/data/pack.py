@@ -1,13 +1,12 @@
-"""Fill rows of a fixed length with whole examples.
+"""Packs whole examples into sequences of at most a fixed number of tokens.
 
-    for row in packed(examples, sequence_length=1024):
+    for sequence in packed(examples, sequence_length=1024):
         ...                                   # a list of TokenizedExample
 
 Best-fit decreasing within a window of examples (arXiv 2404.10830, section 3: no example
-is cut). What `pairs` puts together stays together. At 1,024 tokens a row and lengths like
-TinyGSM's about 1 % of the tokens is padding; best fit in the order of arrival leaves 2 %.
-Memory is bounded by the window, whatever the stream's length. The same stream gives the
-same rows.
+is cut). Examples that `pairs` joins stay together. With sequences of 1,024 tokens and example
+lengths like TinyGSM's, about 1 % of the positions are padding; best fit in the order of arrival
+leaves 2 %. Memory is bounded by the window. The same examples give the same sequences.
 """
 
 import bisect
@@ -20,18 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW_EXAMPLES = 16_384
-"""Examples looked at together. Carrying half-full rows into the next window gained 0.05 %."""
+"""Examples packed together. Carrying half-full sequences into the next window gained 0.05 %."""
 
 
 class Mode(IntEnum):
-    """What a segment of a row is for; stored as the sequence's mode byte."""
+    """What a segment (a prompt or a program) is for; stored as its mode byte in the shards."""
 
     CONTEXT = 0
     SUPERVISED = 1
     """Text that a generator learns to write."""
     WRONG = 2
-    """A program, for a verifier, whose result was not gold."""
+    """A verifier's program whose result was not gold."""
     RIGHT = 3
+    """A verifier's program whose result was gold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,32 +48,32 @@ class TokenizedExample:
 
 
 def best_fit(lengths: Sequence[int], sequence_length: int) -> list[list[int]]:
-    """Which examples share a row: indices into `lengths`, longest examples placed first.
+    """Pack examples into sequences: for each sequence the indices into `lengths`.
 
-    Each example goes into the fullest row it fits in, ties to the oldest row, and opens
-    a row where it fits in none.
+    Longest examples are placed first. Each goes into the fullest sequence it fits in, the oldest
+    of equals, and opens a new one where it fits in none.
 
     Raises:
-        ValueError: an example is longer than a row.
+        ValueError: an example is longer than a sequence.
     """
-    rows: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (tokens left, row), sorted
+    sequences: list[list[int]] = []
+    free: list[tuple[int, int]] = []  # (tokens left, sequence), sorted
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         length = lengths[index]
         if length > sequence_length:
             raise ValueError(
-                f"an example of {length} tokens is longer than a row of {sequence_length}"
+                f"an example of {length} tokens is longer than a sequence of {sequence_length}"
             )
-        place = bisect.bisect_left(free, (length, -1))
-        if place < len(free):
-            left, row = free.pop(place)
-            rows[row].append(index)
+        fullest = bisect.bisect_left(free, (length, -1))
+        if fullest < len(free):
+            left, sequence = free.pop(fullest)
+            sequences[sequence].append(index)
         else:
-            left, row = sequence_length, len(rows)
-            rows.append([index])
+            left, sequence = sequence_length, len(sequences)
+            sequences.append([index])
         if left > length:
-            bisect.insort(free, (left - length, row))
-    return rows
+            bisect.insort(free, (left - length, sequence))
+    return sequences
 
 
 def packed(
@@ -82,25 +82,25 @@ def packed(
     sequence_length: int,
     window_examples: int = WINDOW_EXAMPLES,
 ) -> Iterator[list[TokenizedExample]]:
-    """Rows of whole examples; at most `window_examples` (pairs count once) are held.
+    """Sequences of whole examples; at most `window_examples` (a pair counts as one) are held.
 
     Raises:
-        ValueError: an example is longer than a row.
+        ValueError: an example is longer than a sequence.
     """
     stream = pairs(examples, sequence_length)
     while window := list(islice(stream, window_examples)):
-        for row in best_fit([sum(map(len, unit)) for unit in window], sequence_length):
-            yield [example for index in row for example in window[index]]
+        for sequence in best_fit([sum(map(len, unit)) for unit in window], sequence_length):
+            yield [example for index in sequence for example in window[index]]
 
 
 def pairs(
     examples: Iterable[TokenizedExample], sequence_length: int
 ) -> Iterator[tuple[TokenizedExample, ...]]:
-    """A right and a wrong program of one question that follow each other, as one unit.
+    """Join a right and a wrong program of one question that follow each other into one unit.
 
-    In one row they are in one optimizer step, where all that they share cancels in the
-    gradient and what tells them apart is left. Other examples, and pairs that no row holds,
-    come one by one.
+    Packed into one sequence they are in one optimizer step. There the gradients of what the two
+    have in common cancel, and those of their differences remain. Other examples, and pairs too
+    long for one sequence, are units of their own.
     """
     held: TokenizedExample | None = None
     for example in examples:

@@ -10,7 +10,6 @@ The folder of the parts carries a mark from its first moment. A folder of the sa
 the mark is somebody else's: it is neither written to nor removed.
 """
 
-import json
 import os
 import re
 import secrets
@@ -21,16 +20,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from training import manifest
+from training.data import parquet_files
 from training.data.pack import Mode, TokenizedExample
 from training.disk import require
 from training.errors import DataError
-from training.files import replacing, write_json
+from training.files import write_json
 from training.lifecycle.attempts import parts_folder
 
 STAGE = "prepare"
@@ -45,7 +46,6 @@ _SCHEMA = pa.schema(
         ("order", pa.binary()),
     ]
 )
-_LABEL = b"tinygsm"
 _VERSION = 2
 """Of the columns: parts of another are made anew."""
 _SHARD_TOKEN_BYTES = 2
@@ -175,16 +175,14 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         pa.array([int(example.program_mode) for example in examples], pa.uint8()),
         pa.array([kept.order for kept in converted.kept], pa.binary()),
     ]
-    label = {
+    label: dict[str, Any] = {
         "version": _VERSION,
         "made_from": made_from,
         "source": converted.source,
         "num_rows": converted.num_rows,
         "dropped": dict(converted.dropped),
     }
-    table = pa.table(columns, schema=_SCHEMA.with_metadata({_LABEL: json.dumps(label)}))
-    with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    parquet_files.write(path, pa.table(columns, schema=_SCHEMA), label=label)
 
 
 def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
@@ -211,12 +209,8 @@ def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
 
 def is_current(path: Path, *, made_from: str) -> bool:
     """Whether a whole part is there and made from this."""
-    try:
-        metadata = parquet.read_schema(path).metadata or {}
-        label = json.loads(metadata[_LABEL])
-        return (label["version"], label["made_from"]) == (_VERSION, made_from)
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
-        return False
+    label = parquet_files.label_of(path) or {}
+    return (label.get("version"), label.get("made_from")) == (_VERSION, made_from)
 
 
 def read(path: Path) -> Converted:
@@ -237,7 +231,8 @@ def read(path: Path) -> Converted:
             f"{path}, a part of an unfinished prepare, is damaged: remove it, and the same command "
             f"makes it again ({error})"
         ) from error
-    label = json.loads(table.schema.metadata[_LABEL])
+    label = parquet_files.label_in(table.schema)
+    assert label is not None  # `is_current` has read it
     lists = table.column("tokens").combine_chunks()
     values = lists.values.to_numpy(zero_copy_only=False)
     offsets = lists.offsets.to_numpy()

@@ -18,21 +18,23 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool, in_chunks
-from training import files, manifest
+from training import files, hub, manifest
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
-from training.data import benchmarks, hub, parts, prepared, programs, sources
+from training.data import benchmarks, parts, prepared, programs, sources
+from training.data.balance import balanced
 from training.data.convert import Chunk, Converter
-from training.data.counts import Tally, print_facts
+from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
-from training.data.pack import packed
+from training.data.dedupe import Deduplicator
+from training.data.pack import TokenizedExample, packed
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
@@ -87,7 +89,8 @@ def prepare_array_task(
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
     if facts := made_of.facts_of(data.folder):
         logger.info(
-            f"{data.folder} is up to date ({facts['rows']:,} rows, {facts['tokens']:,} tokens): "
+            f"{data.folder} is up to date ({facts['sequences']:,} sequences, {facts['tokens']:,} "
+            "tokens): "
             "nothing to do"
         )
         return facts
@@ -161,7 +164,7 @@ def status(config: PrepareConfig) -> manifest.Status:
     found = prepared.compare(config)
     if found.is_current and not fetched:
         facts = manifest.read(data.folder)["facts"]
-        counts = f"{facts['rows']:,} rows, {facts['tokens']:,} tokens"
+        counts = f"{facts['sequences']:,} sequences, {facts['tokens']:,} tokens"
         return manifest.Status(f"has nothing to do: {data.folder} is up to date ({counts})", True)
     parts.refuse_data(data.folder)
     if not found.is_prepared:
@@ -186,7 +189,8 @@ class _MadeOf:
         """The facts of a finished folder that was made of this; None: it is none."""
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
             return None
-        return manifest.read(folder)["facts"]
+        facts = manifest.read(folder)["facts"]
+        return None if outdated(facts) else facts
 
 
 @dataclass(kw_only=True)
@@ -290,18 +294,40 @@ def _pack(
 
     data = work.config.data
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
-    tally = Tally(data)
+    counts = Counts(data)
     writer = ShardWriter(folder)
-    examples = tally.distinct(map(parts.read, converted))
-    for row in packed(examples, sequence_length=data.sequence_length):
-        writer.add(row)
-        tally.rows += 1
-    if not tally.rows:
+    examples = _remaining(data, map(parts.read, converted), counts)
+    for sequence in packed(examples, sequence_length=data.sequence_length):
+        writer.add(sequence)
+        counts.sequences += 1
+    if not counts.sequences:
         parts.remove(work.folder)  # all parts are there, and nothing comes of them
-        raise DataError(f"no example is left of data.sources:\n{tally.dropped_lines()}")
-    facts = tally.facts()
+        raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
+    facts = counts.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
+
+
+def _remaining(
+    data: DataConfig, converted: Iterable[parts.Converted], counts: Counts
+) -> Iterator[TokenizedExample]:
+    """The examples to pack: without duplicates, then balanced where the source asks for it.
+
+    Args:
+        data: The sources.
+        converted: All parts of the first source, then all of the next.
+        counts: Counts everything on the way.
+    """
+    deduplicator = Deduplicator(for_verifier=data.is_for_verifier)
+    for source, parts_of_source in groupby(converted, key=lambda part: part.source):
+        marked = deduplicator.marked(counts.read(parts_of_source))
+        examples = counts.without_dropped(source, marked)
+        if data.sources[source].balance == "question":
+            marked = deduplicator.forgetting_dropped(balanced(examples))
+            examples = counts.without_dropped(source, marked)
+        for kept in examples:
+            counts.add(source, kept.example)
+            yield kept.example
 
 
 def _tokenizer(data: DataConfig) -> Tokenizer:

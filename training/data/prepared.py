@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training import files, manifest
+from training import files, hub, manifest
 from training.config import DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, hub, sources
+from training.data import benchmarks, sources
+from training.data.counts import outdated
 from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
 from training.errors import DataError, UserError
@@ -122,6 +123,8 @@ def compare(config: PrepareConfig) -> Comparison:
             f"move {folder} away and prepare it again"
         )
     differences = [*manifest.changes(made["config"], made_from(config)).values()]
+    if problem := outdated(made["facts"]):
+        differences.append(f"it {problem}")
     not_compared: list[str] = []
     for key, path, now in _at_hand(config.data):
         before = made["inputs"].get(key, "")

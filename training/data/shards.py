@@ -1,12 +1,12 @@
-"""Packed rows on disk, in megatron-core's indexed format, and back.
+"""Writes packed sequences to disk in megatron-core's indexed format, and reads them back.
 
 A data folder holds `rows_00000.bin` (token ids, uint16) and `rows_00000.idx`, more such
-pairs, `tokenizer/` and `manifest.json`. One document is one row. Its sequences come in
-pairs, an example's prompt and its program with the end token, and the mode byte of each
-says what it is for (`pack.Mode`). Reading maps the files into memory: neither start-up
-nor memory grows with the data.
+pairs (shards), `tokenizer/` and `manifest.json`. In megatron-core's terms, each packed sequence
+is a document, and each of its segments a sequence. Segments come in pairs, an example's prompt
+and its program with the end token; the mode byte of each segment is its `pack.Mode`. Reading
+maps the files into memory: neither start-up time nor memory grows with the data.
 
-Only this module of `training/data` knows megatron-core.
+Only this module of `training/data` imports megatron-core.
 """
 
 import bisect
@@ -21,45 +21,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import files, manifest
+from training.data.counts import outdated
 from training.data.pack import TokenizedExample
 from training.errors import DataError
 
 with warnings.catch_warnings():
-    # It says that Transformer Engine and Apex are absent; we use neither.
+    # It warns that Transformer Engine and Apex are absent; we use neither.
     warnings.simplefilter("ignore")
     from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 
-ROWS_PER_SHARD = 65_536
+SEQUENCES_PER_SHARD = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One packed row."""
+class PackedSequence:
+    """Whole examples that are trained on side by side, read from a shard."""
 
     tokens: NDArray[np.int64]
-    """`[tokens]`, no padding."""
+    """`[tokens]`, without padding."""
     lengths: NDArray[np.int64]
-    """`[segments]`: prompt, program, prompt, program …; they add up to the tokens."""
+    """`[segments]`, in tokens: prompt, program, prompt, program …; their sum is `len(tokens)`."""
     modes: NDArray[np.int64]
     """`[segments]`, each a `pack.Mode`."""
 
 
 class ShardWriter:
-    """Writes rows into as many shards as they need.
+    """Writes packed sequences into as many shards as they need.
 
     writer = ShardWriter(folder)
-    writer.add(row)
+    writer.add(examples)
     paths = writer.close()
     """
 
-    def __init__(self, folder: Path, *, rows_per_shard: int = ROWS_PER_SHARD) -> None:
-        self._folder, self._rows_per_shard = folder, rows_per_shard
+    def __init__(self, folder: Path, *, sequences_per_shard: int = SEQUENCES_PER_SHARD) -> None:
+        self._folder, self._sequences_per_shard = folder, sequences_per_shard
         self._builder: IndexedDatasetBuilder | None = None
         self._paths: list[Path] = []
-        self._rows_in_shard = 0
+        self._sequences_in_shard = 0
 
-    def add(self, row: Sequence[TokenizedExample]) -> None:
-        """Append one row."""
+    def add(self, examples: Sequence[TokenizedExample]) -> None:
+        """Append one packed sequence of these examples."""
         if self._builder is None:
             prefix = self._folder / f"rows_{len(self._paths) // 2:05d}"
             self._paths += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
@@ -68,17 +69,17 @@ class ShardWriter:
             )
         lengths: list[int] = []
         modes: list[int] = []
-        for example in row:
+        for example in examples:
             lengths += [example.num_prompt_tokens, len(example) - example.num_prompt_tokens]
             modes += [int(example.prompt_mode), int(example.program_mode)]
-        tokens: Any = np.concatenate([example.tokens for example in row])
+        tokens: Any = np.concatenate([example.tokens for example in examples])
         self._builder.add_document(tokens, lengths, modes)
-        self._rows_in_shard += 1
-        if self._rows_in_shard == self._rows_per_shard:
+        self._sequences_in_shard += 1
+        if self._sequences_in_shard == self._sequences_per_shard:
             self._finish_shard()
 
     def close(self) -> list[Path]:
-        """Flush the last shard to disk; the paths of all files written."""
+        """Flush the last shard to disk; returns the paths of all files written."""
         self._finish_shard()
         return list(self._paths)
 
@@ -88,23 +89,23 @@ class ShardWriter:
         self._builder.finalize(str(self._paths[-1]))
         for path in self._paths[-2:]:
             files.sync(path)
-        self._builder, self._rows_in_shard = None, 0
+        self._builder, self._sequences_in_shard = None, 0
 
 
-class RowDataset:
-    """The rows of a finished data folder, memory-mapped."""
+class SequenceDataset:
+    """The packed sequences of a prepared data folder, memory-mapped."""
 
     def __init__(self, folder: Path, *, sequence_length: int) -> None:
         """Open the folder.
 
         Args:
-            folder: What `prepare` wrote.
-            sequence_length: The row length that the run is configured for.
+            folder: A folder that `prepare` wrote.
+            sequence_length: The length in tokens that the run is configured for.
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
-            DataError: the rows were packed for another length, or a shard does not have
-                the size the manifest says.
+            DataError: an older version prepared it, the sequences were packed for another
+                length, or a shard has another size than its manifest lists.
         """
         try:
             content = manifest.read(folder)
@@ -114,12 +115,14 @@ class RowDataset:
                 "`python launch/prepare.py` with this config first"
             ) from error
         self.facts: dict[str, Any] = content["facts"]
-        """What prepare counted: rows, tokens, drops."""
+        """What prepare counted: sequences, tokens, dropped rows."""
+        if problem := outdated(self.facts):
+            raise DataError(f"data.folder = {folder} {problem}")
         if self.facts["sequence_length"] != sequence_length:
             raise DataError(
-                f"data.sequence_length = {sequence_length}, but {folder} was packed into rows of "
-                f"{self.facts['sequence_length']}: prepare it again or set data.sequence_length to "
-                "that"
+                f"data.sequence_length = {sequence_length}, but {folder} holds sequences of "
+                f"{self.facts['sequence_length']} tokens: prepare it again, or set "
+                f"data.sequence_length = {self.facts['sequence_length']}"
             )
         outputs = {
             name: facts
@@ -129,7 +132,7 @@ class RowDataset:
         for name, facts in outputs.items():
             _check_size(folder / name, facts["bytes"])
         self.fingerprint: str = files.sha256_json(outputs)
-        """Of the shards' content: equal data has it equal, wherever and whenever made."""
+        """A digest of the shards' contents: equal data has equal ones, wherever it was made."""
         prefixes = sorted(name.removesuffix(".idx") for name in outputs if name.endswith(".idx"))
         self._shards = [IndexedDataset(str(folder / name), multimodal=True) for name in prefixes]
         counts = (len(shard.document_indices) - 1 for shard in self._shards)
@@ -138,23 +141,25 @@ class RowDataset:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def row(self, index: int) -> Row:
-        """Row number `index` in the order of writing.
+    def sequence(self, index: int) -> PackedSequence:
+        """Packed sequence `index`, from 0, in the order of writing.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: there is no such sequence.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
+            raise IndexError(f"sequence {index} of {len(self)}")
         which = bisect.bisect_right(self._ends, index)
         shard = self._shards[which]
         document = index - (self._ends[which - 1] if which else 0)
         first, last = (int(end) for end in shard.document_indices[document : document + 2])
         lengths = shard.sequence_lengths[first:last].astype(np.int64)
-        # `shard.sequence_modes` asserts the truth of an array and fails; the index has them.
+        # `shard.sequence_modes` asserts the truth of an array, which raises; the index has them.
         modes = np.asarray(shard.index.sequence_modes)[first:last].astype(np.int64)
         tokens = shard.get(first, length=int(lengths.sum()))[0]
-        return Row(tokens=np.asarray(tokens).astype(np.int64), lengths=lengths, modes=modes)
+        return PackedSequence(
+            tokens=np.asarray(tokens).astype(np.int64), lengths=lengths, modes=modes
+        )
 
 
 def _check_size(path: Path, num_bytes: int) -> None:
@@ -162,6 +167,6 @@ def _check_size(path: Path, num_bytes: int) -> None:
         raise FileNotFoundError(f"{path} is missing: prepare the data again")
     if path.stat().st_size != num_bytes:
         raise DataError(
-            f"{path} has {path.stat().st_size} bytes and the manifest says {num_bytes}: "
-            "the file is damaged, prepare the data again"
+            f"{path} has {path.stat().st_size} bytes, its manifest lists {num_bytes}: the file is "
+            "damaged, prepare the data again"
         )

@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from training import hub
 from training.config import SourceConfig
-from training.data import candidates, gsm8k, hub, programs, tables
+from training.data import candidates, gsm8k, programs, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.problems import write_problem
@@ -98,10 +99,10 @@ def files_of(source: SourceConfig) -> list[Path]:
     if path is None:
         return []
     if source.kind == "candidates":
-        parts = candidates.part_paths(path) if path.is_dir() else [path]
-        if not parts:
-            raise DataError(f"{path} holds no candidates: run launch/sample.py first")
-        return parts
+        try:
+            return candidates.files_at(path)
+        except FileNotFoundError as error:
+            raise DataError(str(error)) from error
     if source.kind == "gsm8k" and (path / gsm8k.HUB_CONFIG).is_dir():
         path = path / gsm8k.HUB_CONFIG
     endings = _ENDINGS.get(source.kind, tables.PARQUET + tables.JSON)

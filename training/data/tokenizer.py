@@ -19,8 +19,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
-from training import files, verification
-from training.data import hub, programs
+from training import files, hub, verification
+from training.data import programs
 from training.errors import DataError, UserError
 
 END = "<|endoftext|>"

@@ -1,1 +1,1 @@
-"""Running programs that nobody has read: executor, judge, sandbox."""
+"""Runs model-written programs in a sandbox and compares their results with gold answers."""

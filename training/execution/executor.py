@@ -1,15 +1,16 @@
-"""Runs programs that a model wrote and compares what they give with gold.
+"""Runs model-written programs in a sandbox and compares their results with gold answers.
 
     with Executor(limits=Limits(), num_workers=4) as executor:
         executions = executor.run([Program(code=source)])
     verdict = judge(executions[0], gold=72.0)
 
-No program runs in this process, or is even parsed in it. Tier 1 (`pydantic-monty`) judges
-the plain programs that are most of them, tier 2 (a fresh, jailed CPython each) the rest and
-every failure; how the walls are built is told in sandbox/. Where no isolation can be had,
-nothing is run. Gold stays here: comparing is `judge`, one pure function (numbers.py).
+No program is run, or even parsed, in this process. Tier 1 (`pydantic-monty`) runs plain
+programs, which are most of them. Tier 2 (a fresh, jailed CPython per program) runs the others
+and every program that fails in tier 1. The sandbox is described in sandbox/__init__.py. Where
+no isolation is available, nothing is run. Gold answers stay in this process: `judge` compares
+with them, and is a pure function.
 
-It knows nothing of questions, candidates or files (execute_file.py does the latter).
+This module knows nothing of questions, candidates or files.
 """
 
 import logging
@@ -22,7 +23,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, cast, get_args
 
 from typing_extensions import Self
@@ -52,25 +52,27 @@ _MAX_WORD, _MAX_ERROR = 20, 300
 _BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
 
 _MONTY_SECONDS = 2.0
-"""Within which Monty answers (it ends a program far earlier), but for an operation that takes
-longer by itself, or on the most crowded machine. CPython judges these, with the same result."""
+"""Monty answers within this time, as it ends a program much earlier, except where a single
+operation takes longer or the machine is overloaded. CPython then runs the program instead, with
+the same result."""
 
 READER_PROGRAMS = 20_000
-"""After so many the reader is renewed: from Python 3.12 on it keeps every name it has met."""
+"""The reader is restarted after so many programs: from Python 3.12 on, CPython never frees the
+names it has parsed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run and where its result is.
+    """Source code, and where its result is found.
 
     Raises:
-        ValueError: `kind` is none of the three.
+        ValueError: `kind` has none of the three forms.
     """
 
     code: str
     kind: str = "func:simple_math_problem"
-    """`func:NAME` calls it (where it is not defined, the first function that is),
-    `var:NAME` reads it, `stdout-last` takes the last printed line."""
+    """`func:NAME` calls the function, or the first one defined where there is none of that name;
+    `var:NAME` reads the variable; `stdout-last` takes the last line printed."""
 
     def __post_init__(self) -> None:
         if not _KIND.fullmatch(self.kind):
@@ -78,28 +80,27 @@ class Program:
 
 
 def judge(execution: Execution, gold: float) -> Verdict:
-    """Compare what a program gave with the gold answer."""
+    """The verdict on a program's result, compared with the gold answer."""
     if execution.status != "ok" or execution.value is None:
         return "failed"
     return "right" if same_number(execution.value, gold) else "wrong"
 
 
 class TierOneRefused(IsolationError):
-    """Monty cannot be jailed here, while CPython can."""
+    """Monty cannot be isolated on this system, but CPython can."""
 
 
 class Executor:
     """Runs programs on `num_workers` lanes, each with its own jailed processes.
 
     A context manager; entering starts the first lane and raises IsolationError where no
-    isolation can be had. `run` may be called any number of times, from one thread. A jailed
-    process that dies is started again and its program run once more. Lanes take programs
-    one by one, so a program that loops holds up one lane only; a whole batch's deadline is
-    the caller's.
+    isolation is available. `run` may be called any number of times, from one thread. A jailed
+    process that dies is restarted and its program run once more. Lanes take programs one by one,
+    so a program that loops occupies one lane only. There is no deadline for a whole batch.
     """
 
     def __init__(self, *, limits: Limits, num_workers: int = 1, use_monty: bool = True) -> None:
-        """`use_monty=False` leaves everything to CPython: slower, same verdicts."""
+        """Prepare the lanes; with `use_monty=False`, CPython runs all: slower, same verdicts."""
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: set at least 1")
         self._lanes = [_Lane(limits, use_monty) for _ in range(num_workers)]
@@ -119,23 +120,18 @@ class Executor:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property
     def layers(self) -> list[str]:
-        """Which walls stand here around tier 2: seccomp, rlimits, namespaces, mounts, landlock."""
+        """The isolation of tier 2 on this system, of `Jail.layers`."""
         return self._lanes[0].layers
 
     def run(
         self, programs: Sequence[Program], *, check_cancelled: Callable[[], None] | None = None
     ) -> list[Execution]:
-        """Run programs; results in the same order. Never raises for what a program does.
+        """Run programs; returns their results in the same order, whatever the programs do.
 
         Args:
             programs: What to run.
@@ -143,7 +139,7 @@ class Executor:
                 ends the run.
 
         Raises:
-            IsolationError: a jailed process had to be started again and could not be.
+            IsolationError: a jailed process had to be restarted and could not be.
         """
 
         def run_one(lane: _Lane, program: Program) -> Execution:
@@ -172,14 +168,14 @@ class Executor:
                 for lane_done in [threads.submit(work, lane) for lane in self._lanes]:
                     lane_done.result()
             finally:
-                stop.set()  # Ctrl-C or a lane that cannot go on: the others finish one program
+                stop.set()  # Ctrl-C, or a lane failed: the others finish their current program
         return [result for result in results if result is not None]
 
 
 class _Lane:
     """One reader with its Monty, and one CPython zygote of each weight.
 
-    Asked by one thread at a time.
+    Used by one thread at a time.
     """
 
     def __init__(self, limits: Limits, use_monty: bool) -> None:
@@ -230,12 +226,12 @@ class _Lane:
         return _BREAKS_SANDBOX if reply is None else _from_cpython(reply)
 
     def _read(self, request: dict[str, Any]) -> dict[str, Any] | Execution:
-        """What the reader says of a program, or how it ends without being run."""
-        if self._reader.num_asked >= READER_PROGRAMS:
-            self._reader.close()  # the next question starts another
+        """The reader's reply on a program, or the result of one that is not run."""
+        if self._reader.num_requests >= READER_PROGRAMS:
+            self._reader.close()  # the next request starts another
         try:
             read = self._ask_reader(request)
-            if read is not None and channel.flag(read, "memory") and self._reader.num_asked > 1:
+            if read is not None and channel.flag(read, "memory") and self._reader.num_requests > 1:
                 self._reader.close()
                 read = self._ask_reader(request)
         except OutOfTime:
@@ -248,7 +244,7 @@ class _Lane:
         return read
 
     def _ask_reader(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask with Monty first; where that ends the process, leave the program to CPython."""
+        """Ask with Monty first; where that ends the process, ask again without it."""
         try:
             return self._reader.ask({**request, "monty": True}, seconds=_MONTY_SECONDS)
         except OutOfTime:
@@ -258,10 +254,10 @@ class _Lane:
 
 
 def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Ask; when the jailed process dies, ask a new one. None: the program ends both.
+    """Ask; if the jailed process dies, ask a new one. None: both died.
 
     Raises:
-        OutOfTime: the answer took more CPU time than it may.
+        OutOfTime: the reply took more CPU time than its limit.
     """
     for _ in range(2):
         try:
@@ -274,7 +270,7 @@ def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _answer(read: dict[str, Any], limits: Limits) -> tuple[float | str, str] | None:
-    """Monty's number, or the name of the type it gave instead, and what it printed; or None."""
+    """Monty's number, or the name of the type returned instead, and the output; None: neither."""
     printed = channel.text(read, "printed", limits.max_output_bytes)
     number = channel.number(read, "number")
     value = channel.text(read, "type", _MAX_ERROR) if number is None else number
@@ -300,7 +296,7 @@ def _numeric(number: float | None, what: str, tier: Any) -> Execution:
 
 
 def _from_cpython(reply: dict[str, Any]) -> Execution:
-    """Judge a reply; its `report` is the program's own words and may be anything at all."""
+    """Read a reply; its `report` was written by the program's process and may hold anything."""
     claim: dict[str, Any] | None = reply
     if "report" in reply:
         claim = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
@@ -315,5 +311,5 @@ def _from_cpython(reply: dict[str, Any]) -> Execution:
 
 
 def _one_line(error: str) -> str:
-    """An error as it is kept: short, and without what a terminal or a file cannot take."""
+    """An error as it is kept: short, and printable in a terminal and a file."""
     return "".join(c if c.isprintable() else " " for c in error[:_MAX_ERROR])

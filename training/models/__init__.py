@@ -1,1 +1,1 @@
-"""The model in plain torch, its heads, its cache, its Hugging Face names."""
+"""Phi in plain torch: blocks, heads, attention, key-value cache, Hugging Face weights."""

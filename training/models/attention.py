@@ -1,11 +1,12 @@
-"""Who attends to whom in training and scoring: whole rows, or documents packed into them.
+"""Computes causal attention in training and scoring, within each packed document.
 
-Both are called by every layer with `[rows, tokens, heads, head_dim]` tensors and are
-causal. `PackedAttention` is built once per micro-batch and holds what all layers share:
+Every layer calls it with `[sequences, tokens, heads, head_dim]` tensors. `PackedAttention` is
+built once per micro-batch and holds the borders of documents, which all layers use:
 
     hidden = body(tokens, positions, PackedAttention(document_ids))
 
-Attention over a cache of keys and values, for sampling, is in `cache.py`.
+`causal_attention` takes each whole sequence as one document. Attention over a cache of keys and
+values, for sampling, is in `cache.py`.
 """
 
 import functools
@@ -20,43 +21,43 @@ from torch import Tensor
 
 @functools.cache
 def _variable_length_kernel() -> tuple[Callable[..., Any], dict[str, Any]]:
-    """torch's kernel, and how its version says `causal`. Slow to import; GPUs alone need it."""
+    """torch's kernel and its arguments for causal attention; slow to import, used on GPUs only."""
     from torch.nn.attention.varlen import varlen_attn
 
-    # torch 2.10 says `is_causal`; later versions say it through the window.
+    # torch 2.10 has `is_causal`; later versions have a window instead.
     if "window_size" in inspect.signature(varlen_attn).parameters:
         return varlen_attn, {"window_size": (-1, 0)}
     return varlen_attn, {"is_causal": True}
 
 
 def causal_attention(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention over whole rows: one document a row, any padding on the right."""
+    """Causal attention over whole sequences of one document each, with any padding on the right."""
     return F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True
     ).transpose(1, 2)
 
 
 class PackedAttention:
-    """Causal attention that stops at the borders of the documents packed into a row.
+    """Causal attention that stops at the borders of the documents packed into a sequence.
 
-    On CUDA in bf16 or fp16 it is torch's variable-length flash attention over all tokens
-    at once. Elsewhere one causal call per document on views of the packed tensors, which
-    no mask and no padded copy of the documents came near on a CPU: at 512-token rows with
-    130-token documents, forward and backward took a third of a block-diagonal mask's time
-    and three quarters of that of documents batched by length.
+    On CUDA in bf16 or fp16 it is torch's variable-length flash attention over all tokens at
+    once. Elsewhere it is one causal call per document on views of the packed tensors, the fastest
+    way on a CPU: with 512-token sequences of 130-token documents, forward and backward took a
+    third of the time of a block-diagonal mask and three quarters of that of documents batched by
+    length.
 
-    Padding (id -1) is its own document at the end of a row: nothing attends to it, and
-    it attends to nothing but itself.
+    Padding (id -1) is a document of its own at the end of a sequence: no other token attends to
+    it, and it attends only to itself.
     """
 
     def __init__(self, document_ids: Tensor, device: torch.device | str | None = None) -> None:
         """Find the borders.
 
         Args:
-            document_ids: `[rows, tokens]` integers, constant over each document and
-                different from its neighbours' in the row; -1 = padding. Best given on the
-                CPU: the lengths are read there, which would make a GPU wait.
-            device: where the model runs, if not where `document_ids` lies.
+            document_ids: `[sequences, tokens]` integers, constant over each document and
+                different in adjacent documents; -1 in the padding. Best on the CPU: the lengths
+                are read there, and the host would wait for a GPU.
+            device: the model's device, if it is not that of `document_ids`.
         """
         starts = torch.ones_like(document_ids, dtype=torch.bool)
         starts[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
@@ -67,7 +68,7 @@ class PackedAttention:
             )
         )
         self.lengths: list[int] = borders.diff().tolist()
-        """Tokens of each document, paddings included, in the order of the flattened rows."""
+        """Tokens of each document, the padding included, in the order of the flattened batch."""
         self._borders = borders.to(
             device=device or document_ids.device, dtype=torch.int32, non_blocking=True
         )

@@ -1,4 +1,4 @@
-"""From a config to a model with its starting weights."""
+"""Builds a model from its config, with initial values or with saved weights."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ WEIGHTS = "huggingface"
 
 
 def weights_folder(source: str) -> str:
-    """The Hugging Face folder of a checkpoint; any other folder or hub id as it is.
+    """The Hugging Face folder of a checkpoint; any other folder or hub id unchanged.
 
     Raises:
-        CheckpointError: the checkpoint has no manifest, or a damaged one: it is not whole.
+        CheckpointError: the checkpoint is incomplete: its manifest is missing or damaged.
     """
     folder = Path(source)
     inner = folder / WEIGHTS
@@ -33,8 +33,8 @@ def weights_folder(source: str) -> str:
         manifest.read(checkpoint)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{checkpoint} is no whole checkpoint: it holds no {manifest.MANIFEST}. Name another "
-            "one, or a folder that launch/export.py wrote"
+            f"{checkpoint} is not a complete checkpoint: it holds no {manifest.MANIFEST}. Name "
+            "another one, or a folder that launch/export.py wrote"
         ) from None
     return str(inner) if inner.is_dir() else source
 
@@ -42,19 +42,19 @@ def weights_folder(source: str) -> str:
 def fingerprint(source: str) -> str:
     """A digest of a saved model's files.
 
-    Those of a checkpoint are not read: it follows from their manifest, with which `check` in
-    training/evaluation/load.py compares them.
+    That of a checkpoint is derived from its manifest, without reading the files; `check` in
+    training/evaluation/load.py compares those with the manifest.
 
     Raises:
-        CheckpointError: a checkpoint that is not whole.
-        FileNotFoundError: there is nothing there.
+        CheckpointError: the checkpoint is incomplete.
+        FileNotFoundError: there is no such folder or hub id.
     """
     folder = huggingface.resolve(weights_folder(source))
     return verification.listed_fingerprint(folder) or manifest.fingerprint(folder)
 
 
 def shape_of(config: ModelConfig) -> PhiShape:
-    """The tensors' shapes a config asks for."""
+    """The model's shape according to its config."""
     return PhiShape(
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,
@@ -71,7 +71,7 @@ def shape_of(config: ModelConfig) -> PhiShape:
 
 
 def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageModel | Verifier:
-    """The model without values: to be filled, or to be counted on the meta device."""
+    """The model with uninitialised values, or without any on the meta device."""
     kind = Verifier if config.head == "verifier" else LanguageModel
     with torch.device("meta"):
         model = kind(shape_of(config), checkpoint_activations=config.activation_checkpointing)
@@ -82,15 +82,15 @@ def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageMode
 def starting_values(
     config: ModelConfig, *, seed: int
 ) -> Generator[Callable[[str], Tensor], None, None]:
-    """Yield a reader of a training run's starting values, one whole tensor by its name.
+    """Yield a function from a parameter's name to its whole initial value, for a training run.
 
-    They depend on the seed, or on `initial_weights`, and not on how many ranks read them.
-    Files are not compared with a checkpoint's manifest here: `huggingface.verify` does it once
-    for all ranks.
+    The values depend on the seed or on `initial_weights`, not on the number of ranks. Files are
+    not compared with a checkpoint's manifest here: `huggingface.verify` does that once for all
+    ranks.
 
     Raises:
-        FileNotFoundError: `initial_weights` names nothing.
-        CheckpointError: it names weights of another shape.
+        FileNotFoundError: `initial_weights` names no folder and no hub id.
+        CheckpointError: the weights have other shapes than the model.
     """
     model = empty_model(config, "meta")
     if config.initial_weights:
@@ -104,7 +104,7 @@ def starting_values(
 
 @torch.no_grad()
 def build_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
-    """The whole model in fp32 on the CPU with its starting values. Raises as `starting_values`."""
+    """The whole model in fp32 on the CPU with its initial values. Raises as `starting_values`."""
     model = empty_model(config, "cpu")
     module: nn.Module = model
     with starting_values(config, seed=seed) as value_of:

@@ -1,17 +1,17 @@
-"""Keys and values kept while sampling, so that each step computes one token per sequence.
+"""Stores keys and values while sampling, so that each step computes one token per sequence.
 
-Sequences that continue the same prompt form a group. The prompt's keys and values are
-stored and read ONCE per group, each sequence stores only what it wrote itself: with 48
-candidates a question this is most of the memory and of the traffic (arXiv 2402.05099
-calls it Hydragen). Attention over both parts shares one softmax.
+Sequences that continue the same prompt form a group. The prompt's keys and values are stored
+and read once per group, and each sequence stores only those of its own tokens. With 48
+candidates per question this saves most of the memory and of the memory traffic (Hydragen, arXiv
+2402.05099). One softmax covers both parts.
 
     cache = KeyValueCache(model.shape, ...)
     model(prompts, positions, cache.prefill(lengths, sizes), at)   # adds groups of sequences
     model(tokens, cache.positions(written), cache.step(written))   # one token for each
-    cache.keep(mask)                                               # the finished leave
+    cache.keep(mask, longest)                                      # drops finished sequences
 
-Sequences are numbered 0 .. num_sequences - 1 and groups likewise; both stay dense: when
-some leave, the last ones move into their places (`filled_holes` says which).
+Sequences are numbered 0 .. num_sequences - 1, and so are groups. When some are dropped, the last
+ones move into the gaps (`filled_holes` returns which).
 """
 
 import torch
@@ -23,10 +23,10 @@ from training.models.phi import PhiShape
 
 
 def filled_holes(keep: Tensor) -> tuple[Tensor, Tensor, int]:
-    """How to make the kept rows of a table dense: copy `sources` rows to `targets`.
+    """How to make the kept rows of a table contiguous: copy the rows `sources` to `targets`.
 
-    Returns the two index tensors, of equal length, and the number of rows kept. Only the
-    kept rows that lie beyond that number move.
+    Returns the two index tensors, of equal length, and the number of rows kept. Only kept rows
+    beyond that number move.
     """
     num_kept = int(keep.sum())
     targets = (~keep[:num_kept]).nonzero().flatten()
@@ -35,7 +35,7 @@ def filled_holes(keep: Tensor) -> tuple[Tensor, Tensor, int]:
 
 
 class KeyValueCache:
-    """Preallocated keys and values of prompts and of what was written after them."""
+    """Preallocated keys and values of prompts and of the tokens written after them."""
 
     def __init__(
         self,
@@ -52,20 +52,24 @@ class KeyValueCache:
         heads, dim = shape.num_heads, shape.head_dim
         prompt_size = (2, shape.num_layers, max_groups, heads, max_prompt_tokens, dim)
         written_size = (2, shape.num_layers, max_sequences, heads, max_new_tokens, dim)
-        # Zeros, not empty: a place never written is weighted by 0, and 0 x NaN is NaN.
+        # Zeros, not empty: an unused position has weight 0, and 0 x NaN is NaN.
         self.prompt = torch.zeros(prompt_size, device=device, dtype=dtype)
         self.written = torch.zeros(written_size, device=device, dtype=dtype)
         self.prompt_lengths = torch.zeros(max_groups, device=device, dtype=torch.long)
         self.group = torch.zeros(max_sequences, device=device, dtype=torch.long)
-        """Which group each sequence belongs to."""
+        """The number of each sequence's group."""
         self.num_sequences = 0
         self.num_groups = 0
 
     def prefill(self, lengths: Tensor, sizes: Tensor) -> "PrefillAttention":
-        """Add groups: `lengths` of their prompts, `sizes` = sequences in each.
+        """Add groups, given the lengths of their prompts and the number of sequences in each.
 
-        The attention returned is for one forward over `[groups, longest]` prompts padded
-        on the right.
+        Args:
+            lengths: tokens of each prompt, `[groups]`.
+            sizes: sequences of each group, `[groups]`.
+
+        Returns:
+            The attention for one forward over prompts `[groups, longest]`, padded on the right.
         """
         first = self.num_groups
         numbers = torch.arange(first, first + len(sizes), device=sizes.device)
@@ -78,19 +82,19 @@ class KeyValueCache:
         return PrefillAttention(self.prompt[:, :, first : self.num_groups])
 
     def positions(self, written: Tensor) -> Tensor:
-        """Positions `[sequences, 1]` of the next tokens, given how many were `written`."""
+        """Positions `[sequences, 1]` of the next tokens, after `written` tokens of each."""
         return (self.prompt_lengths[self.group[: self.num_sequences]] + written)[:, None]
 
     def step(self, written: Tensor) -> "StepAttention":
-        """Attention for one token of every sequence, after `written` earlier ones of each."""
+        """Attention for one token of every sequence, after `written` tokens of each."""
         return StepAttention(self, written)
 
     def keep(self, mask: Tensor, longest: int) -> None:
         """Drop the sequences outside `mask`, then the groups left without sequences.
 
         Args:
-            mask: `[sequences]`.
-            longest: no kept sequence has written more tokens.
+            mask: which sequences stay, `[sequences]`.
+            longest: the most tokens that any kept sequence has written.
         """
         sources, targets, self.num_sequences = filled_holes(mask)
         self.written[:, :, targets, :, :longest] = self.written[:, :, sources, :, :longest]
@@ -114,7 +118,7 @@ class PrefillAttention:
         self._stored = stored
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend and store; padding on the right is stored too, and masked when read."""
+        """Attend and store; padding on the right is stored as well, and masked when read."""
         tokens = key.shape[1]
         self._stored[0, layer, :, :, :tokens] = key.transpose(1, 2)
         self._stored[1, layer, :, :, :tokens] = value.transpose(1, 2)
@@ -122,10 +126,10 @@ class PrefillAttention:
 
 
 class StepAttention:
-    """One token of every sequence attends to its group's prompt and to what it wrote."""
+    """One token of every sequence attends to its group's prompt and to its own earlier tokens."""
 
     def __init__(self, cache: KeyValueCache, written: Tensor) -> None:
-        """Build the indices and the mask that all layers share."""
+        """Build the indices and the mask, which all layers use."""
         groups = cache.group[: cache.num_sequences]
         lengths = cache.prompt_lengths[: cache.num_groups]
         self._rows = torch.arange(cache.num_sequences, device=groups.device)
@@ -134,27 +138,27 @@ class StepAttention:
         self._longest_prompt, longest_written, self._largest_group = torch.stack(
             (lengths.max(), written.max() + 1, sizes.max())
         ).tolist()
-        # Each sequence's place in a table [groups, largest group]: its rank in its group.
+        # Each sequence's cell in a table [groups, largest group]: its rank within its group.
         order = groups.argsort(stable=True)
         rank = torch.empty_like(groups)
         rank[order] = self._rows - (sizes.cumsum(0) - sizes)[groups[order]]
-        self._places = groups * self._largest_group + rank
-        places = torch.arange(max(self._longest_prompt, longest_written), device=groups.device)
-        beyond_prompt = places[: self._longest_prompt] >= lengths[groups][:, None]
-        beyond_written = places[:longest_written] > written[:, None]
+        self._cells = groups * self._largest_group + rank
+        positions = torch.arange(max(self._longest_prompt, longest_written), device=groups.device)
+        beyond_prompt = positions[: self._longest_prompt] >= lengths[groups][:, None]
+        beyond_written = positions[:longest_written] > written[:, None]
         self._hidden = torch.cat((beyond_prompt, beyond_written), dim=1)[:, None]
         self._prompt = cache.prompt[:, :, : cache.num_groups, :, : self._longest_prompt]
         self._own = cache.written[:, :, : cache.num_sequences, :, :longest_written]
 
     def _to_table(self, rows: Tensor) -> Tensor:
-        # [sequences, heads, n] -> [groups, heads, largest group, n]. Empty places hold
-        # anything: a product's rows are independent, and theirs are never read.
-        num_places = self._prompt.shape[2] * self._largest_group
-        table = rows.new_empty(num_places, *rows.shape[1:]).index_copy_(0, self._places, rows)
+        # [sequences, heads, n] -> [groups, heads, largest group, n]. Unused cells hold arbitrary
+        # values: the rows of a product are independent, and theirs are never read.
+        num_cells = self._prompt.shape[2] * self._largest_group
+        table = rows.new_empty(num_cells, *rows.shape[1:]).index_copy_(0, self._cells, rows)
         return table.unflatten(0, (-1, self._largest_group)).transpose(1, 2)
 
     def _from_table(self, table: Tensor) -> Tensor:
-        return table.transpose(1, 2).flatten(0, 1).index_select(0, self._places)
+        return table.transpose(1, 2).flatten(0, 1).index_select(0, self._cells)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Store this token's key and value, then attend; all `[sequences, 1, heads, dim]`."""

@@ -1,8 +1,8 @@
-"""The two heads on a Phi body: next-token logits, and one verifier score per position.
+"""Puts a head on a Phi body: next-token logits, or one verifier score per position.
 
-Both models are called `model(tokens, positions, attention, at=None)`. `at` picks
-positions before the head is applied: logits over 51,200 tokens for every position of a
-batch are the largest tensor of a training step, and only supervised positions need them.
+Both models are called as `model(tokens, positions, attention, at=None)`. `at` selects positions
+before the head is applied: logits over 51,200 tokens at every position of a batch would be the
+largest tensor of a training step, and only supervised positions need them.
 """
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class _Headed(nn.Module):
     def __init__(self, shape: PhiShape, outputs: int, checkpoint_activations: bool) -> None:
         super().__init__()
         self.body = Phi(shape, checkpoint_activations=checkpoint_activations)
-        # Where ranks that share the head's Linear exchange what they must.
+        # Replaced where ranks hold shards of the head's Linear and have to communicate.
         self.enter = nn.Identity()
         self.head = nn.Linear(shape.hidden_size, outputs)
 
@@ -26,9 +26,9 @@ class _Headed(nn.Module):
         return self.body.shape
 
     def predict(self, hidden: Tensor, at: Tensor | None = None) -> Tensor:
-        """The head on the body's `[rows, tokens, hidden]`: `[rows, tokens, outputs]`.
+        """Apply the head to `[sequences, tokens, hidden]`; returns `[sequences, tokens, outputs]`.
 
-        With `at`, indices into the flattened `rows * tokens` positions: `[chosen, outputs]`.
+        With `at`, indices into the flattened `sequences * tokens` positions: `[chosen, outputs]`.
         """
         hidden = self.enter(hidden)
         return self.head(hidden if at is None else hidden.flatten(0, 1)[at])
@@ -38,36 +38,36 @@ class LanguageModel(_Headed):
     """The generator: logits for the token after each position."""
 
     def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
-        """Build with an untied head that has a bias, as Phi-1.5's."""
+        """Build with an untied head that has a bias, as in Phi-1.5."""
         super().__init__(shape, shape.vocab_size, checkpoint_activations)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None = None
     ) -> Tensor:
-        """Logits `[rows, tokens, vocab]`, or `[chosen, vocab]` at the chosen positions.
+        """Logits `[sequences, tokens, vocab]`, or `[chosen, vocab]` at the chosen positions.
 
         Args:
-            tokens: ids, `[rows, tokens]`.
-            positions: each token's place in its own document, `[rows, tokens]`.
-            attention: who attends to whom.
-            at: indices into, or a mask over, the flattened `rows * tokens` positions.
+            tokens: ids, `[sequences, tokens]`.
+            positions: each token's position in its own document, `[sequences, tokens]`.
+            attention: which tokens attend to which.
+            at: indices into, or a mask over, the flattened `sequences * tokens` positions.
         """
         return self.predict(self.body(tokens, positions, attention), at)
 
 
 class Verifier(_Headed):
-    """Scores a program: one scalar head shared by all positions, no dropout on it."""
+    """The verifier: a scalar score at each position, from one head without dropout."""
 
     def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
-        """Build with a fresh head; the body usually takes a generator's weights next."""
+        """Build with a new head; the body is usually loaded from a generator next."""
         super().__init__(shape, 1, checkpoint_activations)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None = None
     ) -> Tensor:
-        """Scores `[rows, tokens]`, or `[chosen]`; arguments as `LanguageModel`'s."""
+        """Scores `[sequences, tokens]`, or `[chosen]`; arguments as `LanguageModel`'s."""
         return self.predict(self.body(tokens, positions, attention), at)
 
     def predict(self, hidden: Tensor, at: Tensor | None = None) -> Tensor:
-        """The head on the body's `[rows, tokens, hidden]`: scores without a last dim."""
+        """Apply the head to `[sequences, tokens, hidden]`: `[sequences, tokens]`, or `[chosen]`."""
         return super().predict(hidden, at).squeeze(-1)

@@ -1,21 +1,20 @@
-"""Phi weights as Hugging Face folders, both ways: `config.json` and safetensors.
+"""Loads and saves Phi weights as Hugging Face folders: `config.json` and safetensors.
 
-A generator is a `PhiForCausalLM`, a verifier a `PhiForTokenClassification` with one
-label; transformers reads both without any code of ours, and this module reads what
-transformers saved, or the hub's `microsoft/phi-1_5`.
+A generator is a `PhiForCausalLM`, a verifier a `PhiForTokenClassification` with one label.
+transformers reads both without any code of ours, and this module reads folders that transformers
+saved, or the hub's `microsoft/phi-1_5`.
 
     model = load_language_model("microsoft/phi-1_5")     # or a local folder
-    verifier = load_verifier("runs/generator/export")    # a generator: fresh head
+    verifier = load_verifier("runs/generator/export")    # a generator's folder: new head
     save(model, Path("runs/export"), end_token=50256)
 
-Only JSON and safetensors are read: nothing in a folder is ever executed. Layouts that
-never hold a whole model use `WeightFolder` and `write_folder`, which stream.
+Only JSON and safetensors are read: nothing in a folder is ever executed. Where no rank holds a
+whole model, `WeightFolder` and `write_folder` stream it tensor by tensor.
 
-Where a manifest of this project lists the files they are compared with it: `config.json` and
-the index whenever a folder is opened, the weights by `verify`, whose ranks share them.
+Where a manifest of this project lists the files, they are compared with it: `config.json` and
+the index whenever a folder is opened, the weights by `verify`, which divides them among the ranks.
 """
 
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from parallel.ranks import Ranks
-from training import verification
+from training import hub, verification
 from training.disk import reported
-from training.errors import CheckpointError, UserError
+from training.errors import CheckpointError, DataError, UserError
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
@@ -44,6 +43,7 @@ from training.models.phi import PhiShape, initial_value
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _CONFIG = "config.json"
+_HUB_PATTERNS = (_CONFIG, "*.safetensors", "*.safetensors.index.json")
 _DTYPES = ("F64", "F32", "BF16", "F16")
 _MOST_PROBLEMS = 8
 
@@ -52,34 +52,29 @@ def resolve(source: str | Path) -> Path:
     """The local folder of a model: the path itself, or a download of the hub id.
 
     Raises:
-        FileNotFoundError: there is no such folder and the hub does not give it either.
+        FileNotFoundError: there is no such folder, and it cannot be downloaded from the hub.
     """
     folder = Path(source)
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) or str(source).startswith("."):
+    if not hub.is_hub_id(str(source)):
         raise FileNotFoundError(f"there is no model folder {source}")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
     try:
-        return Path(snapshot_download(str(source), allow_patterns=patterns))
-    except Exception as error:
-        raise FileNotFoundError(
-            f"{source} is no local folder, and the hub did not give it: {error}"
-        ) from error
+        return hub.files_of(str(source), _HUB_PATTERNS, "the model's path")
+    except DataError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def verify(source: str | Path, *, ranks: Ranks) -> None:
-    """Compare a folder's files with the manifest that lists them, if one of this project does.
+    """Compare a folder's files with the manifest of this project that lists them, if any.
 
     Args:
-        source: A local folder, or a hub id: then nothing is compared.
-        ranks: Share the files; all of them call it.
+        source: A local folder, or a hub id, whose files no manifest lists.
+        ranks: The ranks, all of which call this; each reads some of the files.
 
     Raises:
         FileNotFoundError: no such folder or hub id, or it lacks a file.
-        DamagedFileError: on all ranks: a file is not as it was written.
+        DamagedFileError: on all ranks: a file has changed since it was written.
     """
     folder = resolve(source)
     verification.verify(
@@ -88,14 +83,14 @@ def verify(source: str | Path, *, ranks: Ranks) -> None:
 
 
 def _paths(folder: Path) -> list[Path]:
-    """The files of weights of a folder, whose config and index are compared with a manifest."""
+    """A folder's files of weights, after comparing its config and index with a manifest."""
     verification.verify(folder, [_CONFIG, _INDEX])
     index = folder / _INDEX
     names = {_WEIGHTS}
     if index.is_file():
         located = read_json_object(index).get("weight_map")
         if not isinstance(located, dict) or not located:
-            raise CheckpointError(f"{index} has no weight_map, or none that names files")
+            raise CheckpointError(f"{index} has no weight_map that names files")
         names = set(map(str, cast("dict[str, Any]", located).values()))
     paths = [folder / name for name in sorted(names)]
     for path in paths:
@@ -107,9 +102,9 @@ def _paths(folder: Path) -> list[Path]:
 
 
 class WeightFolder:
-    """A Hugging Face folder opened for reading, one tensor at a time.
+    """A Hugging Face folder opened for reading one tensor at a time.
 
-    A context manager; tensors are read from disk when asked for.
+    A context manager; tensors are read from disk on demand.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -117,7 +112,7 @@ class WeightFolder:
 
         Raises:
             FileNotFoundError: no such folder, or it lacks `config.json` or safetensors.
-            CheckpointError: what is there is not a Phi model or is damaged.
+            CheckpointError: the folder's model is not a Phi model, or is damaged.
         """
         self.folder = resolve(source)
         config_path = self.folder / _CONFIG
@@ -165,7 +160,7 @@ class WeightFolder:
 
     @property
     def names(self) -> set[str]:
-        """Hugging Face's names of the tensors held."""
+        """The tensors' names in Hugging Face's convention."""
         return set(self._files)
 
     def size(self, name: str) -> torch.Size:
@@ -179,22 +174,22 @@ class WeightFolder:
             CheckpointError: it holds NaN or infinity.
         """
         tensor = self._files[name].get_tensor(name)
-        # NaN is both: no copy of the tensor is made, as `isfinite` would.
+        # A NaN makes both extremes NaN; `isfinite` on the tensor would allocate a copy.
         if tensor.numel() and not all(value.isfinite() for value in tensor.aminmax()):
             raise CheckpointError(
-                f"{self.folder}: {name} holds NaN or infinity, so the model gives no numbers: "
-                "name the folder of another checkpoint"
+                f"{self.folder}: {name} holds NaN or infinity, so the model would output NaN: name "
+                "the folder of another checkpoint"
             )
         return tensor
 
 
-def _check_same_arithmetic(wanted: PhiShape, found: PhiShape, folder: Path) -> None:
-    # These change the numbers and no tensor's shape: nothing else would notice.
+def _check_same_arithmetic(expected: PhiShape, actual: PhiShape, folder: Path) -> None:
+    # These change the outputs but no tensor's shape, so no other check would notice.
     for name in ("num_layers", "num_heads", "rotary_fraction", "rope_theta", "layer_norm_eps"):
-        if getattr(wanted, name) != getattr(found, name):
+        if getattr(expected, name) != getattr(actual, name):
             raise CheckpointError(
-                f"{folder} has {name} = {getattr(found, name)}, "
-                f"the model to load it into {getattr(wanted, name)}"
+                f"{folder} has {name} = {getattr(actual, name)}, "
+                f"the model to load it into {getattr(expected, name)}"
             )
 
 
@@ -217,31 +212,31 @@ def _check_tensors(sizes: dict[str, torch.Size], weights: WeightFolder, unused: 
 def reading(
     source: str | Path, model: LanguageModel | Verifier, *, seed: int = 0
 ) -> Generator[Callable[[str], Tensor], None, None]:
-    """Open a folder's weights for a model; yields a reader of whole tensors by our names.
+    """Open a folder's weights for a model; yields a function from our names to whole tensors.
 
-    The model may be on the meta device: its names and sizes count. A verifier may read a
-    generator's folder: its body takes the weights, its head starts fresh from `seed`.
+    The model may be on the meta device: only its names and sizes are used. A verifier may read a
+    generator's folder: its body takes the weights, its head is initialised from `seed`.
 
     Raises:
         FileNotFoundError: no such folder or hub id.
-        CheckpointError: the folder holds another shape or other tensors; names them.
+        CheckpointError: the folder holds tensors of other shapes or names; lists them.
     """
     kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
     module: nn.Module = model
     sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
     with WeightFolder(source) as weights:
         _check_same_arithmetic(model.shape, weights.shape, weights.folder)
-        fresh: set[str] = set()
+        new: set[str] = set()
         unused: set[str] = set()
         if kind == "verifier" and weights.kind == "language_model":
-            fresh, unused = {"head.weight", "head.bias"}, {"lm_head.weight", "lm_head.bias"}
-        theirs = {
-            to_huggingface(name, kind): size for name, size in sizes.items() if name not in fresh
+            new, unused = {"head.weight", "head.bias"}, {"lm_head.weight", "lm_head.bias"}
+        hub_sizes = {
+            to_huggingface(name, kind): size for name, size in sizes.items() if name not in new
         }
-        _check_tensors(theirs, weights, unused)
+        _check_tensors(hub_sizes, weights, unused)
 
         def read(name: str) -> Tensor:
-            if name in fresh:
+            if name in new:
                 return initial_value(name, sizes[name], seed=seed, std=model.shape.init_std)
             return weights.read(to_huggingface(name, kind))
 
@@ -270,8 +265,8 @@ def _load_new(
     folder = resolve(source)
     with WeightFolder(folder) as weights:
         shape = weights.shape
-    # On the meta device first: torch's own initial values would only be thrown away, and a
-    # config that asks for more memory than its weights fill is refused.
+    # On the meta device first: torch's own initial values would be discarded, and a config whose
+    # sizes exceed those of the weights is refused before memory is allocated.
     with torch.device("meta"):
         model = build(shape)
     with reading(folder, model, seed=seed):
@@ -294,7 +289,7 @@ def load_verifier(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Verifier:
-    """A verifier from its own folder, or from a generator's with a fresh head."""
+    """A verifier from its own folder, or from a generator's with a new head."""
     return _load_new(Verifier, source, device, dtype, seed)
 
 
@@ -310,8 +305,8 @@ def write_folder(
 ) -> None:
     """Write a Hugging Face folder from a stream of (our name, whole tensor).
 
-    At most one shard is held in memory. `config.json` comes last, so that a folder cut
-    short cannot be loaded. The tokenizer's files are the caller's to add.
+    At most one shard is held in memory. `config.json` is written last, so that an incomplete
+    folder cannot be loaded. The caller adds the tokenizer's files.
 
     Raises:
         NoSpace: the disk is full.
@@ -371,7 +366,7 @@ def save(
     end_token: int | None = None,
     max_shard_bytes: int = 4 << 30,
 ) -> None:
-    """Write a whole model as a Hugging Face folder, in its own dtype unless told."""
+    """Write a whole model as a Hugging Face folder, in its own dtype by default."""
     module: nn.Module = model
     write_folder(
         folder,

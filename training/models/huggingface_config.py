@@ -1,8 +1,8 @@
-"""Hugging Face's words for a Phi model: parameter names and `config.json`.
+"""Translates a Phi model to Hugging Face's parameter names and `config.json`, and back.
 
     to_huggingface("body.blocks.3.fc1.bias", "language_model")   # model.layers.3.mlp.fc1.bias
 
-Nothing here touches the disk; `huggingface.py` does.
+Nothing here reads or writes files; `huggingface.py` does.
 """
 
 import math
@@ -21,7 +21,7 @@ ARCHITECTURES: dict[str, Kind] = {
     "PhiForTokenClassification": "verifier",
 }
 _MOST = 1 << 24
-"""Above any size that a model has."""
+"""Larger than any size in a real model."""
 _HEADS: dict[Kind, str] = {"language_model": "lm_head", "verifier": "score"}
 _BLOCK = {
     "norm": "input_layernorm",
@@ -39,7 +39,11 @@ _PLAIN = {
 
 
 def to_huggingface(name: str, kind: Kind) -> str:
-    """Hugging Face's name of one of our parameters: `body.blocks.3.fc1.bias` and so on."""
+    """Hugging Face's name of one of our parameters, such as `body.blocks.3.fc1.bias`.
+
+    Raises:
+        ValueError: no Phi model has such a parameter.
+    """
     module, _, leaf = name.rpartition(".")
     if module == "head":
         return f"{_HEADS[kind]}.{leaf}"
@@ -91,10 +95,10 @@ def config_of(shape: PhiShape, kind: Kind, dtype: torch.dtype, end_token: int | 
 
 
 def kind_of(config: dict[str, Any], where: str) -> Kind:
-    """Which head a `config.json` describes.
+    """The kind of model (and so of head) that a `config.json` describes.
 
     Raises:
-        CheckpointError: its architecture is no Phi of this project.
+        CheckpointError: its architecture is neither of `ARCHITECTURES`.
     """
     named: Any = config.get("architectures") or ["PhiForCausalLM"]
     first = str(named[0]) if isinstance(named, list) else str(named)
@@ -109,14 +113,14 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
     """The shape a `config.json` describes.
 
     Raises:
-        CheckpointError: it is no Phi model, a Phi with a part this project does not build, or a
-            value is missing or none that a model can have.
+        CheckpointError: it is not a Phi model, it needs a feature that is not supported here, or a
+            value is missing or impossible.
     """
     rope: Any = config.get("rope_parameters") or {}
     if not isinstance(rope, dict):
         raise CheckpointError(f"{where}: rope_parameters is {rope!r}, not a JSON object")
     heads = _count(config, "num_attention_heads", where)
-    wanted = {
+    supported_values = {
         "model_type": (config.get("model_type"), "phi"),
         "hidden_act": (config.get("hidden_act", "gelu_new"), "gelu_new"),
         "qk_layernorm": (config.get("qk_layernorm", False), False),
@@ -125,9 +129,9 @@ def shape_of(config: dict[str, Any], where: str) -> PhiShape:
         "rope_type": (rope.get("rope_type", "default"), "default"),
         "num_key_value_heads": (config.get("num_key_value_heads") or heads, heads),
     }
-    for name, (found, supported) in wanted.items():
-        if found != supported:
-            raise CheckpointError(f"{where}: {name} is {found!r}, only {supported!r} is supported")
+    for name, (value, supported) in supported_values.items():
+        if value != supported:
+            raise CheckpointError(f"{where}: {name} is {value!r}, only {supported!r} is supported")
     shape = PhiShape(
         hidden_size=_count(config, "hidden_size", where),
         num_layers=_count(config, "num_hidden_layers", where),
@@ -176,5 +180,5 @@ def _number(
         or not 0 <= value <= at_most
         or (positive and not value)
     ):
-        raise CheckpointError(f"{where}: {name} is {value!r}, not a number that a model can have")
+        raise CheckpointError(f"{where}: {name} is {value!r}, not a number in its valid range")
     return value

@@ -1,18 +1,18 @@
-"""Phi-1.5's architecture in plain torch: the body shared by generator and verifier.
+"""Implements Phi-1.5's architecture in plain torch: the body of both generator and verifier.
 
-A block computes `x + attention(ln(x)) + ffn(ln(x))` from ONE LayerNorm; rotary position
-embedding turns only the first part of each head (half by default); every Linear has a
-bias. `heads.py` puts a language-model or a verifier head on top, `attention.py` decides
-who attends to whom.
+A block computes `x + attention(ln(x)) + ffn(ln(x))` with a single LayerNorm. Rotary position
+embedding rotates only the leading dims of each head (half of them by default). Every Linear has a
+bias. `heads.py` adds a language-model or a verifier head; `attention.py` decides which tokens
+attend to which.
 
     body = Phi(PhiShape(hidden_size=192, num_layers=6, num_heads=3, ffn_size=768,
                         vocab_size=2048, max_tokens=512))
     initialise(body, seed=0)
     hidden = body(tokens, positions, PackedAttention(document_ids))
 
-Nothing here knows of parallelism. Head counts are read from tensor shapes, so that a
-Linear replaced by one that holds a part of the heads works unchanged; building under
-`torch.device("meta")` costs no memory.
+Nothing here knows of parallelism. Head counts are read from tensor shapes, so the code works
+unchanged when a Linear is replaced by one that holds some of the heads. Building under
+`torch.device("meta")` allocates no memory.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class PhiShape:
-    """What fixes a Phi model's tensors and arithmetic."""
+    """The sizes and constants that determine a Phi model's tensors and arithmetic."""
 
     hidden_size: int
     num_layers: int
@@ -36,9 +36,9 @@ class PhiShape:
     vocab_size: int
     """Rows of the embedding; at least the tokenizer's size."""
     max_tokens: int
-    """The longest sequence the model is meant for. Rotary embedding sets no hard bound."""
+    """The longest sequence the model is meant for. Rotary embedding imposes no hard limit."""
     rotary_fraction: float = 0.5
-    """The share of each head that is rotated."""
+    """The fraction of each head's dims that is rotated."""
     rope_theta: float = 10_000.0
     layer_norm_eps: float = 1e-5
     init_std: float = 0.02
@@ -57,21 +57,21 @@ class PhiShape:
 
 
 class Attention(Protocol):
-    """Who attends to whom: built once per micro-batch, called by every layer."""
+    """Decides which tokens attend to which: built once per micro-batch, called by every layer."""
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend; arguments and result are `[rows, tokens, heads, head_dim]`."""
+        """Attend; query, key, value and result are `[sequences, tokens, heads, head_dim]`."""
         ...
 
 
 Rotary = tuple[Tensor, Tensor]
-"""Cosine and sine, each `[rows, tokens, 1, rotary_dims / 2]`."""
+"""Cosine and sine, each `[sequences, tokens, 1, rotary_dims / 2]`."""
 
 
 def rotary_angles(shape: PhiShape, positions: Tensor, dtype: torch.dtype) -> Rotary:
-    """Cosines and sines of rotary embedding (arXiv 2104.09864) for `[rows, tokens]` positions.
+    """Cosines and sines of rotary embedding (arXiv 2104.09864) for `[sequences, tokens]` positions.
 
-    Computed in fp32 whatever the model's dtype: bf16 cannot tell position 257 from 258.
+    Computed in fp32 whatever the model's dtype: bf16 cannot represent all positions above 256.
     """
     dims = shape.rotary_dims
     exponents = torch.arange(0, dims, 2, dtype=torch.float32, device=positions.device) / dims
@@ -80,7 +80,7 @@ def rotary_angles(shape: PhiShape, positions: Tensor, dtype: torch.dtype) -> Rot
 
 
 def rotate(heads: Tensor, rotary: Rotary) -> Tensor:
-    """Rotate the leading dims of `[rows, tokens, heads, head_dim]`, the two halves paired."""
+    """Rotate the leading dims of `[sequences, tokens, heads, head_dim]`, the two halves paired."""
     # Under autocast the hidden states, and so the angles, are fp32 while heads are bf16.
     cosine, sine = (part.to(heads.dtype) for part in rotary)
     half = cosine.shape[-1]
@@ -105,12 +105,12 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(shape.hidden_size, shape.ffn_size)
         self.fc2 = nn.Linear(shape.ffn_size, shape.hidden_size)
         self.dropout = nn.Dropout(shape.dropout)
-        # Where ranks that share the Linears between here and there exchange what they must.
+        # Replaced where ranks hold shards of the Linears between the two and have to communicate.
         self.enter = nn.Identity()
         self.leave = nn.Identity()
 
     def forward(self, hidden: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
-        """Map `[rows, tokens, hidden]` to the same shape."""
+        """Map `[sequences, tokens, hidden]` to the same shape."""
         normed = self.enter(self.norm(hidden))
         query, key, value = (
             project(normed).unflatten(-1, (-1, self.head_dim))
@@ -130,12 +130,12 @@ class Phi(nn.Module):
     def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
         """Build with torch's own initial values; call `initialise` or load weights next.
 
-        With `checkpoint_activations`, a training forward keeps only each block's input
-        and computes the block again in the backward pass.
+        With `checkpoint_activations`, a training forward keeps only each block's input and
+        recomputes the block in the backward pass.
 
         Raises:
-            ValueError: the heads do not divide the hidden size, or the rotated part of a
-                head is not an even number of dims.
+            ValueError: the hidden size is not a multiple of the number of heads, or an odd number
+                of dims of each head would be rotated.
         """
         super().__init__()
         if shape.hidden_size % shape.num_heads:
@@ -150,24 +150,24 @@ class Phi(nn.Module):
         self.shape = shape
         self.checkpoint_activations = checkpoint_activations
         self.embedding = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        # By number, so that a pipeline stage that keeps a few of them keeps their names.
+        # By number, so that blocks keep their names in a pipeline stage that holds a few of them.
         self.blocks = nn.ModuleDict(
             {str(layer): Block(shape, layer) for layer in range(shape.num_layers)}
         )
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """Hidden states `[rows, tokens, hidden]` after the final LayerNorm.
+        """Hidden states `[sequences, tokens, hidden]` after the final LayerNorm.
 
         Args:
-            tokens: ids, `[rows, tokens]`.
-            positions: each token's place in its own document, `[rows, tokens]`.
-            attention: who attends to whom.
+            tokens: ids, `[sequences, tokens]`.
+            positions: each token's position in its own document, `[sequences, tokens]`.
+            attention: which tokens attend to which.
         """
         return self.final_norm(self.run(self.embedding(tokens), positions, attention))
 
     def run(self, hidden: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """The blocks held, one after the other, on `[rows, tokens, hidden]`."""
+        """Apply the blocks in order to `[sequences, tokens, hidden]`."""
         rotary = rotary_angles(self.shape, positions, hidden.dtype)
         for block in self.blocks.values():
             if self.checkpoint_activations and self.training and torch.is_grad_enabled():
@@ -178,10 +178,10 @@ class Phi(nn.Module):
 
 
 def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tensor:
-    """The fp32 starting value of one whole parameter, on the CPU.
+    """The fp32 initial value of one whole parameter, on the CPU.
 
-    It depends on the seed and the parameter's own name alone, so that every layout that
-    cuts the model over ranks starts from the same full tensors, in any order.
+    It depends on the seed and the parameter's name alone, so that every parallel layout starts
+    from the same whole tensors, in whichever order it builds them.
     """
     if name.endswith(".bias"):
         return torch.zeros(size)
@@ -194,6 +194,6 @@ def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tens
 
 @torch.no_grad()
 def initialise(model: nn.Module, *, seed: int, std: float = 0.02) -> None:
-    """Give every parameter its starting value: normal weights, zero biases, unit norms."""
+    """Give every parameter its initial value: normal weights, zero biases, unit norms."""
     for name, parameter in model.named_parameters():
         parameter.copy_(initial_value(name, parameter.shape, seed=seed, std=std))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from training import hub
 from training.config import BenchmarkConfig, EvaluationConfig, SamplingConfig
-from training.data import benchmarks, hub
+from training.data import benchmarks
 from training.manifest import Status
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from training import hub
 from training.config import EvaluationConfig, SamplingConfig
-from training.data import hub
 
 if TYPE_CHECKING:
     from training.models.phi import PhiShape

@@ -10,8 +10,8 @@ from pathlib import Path
 from parallel.layout import Layout
 from training.config import BenchmarkConfig, ConfigError, SourceConfig, TrainConfig
 from training.data import benchmarks, sources
-from training.data.hub import local_path
 from training.errors import UserError
+from training.hub import local_path
 
 
 def folder_problems(folder: Path) -> Iterator[str]:

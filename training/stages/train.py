@@ -86,7 +86,7 @@ class TrainStage(Stage[TrainConfig]):
         )
         found = self._data.comparison
         if found and found.is_current:
-            sequences = manifest.read(config.data.folder)["facts"]["rows"]
+            sequences = manifest.read(config.data.folder)["facts"]["sequences"]
             epochs = training.global_batch_sequences * training.max_steps / sequences
             yield f"data: {sequences:,} sequences in {config.data.folder}: {epochs:.2f} epochs"
         yield _planned_memory(config, layout)

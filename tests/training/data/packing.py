@@ -7,7 +7,7 @@ import numpy as np
 
 from training import manifest
 from training.data.pack import Mode, TokenizedExample, packed
-from training.data.shards import RowDataset, ShardWriter
+from training.data.shards import SequenceDataset, ShardWriter
 
 
 def example(
@@ -38,28 +38,30 @@ def random_examples(count: int, *, seed: int = 0, longest: int = 40) -> list[Tok
 
 def write(
     folder: Path,
-    rows: Sequence[Sequence[TokenizedExample]],
+    sequences: Sequence[Sequence[TokenizedExample]],
     *,
     sequence_length: int,
     head: str = "language_model",
-    rows_per_shard: int = 65_536,
-) -> RowDataset:
+    sequences_per_shard: int = 65_536,
+) -> SequenceDataset:
     folder.mkdir(parents=True, exist_ok=True)
-    writer = ShardWriter(folder, rows_per_shard=rows_per_shard)
-    for row in rows:
-        writer.add(row)
+    writer = ShardWriter(folder, sequences_per_shard=sequences_per_shard)
+    for sequence in sequences:
+        writer.add(sequence)
     manifest.commit(
         folder,
         stage="prepare",
         config={},
         inputs={},
         outputs=writer.close(),
-        facts={"sequence_length": sequence_length, "head": head},
+        facts={"sequence_length": sequence_length, "head": head, "sequences": len(sequences)},
     )
-    return RowDataset(folder, sequence_length=sequence_length)
+    return SequenceDataset(folder, sequence_length=sequence_length)
 
 
-def random_dataset(folder: Path, num_examples: int = 200, sequence_length: int = 64) -> RowDataset:
+def random_dataset(
+    folder: Path, num_examples: int = 200, sequence_length: int = 64
+) -> SequenceDataset:
     examples = random_examples(num_examples)
     return write(
         folder,

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.training.data.packing import example, random_dataset, write
-from training.data.loader import Loader, RowDataset, batch_of, rows_at
+from training.data.loader import Loader, SequenceDataset, collate, sequence_indices
 from training.data.pack import Mode
 from training.errors import CheckpointError, ConfigError
 
 
-def loader(dataset: RowDataset, **changes: Any) -> Loader:
+def loader(dataset: SequenceDataset, **changes: Any) -> Loader:
     settings: dict[str, Any] = {
         "seed": 3,
         "global_batch_sequences": 8,
@@ -25,74 +25,89 @@ def loader(dataset: RowDataset, **changes: Any) -> Loader:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> RowDataset:
-    return random_dataset(tmp_path_factory.mktemp("rows"), num_examples=205)
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    return random_dataset(tmp_path_factory.mktemp("sequences"), num_examples=205)
 
 
-@pytest.mark.parametrize("num_rows", [1, 2, 3, 10, 99, 1000])
-def test_every_epoch_is_a_permutation_of_its_own(num_rows: int) -> None:
-    epochs = rows_at(np.arange(3 * num_rows), num_rows=num_rows, seed=5).reshape(3, num_rows)
+@pytest.mark.parametrize("num_sequences", [1, 2, 3, 10, 99, 1000])
+def test_every_epoch_is_a_permutation_of_its_own(num_sequences: int) -> None:
+    epochs = sequence_indices(
+        np.arange(3 * num_sequences), num_sequences=num_sequences, seed=5
+    ).reshape(3, num_sequences)
     for epoch in epochs:
-        assert sorted(epoch.tolist()) == list(range(num_rows))
-    if num_rows >= 10:
+        assert sorted(epoch.tolist()) == list(range(num_sequences))
+    if num_sequences >= 10:
         assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
-        other = rows_at(np.arange(num_rows), num_rows=num_rows, seed=6)
+        other = sequence_indices(np.arange(num_sequences), num_sequences=num_sequences, seed=6)
         assert (epochs[0] != other).any()
 
 
-def test_a_position_means_the_same_row_however_it_is_asked() -> None:
-    together = rows_at(np.arange(500, 900), num_rows=123, seed=1)
-    apart = [int(rows_at(np.array([at]), num_rows=123, seed=1)[0]) for at in range(500, 900)]
+def test_a_position_means_the_same_sequence_however_it_is_asked() -> None:
+    together = sequence_indices(np.arange(500, 900), num_sequences=123, seed=1)
+    apart = [
+        int(sequence_indices(np.array([at]), num_sequences=123, seed=1)[0])
+        for at in range(500, 900)
+    ]
     assert together.tolist() == apart
 
 
 def test_the_order_has_no_favourites() -> None:
-    # 4,000 seeds, 7 rows: each row is first 571 times on average, standard deviation 22.
-    first = Counter(int(rows_at(np.array([0]), num_rows=7, seed=seed)[0]) for seed in range(4_000))
-    assert all(450 < first[row] < 700 for row in range(7))
+    # 4,000 seeds, 7 sequences: each sequence is first 571 times on average, standard deviation 22.
+    first = Counter(
+        int(sequence_indices(np.array([0]), num_sequences=7, seed=seed)[0]) for seed in range(4_000)
+    )
+    assert all(450 < first[sequence] < 700 for sequence in range(7))
     # Neighbours in the order are not neighbours in the data.
-    order = rows_at(np.arange(10_000), num_rows=10_000, seed=1)
+    order = sequence_indices(np.arange(10_000), num_sequences=10_000, seed=1)
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
     assert (np.abs(np.diff(order)) == 1).mean() < 0.01
 
 
 def test_a_large_set_needs_no_large_memory() -> None:
-    rows = rows_at(np.arange(1000), num_rows=10**12, seed=1)
-    assert len(set(rows.tolist())) == 1000 and rows.max() < 10**12 and rows.min() >= 0
+    sequences = sequence_indices(np.arange(1000), num_sequences=10**12, seed=1)
+    assert (
+        len(set(sequences.tolist())) == 1000 and sequences.max() < 10**12 and sequences.min() >= 0
+    )
 
 
-def rows_of_steps(dataset: RowDataset, steps: int, world_size: int, micro: int, start: int = 0):
+def sequences_of_steps(
+    dataset: SequenceDataset, steps: int, world_size: int, micro: int, start: int = 0
+):
     ranks = [
         loader(dataset, rank=rank, world_size=world_size, micro_batch_sequences=micro)
         for rank in range(world_size)
     ]
     found: list[list[int]] = []
     for each in ranks:
-        each.consumed_rows = start
+        each.consumed_sequences = start
     for _ in range(steps):
-        found.append(sorted(row for each in ranks for rows in each.next_rows() for row in rows))
+        found.append(
+            sorted(index for each in ranks for batch in each.next_indices() for index in batch)
+        )
         for each in ranks:
             each.next_step()
     return found
 
 
 @pytest.mark.parametrize(("world_size", "micro"), [(1, 8), (2, 1), (2, 4), (4, 2), (8, 1)])
-def test_the_rows_of_a_step_do_not_depend_on_the_layout(
-    dataset: RowDataset, world_size: int, micro: int
+def test_the_sequences_of_a_step_do_not_depend_on_the_layout(
+    dataset: SequenceDataset, world_size: int, micro: int
 ) -> None:
-    expected = rows_of_steps(dataset, 12, 1, 1)
-    assert rows_of_steps(dataset, 12, world_size, micro) == expected
+    expected = sequences_of_steps(dataset, 12, 1, 1)
+    assert sequences_of_steps(dataset, 12, world_size, micro) == expected
 
 
-def test_epochs_run_into_each_other_without_dropping_rows(dataset: RowDataset) -> None:
+def test_epochs_run_into_each_other_without_dropping_sequences(dataset: SequenceDataset) -> None:
     steps = 3 * len(dataset)  # 8 x 3 epochs exactly
-    seen = Counter(row for rows in rows_of_steps(dataset, steps, 1, 8) for row in rows)
+    seen = Counter(
+        sequence for sequences in sequences_of_steps(dataset, steps, 1, 8) for sequence in sequences
+    )
     assert set(seen.values()) == {24} and len(seen) == len(dataset)
     assert len(dataset) % 8  # else the border between epochs is never inside a step
 
 
-def test_resumes_twice_at_other_rank_counts(dataset: RowDataset) -> None:
-    unbroken = rows_of_steps(dataset, 30, 1, 2)
+def test_resumes_twice_at_other_rank_counts(dataset: SequenceDataset) -> None:
+    unbroken = sequences_of_steps(dataset, 30, 1, 2)
     border = len(dataset) // 8  # the step that the first epoch ends in
     for first, second in ((5, 9), (border, 2 * border), (border + 1, 2 * border + 1)):
         state: dict[str, Any] = {}
@@ -105,7 +120,7 @@ def test_resumes_twice_at_other_rank_counts(dataset: RowDataset) -> None:
                 if begin:
                     each.load_state_dict(state)
             for _ in range(begin, end):
-                step = [row for each in ranks for rows in each.next_rows() for row in rows]
+                step = [index for each in ranks for batch in each.next_indices() for index in batch]
                 found.append(sorted(step))
                 for each in ranks:
                     each.next_step()
@@ -115,17 +130,17 @@ def test_resumes_twice_at_other_rank_counts(dataset: RowDataset) -> None:
         assert found == unbroken
 
 
-def test_fewer_rows_than_a_global_batch(tmp_path: Path) -> None:
+def test_fewer_sequences_than_a_global_batch(tmp_path: Path) -> None:
     small = write(tmp_path, [[example([1], [2])], [example([3], [4])]], sequence_length=8)
     taken = loader(small)
-    rows = [row for rows in taken.next_rows() for row in rows]
-    assert Counter(rows) == {0: 4, 1: 4}
+    sequences = [index for batch in taken.next_indices() for index in batch]
+    assert Counter(sequences) == {0: 4, 1: 4}
     assert sum(batch.num_examples for batch in taken.next_step()) == 8
     assert taken.epoch == 4.0
 
 
 def test_a_state_of_other_data_or_another_seed_is_refused(
-    dataset: RowDataset, tmp_path: Path
+    dataset: SequenceDataset, tmp_path: Path
 ) -> None:
     state = loader(dataset).state_dict()
     other = random_dataset(tmp_path, num_examples=50)
@@ -134,28 +149,38 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
     with pytest.raises(CheckpointError, match=r"run\.seed is 4"):
         loader(dataset, seed=4).load_state_dict(state)
     for wrong in (-1, 2.5, "8", True, None):
-        with pytest.raises(ValueError, match="consumed_rows"):
-            loader(dataset).load_state_dict({**state, "consumed_rows": wrong})
+        with pytest.raises(ValueError, match="consumed_sequences"):
+            loader(dataset).load_state_dict({**state, "consumed_sequences": wrong})
     with pytest.raises(ValueError, match="lacks data"):
-        loader(dataset).load_state_dict({"consumed_rows": 8, "seed": 3})
+        loader(dataset).load_state_dict({"consumed_sequences": 8, "seed": 3})
 
 
-def test_rows_that_do_not_divide_are_refused_with_the_numbers(dataset: RowDataset) -> None:
+def test_a_state_of_an_older_version_is_refused(dataset: SequenceDataset) -> None:
+    state = loader(dataset).state_dict()
+    del state["consumed_sequences"]
+    for old in ({**state, "consumed_rows": 8}, {"consumed_rows": 8, "consumed_sequences": 8}):
+        with pytest.raises(CheckpointError, match=r"consumed_rows.*older version.*run\.folder"):
+            loader(dataset).load_state_dict(old)
+
+
+def test_sequences_that_do_not_divide_are_refused_with_the_numbers(
+    dataset: SequenceDataset,
+) -> None:
     with pytest.raises(
         ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences = 2 x 3 .*6"
     ):
         loader(dataset, world_size=3)
 
 
-def test_data_for_the_other_head_is_refused(dataset: RowDataset) -> None:
+def test_data_for_the_other_head_is_refused(dataset: SequenceDataset) -> None:
     with pytest.raises(ConfigError, match="prepared for a language_model"):
         loader(dataset, head="verifier")
 
 
 def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
-    rows = [[example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])]]
-    dataset = write(tmp_path, rows, sequence_length=12)
-    batch = batch_of([dataset.row(0)], sequence_length=12, head="language_model")
+    sequences = [[example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])]]
+    dataset = write(tmp_path, sequences, sequence_length=12)
+    batch = collate([dataset.sequence(0)], sequence_length=12, head="language_model")
     none = -100
     assert batch.tokens.tolist() == [[11, 12, 13, 21, 22, 14, 23, 24, 25, 0, 0, 0]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0]]
@@ -167,18 +192,18 @@ def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
 
 
 def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> None:
-    rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
-    dataset = write(tmp_path, rows, sequence_length=6)
-    batch = batch_of([dataset.row(0)], sequence_length=6, head="language_model")
+    sequences = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
+    dataset = write(tmp_path, sequences, sequence_length=6)
+    batch = collate([dataset.sequence(0)], sequence_length=6, head="language_model")
     # The first token of the second example is not to be guessed from the first example.
     assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
 
 
 def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
-    rows = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
-    dataset = write(tmp_path, rows, sequence_length=6)
-    batch = batch_of(
-        [dataset.row(0)], sequence_length=6, head="language_model", question_weight=0.25
+    sequences = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
+    dataset = write(tmp_path, sequences, sequence_length=6)
+    batch = collate(
+        [dataset.sequence(0)], sequence_length=6, head="language_model", question_weight=0.25
     )
     assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
     assert batch.weights.tolist() == [[0.25, 1, 0, 1, 0, 0]]
@@ -186,13 +211,13 @@ def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
 
 
 def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None:
-    rows = [
+    sequences = [
         [
             example([11, 12], [21, 22], program_mode=Mode.RIGHT),
             example([13], [23, 24], program_mode=Mode.WRONG),
         ]
     ]
-    dataset = write(tmp_path, rows, sequence_length=8, head="verifier")
+    dataset = write(tmp_path, sequences, sequence_length=8, head="verifier")
     batch = loader(
         dataset, head="verifier", global_batch_sequences=1, micro_batch_sequences=1
     ).next_step()[0]

@@ -21,7 +21,7 @@ from training import manifest
 from training.config import PrepareConfig, resolved
 from training.data import candidates, parts, programs
 from training.data import prepare as prepare_module
-from training.data.loader import RowDataset, batch_of
+from training.data.loader import SequenceDataset, collate
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_array_task
 from training.data.tokenizer import Tokenizer
@@ -66,10 +66,13 @@ def row(question: str = QUESTION, program: str = PROGRAM) -> dict[str, str]:
 
 def texts(folder: Path, sequence_length: int = 512) -> list[tuple[str, str, int]]:
     """(prompt, program, program's mode) of every example."""
-    dataset, tokenizer = RowDataset(folder, sequence_length=sequence_length), Tokenizer.load(folder)
+    dataset, tokenizer = (
+        SequenceDataset(folder, sequence_length=sequence_length),
+        Tokenizer.load(folder),
+    )
     found: list[tuple[str, str, int]] = []
     for number in range(len(dataset)):
-        at = dataset.row(number)
+        at = dataset.sequence(number)
         start = 0
         ids: list[int] = []
         pieces: list[str] = []
@@ -93,9 +96,9 @@ def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(mode == Mode.SUPERVISED for _, _, mode in found)
     prompt, program, _ = found[0]
     assert programs.split(prompt + program)[1] == program
-    dataset = RowDataset(tmp_path / "data", sequence_length=512)
+    dataset = SequenceDataset(tmp_path / "data", sequence_length=512)
     batches = [
-        batch_of([dataset.row(number)], sequence_length=512, head="language_model")
+        collate([dataset.sequence(number)], sequence_length=512, head="language_model")
         for number in range(len(dataset))
     ]
     assert sum(batch.num_tokens for batch in batches) == facts["tokens"]
@@ -119,7 +122,7 @@ def test_a_second_call_does_nothing_a_changed_one_starts_anew(
     before = (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns
     caplog.clear()
     prepare(config(tmp_path / "data", source, num_workers=2))
-    assert "is up to date (1 rows" in caplog.text
+    assert "is up to date (1 sequences" in caplog.text
     assert (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns == before
     jsonl(tmp_path, row(), row(QUESTION.replace("Ann", "Bob")))
     assert prepare(config(tmp_path / "data", source))["examples"] == 2
@@ -173,7 +176,7 @@ def test_every_reason_to_drop_is_counted(tmp_path: Path) -> None:
         "program gives no finite number": 1,
         "program runs too long": 1,
         "program is empty": 1,
-        "longer than a row": 1,
+        "longer than a sequence": 1,
         "half a character in the text": 1,
         "code cannot be cut into question and program": 1,
     }
@@ -228,7 +231,7 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"part-000000\.parquet.* is damaged: remove it"):
         prepare(wanted)
     part.unlink()
-    assert prepare(wanted)["rows"] > 0
+    assert prepare(wanted)["sequences"] > 0
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
@@ -243,8 +246,8 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
 
 def test_the_whole_text_form_supervises_the_question_too(tmp_path: Path) -> None:
     prepare(config(tmp_path / "data", jsonl(tmp_path, row()), train_on_prompt=True))
-    dataset = RowDataset(tmp_path / "data", sequence_length=512)
-    assert dataset.row(0).modes.tolist() == [Mode.SUPERVISED, Mode.SUPERVISED]
+    dataset = SequenceDataset(tmp_path / "data", sequence_length=512)
+    assert dataset.sequence(0).modes.tolist() == [Mode.SUPERVISED, Mode.SUPERVISED]
 
 
 def test_candidates_become_labelled_programs_once_each(tmp_path: Path) -> None:
@@ -323,7 +326,7 @@ def test_candidates_are_balanced_after_every_other_filter(tmp_path: Path) -> Non
     }
     assert (facts["examples"], facts["right_examples"]) == (6, 3)
     assert facts["sources"][0]["dropped"] == {
-        "longer than a row": 12,
+        "longer than a sequence": 12,
         "program is empty": 5,
         "candidate: its question has only right or only wrong programs": 5,
         "candidate: its question has more of this verdict than of the other": 3,
@@ -479,7 +482,9 @@ def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
     for path in ("notes.txt", "tokenizer/notes.txt", "mine/notes.txt"):
         (data / path).parent.mkdir(exist_ok=True)
         (data / path).write_text("mine")
-        assert prepare(config(data, source))["rows"] == 1, "up to date, with whatever else is there"
+        assert prepare(config(data, source))["sequences"] == 1, (
+            "up to date, with whatever else is there"
+        )
         with pytest.raises(FileExistsError, match=r"holds (mine|.*notes\.txt)"):
             prepare(config(data, source, train_on_prompt=True))
         assert (data / path).read_text() == "mine"

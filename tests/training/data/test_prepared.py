@@ -124,6 +124,17 @@ def test_files_of_one_name_in_two_folders_are_two_files(tmp_path: Path) -> None:
     assert manifest.read(tmp_path / "other")["inputs"] == before
 
 
+def test_a_folder_of_an_older_version_is_refused_and_prepared_again(made: PrepareConfig) -> None:
+    path = made.data.folder / manifest.MANIFEST
+    content = json.loads(path.read_text())
+    num_sequences = content["facts"].pop("sequences")
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"older version.*prepare it again"):
+        compare(made).check()
+    assert prepare(made)["sequences"] == num_sequences
+    assert compare(made).is_current
+
+
 def test_damaged_or_foreign_folders_are_not_current(made: PrepareConfig, tmp_path: Path) -> None:
     folder = made.data.folder
     path = folder / manifest.MANIFEST

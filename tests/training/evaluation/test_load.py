@@ -87,7 +87,7 @@ def test_a_checkpoint_without_its_manifest_is_none(tmp_path: Path):
     (step / "train_state.json").write_text("{}")
     (step / "manifest.json").rename(tmp_path / "manifest.json")
     for source in (step, step / WEIGHTS):
-        with pytest.raises(UserError, match="step_2 is no whole checkpoint"):
+        with pytest.raises(UserError, match="step_2 is not a complete checkpoint"):
             load.load_generator(str(source), CPU)
     (step / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="manifest.json is damaged: its outputs"):

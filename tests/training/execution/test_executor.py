@@ -261,7 +261,7 @@ def test_same_results_in_the_same_order_on_any_number_of_lanes() -> None:
 def test_a_signal_while_a_jail_starts_costs_another_start(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    check, ended = jail.Jail._check_that_it_holds, list[int]()
+    check, ended = jail.Jail._check_isolation, list[int]()
 
     def end_it_first(started: jail.Jail) -> None:
         if len(ended) < times:
@@ -270,7 +270,7 @@ def test_a_signal_while_a_jail_starts_costs_another_start(
             os.kill(started.pid, signal.SIGTERM)
         check(started)
 
-    monkeypatch.setattr(jail.Jail, "_check_that_it_holds", end_it_first)
+    monkeypatch.setattr(jail.Jail, "_check_isolation", end_it_first)
     if times == 1:
         with Executor(limits=Limits()) as made:
             assert made.run([Program(code=function("return 7"))])[0].value == 7.0
@@ -401,8 +401,8 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(jail.sys, "platform", "plan9")
         assert "plan9 is not Linux" in refusal()
     with monkeypatch.context() as patched:
-        patched.setattr(jail, "_PROBE", "def doors_open():\n    return 1\n")
-        assert "found a way out" in refusal()
+        patched.setattr(jail, "_PROBE", "def num_escapes():\n    return 1\n")
+        assert "escaped the sandbox" in refusal()
     with monkeypatch.context() as patched:
         patched.setattr(jail, "_START", "raise OSError('this is why')")
         assert "this is why" in refusal()
@@ -412,5 +412,5 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
             lockdown.CallFilter(seccomp.for_reader)
 
 
-def test_the_walls_that_stand_are_named(executor: Executor) -> None:
+def test_the_layers_of_the_sandbox_are_named(executor: Executor) -> None:
     assert {"seccomp", "rlimits"} <= set(executor.layers)

@@ -1,6 +1,6 @@
 """Every recorded program gives what it gave when it was run once in plain CPython 3.11.
 
-The record was made without walls, with numpy and sympy and 3 s of CPU each.
+The record was made without a sandbox, with numpy and sympy and 3 s of CPU each.
 """
 
 import gzip

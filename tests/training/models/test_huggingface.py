@@ -207,11 +207,11 @@ def test_hub_id_is_downloaded_without_code(
 ) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    def download(repo: str, allow_patterns: list[str]) -> str:
+    def download(repo: str, *, allow_patterns: list[str]) -> str:
         asked.append((repo, allow_patterns))
         return str(their_folder)
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("training.hub.snapshot_download", download)
     huggingface.load_language_model("microsoft/phi-1_5")
     assert asked[0][0] == "microsoft/phi-1_5"
     assert not any(pattern.endswith((".py", ".bin", ".pt")) for pattern in asked[0][1])

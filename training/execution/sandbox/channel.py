@@ -1,11 +1,11 @@
-"""Framed JSON messages over a socket pair, between the parent and a jailed process.
+"""Sends framed JSON messages over a socket pair, between the parent and a jailed process.
 
-Both ends are our own code; what a program wrote travels inside as a string. A program that
-has broken out of its interpreter could still write to the channel, so the parent trusts
-nothing that it receives: `receive` returns an object of JSON or raises, and `text` and its
-like take fields out of it by type and size. ASCII JSON, because a program's text may hold
-lone surrogates that no encoding takes. Only `read` and `write` are used without a deadline,
-since the jailed end may do little else; with one, the descriptor has to be non-blocking.
+Both ends are our own code, and a program's text is a string in a message. A program that has
+escaped its interpreter could still write to the channel, so the parent trusts nothing that it
+receives: `receive` returns a JSON object or raises, and `text`, `number` and `flag` check the
+type and size of its fields. Messages are ASCII JSON, because a program's text may hold lone
+surrogates that UTF-8 cannot encode. Without a deadline, only the system calls `read` and `write`
+are used, as the jailed end is allowed little else; a deadline needs a non-blocking descriptor.
 """
 
 import json
@@ -22,7 +22,7 @@ _MAX_NUMBER_CHARACTERS = 40
 
 
 class ChannelClosed(Exception):
-    """The other end is gone, or sends what is no message."""
+    """The other end is closed, or sent something that is not a message."""
 
 
 def send(descriptor: int, message: dict[str, Any], seconds: float | None = None) -> None:
@@ -46,7 +46,7 @@ def receive(
     """Receive one message.
 
     Raises:
-        ChannelClosed: the other end is gone, or sent something else than a JSON object of at
+        ChannelClosed: the other end is closed, or sent something other than a JSON object of at
             most `max_bytes`.
         TimeoutError: it is not complete after `seconds`.
     """
@@ -61,7 +61,7 @@ def receive(
 
 
 def parsed(content: bytes | str) -> dict[str, Any] | None:
-    """A JSON object whose fields may be anything; None if the text is none."""
+    """The JSON object in a text, its fields unchecked; None if there is none."""
     try:
         message: Any = json.loads(content)
     except (ValueError, RecursionError):
@@ -70,13 +70,13 @@ def parsed(content: bytes | str) -> dict[str, Any] | None:
 
 
 def text(message: dict[str, Any], name: str, max_characters: int) -> str | None:
-    """A field that is text of at most `max_characters`; None if it is not."""
+    """A field that is a text of at most `max_characters`; None if it is anything else."""
     value = message.get(name)
     return value if isinstance(value, str) and len(value) <= max_characters else None
 
 
 def number(message: dict[str, Any], name: str) -> float | None:
-    """A field that is a number written as text, as `repr(float)` does; None if it is not."""
+    """A field that is a number written as text by `repr(float)`; None if it is anything else."""
     written = text(message, name, _MAX_NUMBER_CHARACTERS)
     try:
         return None if written is None else float(written)
@@ -85,7 +85,7 @@ def number(message: dict[str, Any], name: str) -> float | None:
 
 
 def flag(message: dict[str, Any], name: str) -> bool:
-    """Whether a field is there and is true."""
+    """Whether a field exists and is true."""
     return message.get(name) is True
 
 

@@ -1,27 +1,27 @@
-"""Which programs tier 1 judges: a small grammar of programs that compute with numbers.
+"""Decides which programs tier 1 may run: a small grammar of programs that compute with numbers.
 
     entry(code, tree, "func:simple_math_problem")  # the expression to evaluate, or None
 
 Monty (tier 1) is another implementation of Python. Its arithmetic, branches, loops and calls
 agree with CPython's to the last digit; much of the rest differs, often without an error. So a
-program goes to tier 1 only if this grammar describes all of it; any other program, and any
-that ends in an error, is judged by CPython. Of 15,136 programs that models wrote for word
-problems, 95 % are described. The grammar leaves out, each for a silent difference:
+program runs in tier 1 only if this grammar describes all of it. CPython runs every other program,
+and every program that ends in an error in tier 1. Of 15,136 programs that models wrote for word
+problems, 95 % are described. The grammar leaves out, each because of a silent difference:
 
 - Text as a value: methods, `%`, format specifications and `float("nan")`. Text is only printed.
-  Where what is printed is the result, digits are printed by themselves: the last of a float's 17
-  digits can be another one in Monty, which reads as the same number only if nothing follows.
+  Where the printed text is the result, a value is printed without digits beside it: Monty may
+  print another last digit of a float's 17, which is the same number only if nothing follows it.
 - Lists, tuples and dicts as values: elements compared by identity, containers that hold
-  themselves or change below a loop. A list or tuple is used up where it is written, as in
-  `sum([a, b])`. Every variable therefore holds a number, a truth value or None. One exception:
-  a number with a thousands comma is a tuple in Python, a frequent mistake; in a program that
-  compares nothing, tuples are values.
+  themselves or change during a loop over them. A list or tuple is consumed where it is written,
+  as in `sum([a, b])`. Every variable therefore holds a number, a truth value or None. One
+  exception: a number with a thousands comma is a tuple in Python, a frequent mistake; in a
+  program that compares nothing, tuples are values.
 - Generators, comprehensions and lazy built-ins, which Monty computes at once.
 - Functions as values, conditional or repeated definitions, and any second meaning of a name,
-  a built-in's above all: which function or value a name stands for is known by reading.
+  a built-in's above all: the function or value that a name refers to is known without running.
 - `is` except with None; `round` with two arguments; `sum` from CPython 3.12 on, which adds
   floats with compensation; annotations that might fail, as Monty does not evaluate them.
-- `try`, since tier 1 cannot judge what an error does; modules other than `math`.
+- `try`, since the effect of an error in tier 1 is not known; modules other than `math`.
 
 Before adding a construct, add it to the generator of the fuzzer (test_tiers.py beside the
 tests of this folder), which runs random programs in both tiers.
@@ -39,7 +39,7 @@ _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 _OF_ONE_NUMBER = frozenset("abs float int round".split())
 _OF_NUMBERS = frozenset("max min".split())
-"""Take two values or more, or one list or tuple; `_OF_A_LIST` only the latter."""
+"""Take two or more values, or one list or tuple; those of `_OF_A_LIST` take only the latter."""
 _OF_A_LIST = frozenset("sum".split()) if sys.version_info < (3, 12) else frozenset[str]()
 
 _MATH_FUNCTIONS = frozenset(
@@ -50,7 +50,7 @@ _MATH_CONSTANTS = frozenset("e pi".split())
 _ANNOTATIONS = frozenset("bool dict float int list str tuple".split())
 _BUILTINS = frozenset(dir(builtins))
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-"""White space, line ends or errors, as a parser sees fit."""
+"""Parsers disagree whether these are white space, line ends or errors."""
 
 
 def entry(code: str, tree: ast.Module, kind: str) -> str | None:
@@ -84,14 +84,14 @@ def entry(code: str, tree: ast.Module, kind: str) -> str | None:
 
 
 class _Names:
-    """The names that a program binds, by what they stand for."""
+    """The names that a program binds, by what they refer to."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.functions: list[str] = []
         self.variables: set[str] = set()
         self.modules: set[str] = set()
         self.math: dict[str, str] = {}
-        """What was imported from `math`: its name here and there."""
+        """Names imported from `math`: the program's name to the name in `math`."""
         imported: set[tuple[str, str]] = set()
         for node in ast.walk(tree):
             match node:
@@ -116,10 +116,10 @@ class _Names:
 
 
 class _Grammar:
-    """Whether a syntax tree consists of the constructs listed here, and nothing else."""
+    """Checks that a syntax tree consists of the constructs listed here and of nothing else."""
 
     def __init__(self, names: _Names, tree: ast.Module, *, reads_output: bool) -> None:
-        """`reads_output`: the result is what the program prints, not a value."""
+        """Set up; with `reads_output`, the result is the program's output, not a value."""
         self._names, self._reads_output = names, reads_output
         self._may_hold_tuples = not any(
             isinstance(node, ast.Compare) or (isinstance(node, ast.Name) and node.id in _OF_NUMBERS)
@@ -224,7 +224,7 @@ class _Grammar:
         return all(self._value(node) for node in nodes)
 
     def _value(self, node: ast.expr) -> bool:
-        """Whether it gives a number, a truth value or None (or a tuple, where one may)."""
+        """Whether it evaluates to a number, a truth value or None, or to a tuple where allowed."""
         match node:
             case ast.Constant(value=value):
                 return value is None or isinstance(value, (bool, int, float))
@@ -281,14 +281,14 @@ class _Grammar:
 
 
 def _plain_annotation(annotation: ast.expr | None) -> bool:
-    """Whether evaluating it cannot fail, as Monty never evaluates it."""
+    """Whether evaluating it cannot fail; Monty never evaluates annotations."""
     if annotation is None or isinstance(annotation, ast.Constant):
         return True
     return isinstance(annotation, ast.Name) and annotation.id in _ANNOTATIONS
 
 
 def _joins_digits(parts: list[ast.expr]) -> bool:
-    """Whether an f-string of these parts may print a value with other digits beside its own."""
+    """Whether an f-string of these parts may print other digits right beside a value's own."""
     texts = [part.value for part in parts if isinstance(part, ast.Constant)]
     num_values = len(parts) - len(texts)
     have_digits = any(character.isnumeric() for text in texts for character in str(text))

@@ -1,8 +1,8 @@
-"""Where a jailed process starts: `main()` is called by the one-liner in jail.py.
+"""Starts a jailed process: jail.py runs `main()` in a new interpreter.
 
-Two processes come of it. The outer one stays outside the new process namespace and only
-watches: it ends the inner one when the project's process is gone, however that ended and
-whoever else still holds its descriptors. The inner one is locked down and serves.
+It becomes two processes. The outer one stays outside the new process namespace and watches: it
+ends the inner one when the process that started the jail has ended, in whatever way and whoever
+still holds its descriptors. The inner one is locked down and serves requests.
 """
 
 import json
@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 from training.execution.sandbox import channel, lockdown, program, reader, seccomp, zygote
 from training.execution.sandbox.monty import Monty
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_CHECKS = 0.5
 _MEMORY_BYTES = 512 << 20
-"""Of the reader, and of Monty, on top of what is mapped when they start."""
+"""Memory of the reader and of Monty, on top of what is mapped when they start."""
 
 
 def main() -> NoReturn:
@@ -50,11 +50,11 @@ def main() -> NoReturn:
         channel.send(control, {"ready": True, "layers": layers})
         serve()
     finally:
-        os._exit(0)  # the channel is closed, or this process cannot answer any more
+        os._exit(0)  # the channel is closed, or this process can no longer reply
 
 
 def _watch(inner: int, parent: int, *, has_group: bool) -> NoReturn:
-    """Wait for the inner process and end with 128 + the signal that it was ended by, or 0."""
+    """Wait for the inner process; exit with 128 + the signal that ended it, or 0."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while True:
         ended, status = os.waitpid(inner, os.WNOHANG)
@@ -64,14 +64,14 @@ def _watch(inner: int, parent: int, *, has_group: bool) -> NoReturn:
             os.kill(inner, signal.SIGKILL)
             if has_group:
                 os.killpg(0, signal.SIGKILL)  # with Monty's worker, and this process
-        signal.sigtimedwait({signal.SIGCHLD}, _SECONDS_BETWEEN_LOOKS)
+        signal.sigtimedwait({signal.SIGCHLD}, _SECONDS_BETWEEN_CHECKS)
     os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
 
 
 def _locked_down(
     control: int, supervisor: socket.socket, options: dict[str, Any], in_namespaces: bool
 ) -> tuple[list[str], Callable[[], NoReturn]]:
-    """Lock this process down for its role; which walls stand, and what serves behind them."""
+    """Lock this process down for its role; returns its layers of isolation and what serves."""
     role = options["role"]
     limits = lockdown.ChildLimits(**options["limits"])
     runs_cpython = role in reader.MODULES
@@ -83,7 +83,7 @@ def _locked_down(
     os.environ.clear()
     layers = ["seccomp", "rlimits"] + ["namespaces"] * in_namespaces
     if monty is not None:
-        # Its worker comes from the library; from then on no file is opened by anyone.
+        # Its worker is a file of the library; once it has started, nobody opens a file again.
         lockdown.drop_privileges(None)
         lockdown.die_with_parent()
         lockdown.limit_resources(
@@ -92,8 +92,8 @@ def _locked_down(
         lockdown.CallFilter(seccomp.for_monty).install_supervised(supervisor)
         monty.start()
         lockdown.seal(supervisor)
-        if program.doors_open():
-            raise OSError("tier 1 found a way out")
+        if program.num_escapes():
+            raise OSError("tier 1 can escape its sandbox")
         return layers, lambda: reader.serve(control, limits.timeout_seconds, monty)
     supervisor.close()
     libraries = _libraries() if runs_cpython else []

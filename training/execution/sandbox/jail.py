@@ -1,11 +1,10 @@
-"""Parent side of the jailed processes: start one, ask it, restart it, end it.
+"""Starts, asks, restarts and ends the jailed processes, from the parent's side.
 
     with Jail("light", limits) as jail:
         reply = jail.ask({"code": ..., "kind": ...})
 
-A jail that dies or hangs is ended and started again by the next `ask`. It ends with the
-context manager, with this process (however that ends), and never outlives either by more
-than a second.
+A jail that dies or hangs is ended, and the next `ask` starts another. A jail ends with its
+context manager and with this process, however that ends, at most a second later.
 """
 
 import json
@@ -17,7 +16,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal
 
 from typing_extensions import Self
@@ -33,15 +31,15 @@ _START = (
     "import sys; sys.path[0] = {root!r}; from training.execution.sandbox.entry import main; main()"
 )
 _START_SECONDS = 120.0
-"""Loading sympy from a cold network disk takes its time."""
+"""Generous, as sympy may be loaded from a cold network disk."""
 _MARGIN_SECONDS = 10.0
-"""How long beyond a program's own limits an answer may take before the jail counts as dead."""
+"""How much longer than a program's own limits a reply may take before the jail counts as hung."""
 _MAX_REASON = 4096
 _END_SECONDS = 1.0
-"""Between a process's channel closing and its exit code being there."""
+"""How long after its channel closes a process may take to exit."""
 
-_PROBE = "from training.execution.sandbox.program import doors_open"
-"""Tries every door once. Its result, the number that were open, must be 0."""
+_PROBE = "from training.execution.sandbox.program import num_escapes"
+"""A program that tries each way out of the sandbox; the number that worked must be 0."""
 
 
 class IsolationError(UserError):
@@ -49,11 +47,11 @@ class IsolationError(UserError):
 
 
 class JailDied(RuntimeError):
-    """The jailed process ended or hung while it was asked."""
+    """The jailed process ended or hung during a request."""
 
 
 class OutOfTime(JailDied):
-    """The jailed process was ended for the CPU time that an answer took."""
+    """The jailed process was ended because a reply took too much CPU time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +59,15 @@ class Limits:
     """What one program may use."""
 
     timeout_seconds: float = 0.5
-    """CPU seconds; a loaded machine does not change a verdict."""
+    """CPU seconds, so that the load of the machine does not change a verdict."""
     idle_seconds: float = 2.0
-    """Seconds by the clock between two looks at a program that runs. It is ended after three
-    looks in a row that find it idle, or ten in all: a program cannot wait by itself, but a host
-    may be suspended, or have no time for it."""
+    """Wall-clock seconds between two checks of a running program. It is ended after three checks
+    in a row that find it idle, or ten in all. A program cannot wait by itself, but a host may be
+    suspended or give it no CPU time."""
     memory_mib: int = 256
     """Memory on top of the interpreter's own."""
     max_output_bytes: int = 65_536
-    """Printed bytes, after which a program is ended."""
+    """A program that prints more bytes is ended."""
 
     @classmethod
     def from_config(cls, execution: ExecutionConfig) -> "Limits":
@@ -86,14 +84,14 @@ class Jail:
 
     def __init__(self, role: Role, limits: Limits) -> None:
         self.layers: list[str] = []
-        """Which walls stand: `seccomp`, `rlimits`, `namespaces`, `mounts`, `landlock`."""
-        self.num_asked = 0
+        """The isolation in effect: `seccomp`, `rlimits`, `namespaces`, `mounts`, `landlock`."""
+        self.num_requests = 0
         """Requests since the process was started."""
         self._role, self._limits = role, limits
-        # Monty's worker is ended with its group. The others stay in ours, so that Ctrl-C at a
-        # terminal ends the programs that run.
+        # Monty's worker is ended with its process group. The others stay in ours, so that Ctrl-C
+        # in a terminal ends running programs.
         self._has_group = role == "monty"
-        # What it printed, in ASCII JSON (up to twelve characters each), and some names.
+        # The output in ASCII JSON, up to twelve characters per character, and some names.
         self._max_reply_bytes = 65_536 + 12 * limits.max_output_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -102,39 +100,34 @@ class Jail:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
     def pid(self) -> int | None:
-        """The watching process outside, None when it is not running."""
+        """The process that watches the jailed one; None if it is not running."""
         return None if self._process is None else self._process.pid
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """Send one request and wait for its reply, whose fields may be anything.
+        """Send one request and wait for its reply, whose fields are unchecked.
 
         Args:
-            request: What the role's process understands.
-            seconds: When the process counts as hung, by the clock; by default some time after
-                it should have ended the program itself.
+            request: A request that the role's process understands.
+            seconds: Wall-clock seconds after which the process counts as hung; by default some
+                time after it should have ended the program itself.
 
         Raises:
-            OutOfTime: the process limits the CPU time of an answer (the reader), and that was up.
+            OutOfTime: the process limits the CPU time of a reply (the reader), and exceeded it.
             JailDied: the process ended or hung; the next call starts another.
-            IsolationError: it could not be started, or does not hold.
+            IsolationError: it could not be started, or is not isolated.
         """
         if seconds is None:
-            # Beyond that a jail was stopped for long: another one gets the program.
-            seconds = zygote.MAX_LOOKS * self._limits.idle_seconds + _MARGIN_SECONDS
+            # After that the jail itself was stopped: another one runs the program.
+            seconds = zygote.MAX_CHECKS * self._limits.idle_seconds + _MARGIN_SECONDS
         try:
             if self._channel is None:
                 self._start()
-            self.num_asked += 1
+            self.num_requests += 1
             return self._exchange(request, seconds)
         except (channel.ChannelClosed, TimeoutError) as error:
             ran_out = self._exit_code() == 128 + signal.SIGPROF
@@ -143,18 +136,18 @@ class Jail:
                 raise OutOfTime(f"the {self._role} process ran out of CPU time") from error
             raise JailDied(f"the {self._role} process ended or hung") from error
         except BaseException:
-            # Ctrl-C between question and answer: what comes next would answer the wrong one.
+            # Ctrl-C between request and reply: the next message would be the wrong reply.
             self.close()
             raise
 
     def start(self) -> None:
-        """Start the process and see that it holds, ahead of the first `ask`.
+        """Start the process and check its isolation, before the first `ask`.
 
         Raises:
-            IsolationError: it could not be started, or does not hold.
-            JailDied: somebody ended it while it was starting, twice.
+            IsolationError: it could not be started, or is not isolated.
+            JailDied: it was ended from outside twice while it was starting.
         """
-        # Ctrl-C at a terminal goes to all processes, to this one as well.
+        # Ctrl-C in a terminal signals all processes, this one too.
         for _ in range(2):
             try:
                 if self._channel is None:
@@ -168,11 +161,11 @@ class Jail:
         raise JailDied(f"the {self._role} process was ended twice while it was starting")
 
     def close(self) -> None:
-        """End the process and all that it runs. Safe to call twice."""
+        """End the process and everything it runs; may be called twice."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        self.num_asked = 0
+        self.num_requests = 0
         if self._process is not None:
             if self._has_group and self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -204,9 +197,9 @@ class Jail:
                 "max_output_bytes": self._limits.max_output_bytes,
             },
         }
-        # A clean environment: no keys and tokens for a program to find. The hash seed is
-        # fixed so that a program that walks a set of strings gives the same value each time.
-        # The time zone is fixed, too: it would be read from the host's files, or not.
+        # A clean environment: no keys or tokens for a program to find. The hash seed is fixed, so
+        # that a program that iterates over a set of strings gives the same value each time. The
+        # time zone is fixed as well, since the host's files may or may not be readable.
         environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TZ": "UTC0"}
         environment.update(PYTHONDONTWRITEBYTECODE="1", OPENBLAS_NUM_THREADS="1")
         environment.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -225,31 +218,31 @@ class Jail:
                 cwd="/",
                 start_new_session=self._has_group,
             )
-        self._check_that_it_holds()
+        self._check_isolation()
 
     def _last_complaint(self) -> str:
-        """The last line the process wrote to standard error, for the message about it."""
+        """The last line that the process wrote to standard error."""
         if self._complaints is None:
-            return "it said nothing"
+            return "no message"
         self._complaints.seek(0)
         lines = self._complaints.read().decode("utf-8", "replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line for line in reversed(lines) if line.strip()), "no message")
 
     def _exit_code(self) -> int | None:
-        """The process's exit code, a moment after its channel has closed; None if it runs on."""
+        """The process's exit code, shortly after its channel has closed; None: it still runs."""
         assert self._process is not None
         try:
             return self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             return None
 
-    def _check_that_it_holds(self) -> None:
+    def _check_isolation(self) -> None:
         assert self._channel is not None
         try:
             greeting = channel.receive(self._channel.fileno(), _START_SECONDS)
         except (channel.ChannelClosed, TimeoutError) as error:
             if (self._exit_code() or 0) < 0:
-                raise  # by somebody's signal: that says nothing about isolation
+                raise  # ended by a signal from outside, which says nothing about isolation
             raise IsolationError(
                 f"no isolation can be had here: the {self._role} process did not start "
                 f"({self._last_complaint()})"
@@ -259,10 +252,10 @@ class Jail:
             raise IsolationError(f"no isolation can be had here: {reason}")
         self.layers = greeting["layers"]
         if self._role in ("reader", "monty"):
-            return  # one runs nothing, the other has looked for a way out by itself
-        reply = self._exchange({"code": _PROBE, "kind": "func:doors_open"}, _START_SECONDS)
+            return  # the reader runs no program, and Monty's process has tried to escape itself
+        reply = self._exchange({"code": _PROBE, "kind": "func:num_escapes"}, _START_SECONDS)
         report = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
         if report is None or channel.number(report, "number") != 0.0:
             raise IsolationError(
-                f"no isolation can be had here: the test program found a way out ({reply})"
+                f"no isolation can be had here: a test program escaped the sandbox ({reply})"
             )

@@ -1,15 +1,15 @@
-"""What a jailed process gives up, in order: namespaces, identity, files, capabilities, calls.
+"""Takes rights from a jailed process: namespaces, files, identity, capabilities, system calls.
 
     enter_namespaces()      first, single-threaded, before anything is imported
-    hide_files(...)         after all imports: a file system that holds the Python library only
-    drop_privileges(...)    nobody, no capabilities, Landlock
+    hide_files(...)         after all imports: a file system with the Python library only
+    drop_privileges(...)    user nobody, no capabilities, Landlock
     limit_resources(...)    in the process that runs a program
     CallFilter.install()    last, in the process that runs a program: seccomp
 
-Seccomp is the wall that must stand: `CallFilter` raises without it. Namespaces, mounts, the
-change of identity and Landlock are taken where the system gives them (containers and
-clusters often do not) and say so by what they return; without mounts and Landlock, no file
-can be opened at all. Linux only; importing this module elsewhere is harmless.
+Seccomp is required: `CallFilter` raises without it. Namespaces, mounts, the change of identity
+and Landlock are used where the system allows them (containers and clusters often do not); the
+functions return whether they worked. Without mounts and Landlock, a program can open no file at
+all. Linux only; importing this module elsewhere is harmless.
 """
 
 import ctypes
@@ -43,13 +43,13 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 
 _MNT_DETACH = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SCAFFOLD = "/tmp"
-"""Any folder will do: the new file system is built on top of it, unseen by other processes."""
+"""Any folder works: the new file system is built over it, invisible to other processes."""
 _HOST_NAME = b"sandbox"
 
 _SECCOMP_MODE_FILTER = 2
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_NEW_LISTENER = 1, 8
 _NOTIFICATION_RECEIVE, _NOTIFICATION_SEND, _NOTIFICATION_CONTINUE = 0xC0502100, 0xC0182101, 1
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_CHECKS = 0.5
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
 _SIGKILL = 9
@@ -58,14 +58,14 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
 _LANDLOCK_READ_FILE, _LANDLOCK_READ_DIR = 1 << 2, 1 << 3
 
 _STACK_BYTES = 8 << 20
-"""The same on each host: how deep a program can recurse must not depend on its `ulimit -s`."""
+"""The same on each host, so that a program's recursion limit does not depend on `ulimit -s`."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """What one program may use; `memory_bytes` on top of what its process has mapped."""
+    """Limits of one program; `memory_bytes` is on top of what its process has mapped."""
 
     timeout_seconds: float
     idle_seconds: float
@@ -84,9 +84,9 @@ def die_with_parent() -> None:
 
 
 def enter_namespaces() -> bool:
-    """Leave the network, IPC, host name and process namespaces; children are in the new ones.
+    """Enter new network, IPC, host name and process namespaces, the last for children only.
 
-    Returns whether it worked: False where neither root nor a user namespace is to be had.
+    Returns whether it worked: False without root and without user namespaces.
     """
     flags = _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET | _CLONE_NEWUTS
     if os.getuid() == 0 and _libc.unshare(flags) == 0:
@@ -110,10 +110,10 @@ def enter_namespaces() -> bool:
 def hide_files(shown_folders: Sequence[str]) -> bool:
     """Move into a file system that holds nothing but `shown_folders`, at their own paths.
 
-    Not even names, sizes and links of other files can be seen from there. Folders above the
-    shown ones may be closed to nobody outside; inside they are open.
+    Not even names, sizes and links of other files are visible there. The folders above the shown
+    ones are readable there, even if their modes keep user nobody out on the host.
 
-    Returns whether it worked: False outside of namespaces, and nothing has changed then.
+    Returns whether it worked. If not (outside of namespaces), nothing has changed.
     """
     number = _PIVOT_ROOT.get(os.uname().machine)
     if number is None or _libc.unshare(_CLONE_NEWNS) != 0:
@@ -153,14 +153,14 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 
 def drop_privileges(readable_folders: Sequence[str] | None) -> bool:
-    """Become nobody without capabilities; of all files only `readable_folders` stay readable.
+    """Become user nobody without capabilities; only `readable_folders` stay readable.
 
-    With None, files are left alone: for a process that ends up with a filter that opens none.
+    With None, access to files is not changed: for processes whose filter opens none later on.
 
-    Returns whether Landlock holds. If it does not, and files are not hidden either,
-    `CallFilter` has to close them off.
+    Returns whether Landlock is in effect. If it is not, and files are not hidden either,
+    `CallFilter` has to deny opening them.
     """
-    # Opened before the change of identity: a home folder of mode 700 may lie on the way.
+    # Opened before the change of identity: a home folder of mode 700 may be on the path.
     folders = [folder for folder in readable_folders or () if os.path.isdir(folder)]
     opened = [os.open(folder, os.O_PATH | os.O_CLOEXEC) for folder in folders]
     if os.getuid() == 0:
@@ -187,7 +187,7 @@ def drop_privileges(readable_folders: Sequence[str] | None) -> bool:
 
 
 def _landlock(readable: Sequence[int]) -> bool:
-    """Deny every file and network right that this kernel knows; allow reading `readable`."""
+    """Deny all file and network access that this kernel can restrict, but reading `readable`."""
     version = _libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
     if version < 1:
         return False
@@ -214,7 +214,7 @@ def _landlock(readable: Sequence[int]) -> bool:
 
 
 def address_space_bytes() -> int:
-    """How much address space this process has mapped; needs /proc, so ask before Landlock."""
+    """The address space that this process has mapped; reads /proc, so call it before Landlock."""
     with open("/proc/self/statm") as stream:
         return int(stream.read().split()[0]) * resource.getpagesize()
 
@@ -222,9 +222,10 @@ def address_space_bytes() -> int:
 def limit_resources(
     *, address_space: int, cpu_seconds: float | None, has_children: bool = False
 ) -> None:
-    """Set hard limits: memory, stack, CPU (whole seconds, a backstop); no files, cores, children.
+    """Set hard limits of memory, stack and CPU time; allow no large files, cores or children.
 
-    With `has_children` (tier 1 starts its worker and threads) there may be some of these.
+    The limit of CPU time is in whole seconds, as a fallback. With `has_children`, threads and
+    child processes are allowed: tier 1 starts some.
     """
     limits = {
         resource.RLIMIT_AS: address_space,
@@ -245,7 +246,7 @@ def limit_resources(
 
 
 class CallFilter:
-    """A seccomp filter, made once by `assemble` and installed in each process that needs it."""
+    """A seccomp filter, assembled once and installed in each process that needs it."""
 
     def __init__(self, assemble: Callable[[seccomp.Machine], bytes]) -> None:
         table = seccomp.machine()
@@ -258,7 +259,7 @@ class CallFilter:
         self._program = ctypes.create_string_buffer(header, len(header))
 
     def install(self) -> None:
-        """Install it on this process, for good.
+        """Install it on this process, irrevocably.
 
         Raises:
             OSError: this kernel has no seccomp filters, or they are switched off.
@@ -267,7 +268,7 @@ class CallFilter:
             raise _failed("seccomp")
 
     def install_supervised(self, link: socket.socket) -> None:
-        """Install it, and leave what it does not allow to the process behind `link`.
+        """Install it; the process at the other end of `link` decides on calls it does not allow.
 
         Raises:
             OSError: this kernel has no supervised filters (Linux 5.5), or forbids them.
@@ -285,24 +286,24 @@ class CallFilter:
 
 
 def seal(link: socket.socket) -> None:
-    """Have the supervisor leave: what its filter does not allow is refused from here on."""
+    """End the supervision: calls that the filter does not allow are refused from now on."""
     os.write(link.fileno(), b"s")
     if os.read(link.fileno(), 1) != b"s":
-        raise OSError("the supervisor has gone")
+        raise OSError("the supervisor has ended")
 
 
-def supervise(link: socket.socket, is_wanted: Callable[[], bool]) -> None:
-    """Allow all calls of a process that starts, until it says that it has (`seal`).
+def supervise(link: socket.socket, is_needed: Callable[[], bool]) -> None:
+    """Allow all calls of a process while it starts, until it calls `seal`.
 
     Args:
-        link: To the process, which sends the listener of its filter first.
-        is_wanted: Asked now and then; the supervision ends when it says no.
+        link: Connects to the process, which first sends the listener of its filter.
+        is_needed: Called about twice a second; the supervision ends when it returns False.
     """
     waiting = select.poll()
     waiting.register(link, select.POLLIN)
     listener = -1
-    while is_wanted():
-        events = dict(waiting.poll(_SECONDS_BETWEEN_LOOKS * 1000))
+    while is_needed():
+        events = dict(waiting.poll(_SECONDS_BETWEEN_CHECKS * 1000))
         if link.fileno() in events and listener < 0:
             _, received, _, _ = socket.recv_fds(link, 1, 1)
             if not received:
@@ -322,6 +323,6 @@ def supervise(link: socket.socket, is_wanted: Callable[[], bool]) -> None:
                 answer = notification[:8] + struct.pack("<qiI", 0, 0, _NOTIFICATION_CONTINUE)
                 fcntl.ioctl(listener, _NOTIFICATION_SEND, answer)
             except OSError:
-                continue  # the caller has died meanwhile
+                continue  # the process that made the call has died meanwhile
     if listener >= 0:
         os.close(listener)

@@ -1,13 +1,13 @@
-"""Tier 1, inside its jail: pydantic-monty, a Python of its own without host access.
+"""Runs programs in tier 1: pydantic-monty, a Python interpreter without access to the host.
 
-It decides only programs of the dialect that it runs like CPython (dialect.py), and only when
-they end well; for everything else `run` gives no answer and CPython has the word.
+It runs only programs of the dialect in which it agrees with CPython (dialect.py), and its result
+counts only if they end without an error. For all others `run` gives no result, and CPython runs
+them.
 
-Monty's worker is an executable, which has to be started, load its libraries and start a
-thread. So this process installs a filter of system calls with a supervisor (entry.py), who
-allows all of that, starts the worker, which inherits the filter, runs a first program, and
-then has the supervisor leave. From there on worker and client can compute and talk to each
-other, and nothing else.
+Monty's worker is an executable that has to be started, load its libraries and start a thread. So
+this process installs a filter of system calls with a supervisor (entry.py) that allows all of
+that, starts the worker, which inherits the filter, runs a first program, and then ends the
+supervision. After that worker and client can only compute and exchange messages.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from typing import Any
 from training.execution.sandbox.lockdown import ChildLimits
 
 _FEED_SECONDS = 0.02
-"""Word-problem programs take 0.1 ms here, 99.95 % of them less than 1 ms. A longer one is a loop,
-and CPython's to judge: Monty runs loops 1 to 20 times slower, so that a program out of time here
-may be in time there. Ended early, a loop costs little more than the time it has in CPython."""
+"""Word-problem programs take 0.1 ms here, 99.95 % of them less than 1 ms. A longer one is a loop
+and is left to CPython: Monty runs loops 1 to 20 times slower, so a program may exceed its time
+here and not there. As it is ended early, a loop costs little more than its time in CPython."""
 _MEMORY_BYTES = 32 << 20
 _RECURSION_DEPTH = 200
 
-# Only a number or a type's name crosses over, whatever the program returned.
+# Only a number or the name of a type leaves the worker, whatever the program returned.
 _EPILOGUE = """
 _answer_ = {entry}
 _answer_ if isinstance(_answer_, (int, float)) else type(_answer_).__name__
@@ -33,17 +33,17 @@ _answer_ if isinstance(_answer_, (int, float)) else type(_answer_).__name__
 class Monty:
     """Monty's client and its one worker.
 
-    Made while all files can be reached; `start` comes when privileges are dropped and the
-    filter is in place.
+    Created while all files can still be opened; `start` follows when privileges are dropped and
+    the filter is installed.
     """
 
     def __init__(self, limits: ChildLimits) -> None:
-        # Here and not above: most jailed processes, and the parent, have no use for it.
+        # Imported here, as the parent and most jailed processes do not need it.
         import pydantic_monty
         from pydantic_monty import _binary
 
         self._library, self._limits = pydantic_monty, limits
-        # By its descriptor: the folders above it may be closed to nobody.
+        # Started by its descriptor: user nobody may have no access to the folders above it.
         self._binary = os.open(_binary.find_monty_binary(), os.O_PATH | os.O_CLOEXEC)
         self._stack = contextlib.ExitStack()
 
@@ -62,11 +62,11 @@ class Monty:
     def run(self, code: str, entry: str) -> dict[str, Any]:
         """Run a program and evaluate `entry`.
 
-        Returns `number` (a float as text) or `type` (the name of what it gave instead), and
-        `printed`; an empty dict for what only CPython may judge.
+        Returns `number` (a float as text) or `type` (the name of the type of another result), and
+        `printed`; an empty dict for a program that only CPython may run.
 
         Raises:
-            MontyError: the worker is gone, and this process cannot start another.
+            MontyError: the worker has died, and this process cannot start another.
         """
         output = self._library.CollectString(self._limits.max_output_bytes)
         session_of_worker = self._pool.checkout(
@@ -85,7 +85,7 @@ class Monty:
             except self._library.MontyCrashedError:
                 raise
             except self._library.MontyError:
-                return {}  # errors are never tier 1's to declare
+                return {}  # an error counts only if CPython reports it
         answer: dict[str, Any] = {"printed": output.output}
         if isinstance(value, str):
             return answer | {"type": value}

@@ -1,7 +1,7 @@
-"""Inside the forked child: run one program and reduce its result to a short text.
+"""Runs one program in the forked child and reports its result as a short text.
 
-By now nothing but the kernel holds the program, which may well rewrite this very code in
-its own copy of the process: what is reported is a claim, as good as any value it returns.
+At this point only the kernel contains the program. The program may even rewrite this code in
+its own copy of the process, so a report is a claim and is trusted no more than the program.
 """
 
 import io
@@ -80,7 +80,7 @@ class _Output(io.TextIOBase):
 
 
 class _Bytes(io.RawIOBase):
-    """`sys.stdout.buffer`: bytes are output as well."""
+    """`sys.stdout.buffer`: bytes written to it count as output."""
 
     def __init__(self, output: _Output) -> None:
         self._output = output
@@ -95,7 +95,7 @@ class _Bytes(io.RawIOBase):
 
 
 def _outcome(code: str, kind: str, output: _Output) -> Any:
-    """What the program gives: by calling, by reading a variable, or the last printed number."""
+    """The result: of calling a function, of reading a variable, or the last printed number."""
     compiled = compile(code, _FILENAME, "exec")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compiled, namespace)
@@ -110,7 +110,7 @@ def _outcome(code: str, kind: str, output: _Output) -> Any:
 def _entry(name: str, namespace: dict[str, Any], compiled: CodeType) -> Callable[[], Any]:
     """The function called `name`, or else the first that the program defines.
 
-    Models rename the function now and then; what they wrote is still their answer.
+    Models occasionally rename the function; its result is still their answer.
     """
     if name in namespace:
         return namespace[name]
@@ -121,10 +121,10 @@ def _entry(name: str, namespace: dict[str, Any], compiled: CodeType) -> Callable
 
 
 def number_text(value: Any) -> str | None:
-    """A real number's float as text (`repr`, so exact); None for anything else.
+    """A real number as a float in text form (`repr`, so exact); None for anything else.
 
-    Integers, floats, fractions, decimals, numpy's and sympy's numbers count; truth
-    values, complex numbers, strings and numbers beyond a float's range do not.
+    Accepts integers, floats, fractions, decimals and the numbers of numpy and sympy. Rejects
+    truth values, complex numbers, strings and numbers beyond a float's range.
     """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # numpy's scalars, and arrays of no dimension
@@ -142,8 +142,8 @@ def number_text(value: Any) -> str | None:
     return repr(number) if abs(number) < float("inf") else None
 
 
-def doors_open() -> int:
-    """Try each way out of the sandbox once, and count those that were open: 0 is expected."""
+def num_escapes() -> int:
+    """Try each way out of the sandbox once; returns how many worked, which must be 0."""
     import ctypes
 
     attempts: list[Callable[[], object]] = [

@@ -1,8 +1,8 @@
-"""Reads programs without running them: do they compile, and which tier judges them?
+"""Compiles programs without running them, and decides which tier runs them.
 
-Parsing is done in a jailed process of its own: CPython's parser is C code that meets text
-nobody has read, and a nest of ten thousand parentheses must not reach the training process.
-The same process hands what tier 1 may judge on to Monty (monty.py), if it has one.
+Parsing happens in a jailed process of its own, because CPython's parser is C code and its input
+is untrusted: ten thousand nested parentheses must not crash the training process. The same
+process passes the programs that tier 1 may run to Monty (monty.py), if it has one.
 """
 
 import ast
@@ -15,9 +15,9 @@ from training.execution.sandbox import channel, dialect, program
 from training.execution.sandbox.monty import Monty
 
 MAX_SOURCE_CHARACTERS = 100_000
-"""Longest program that is looked at; 20 times the longest seen from a trained model."""
+"""Longer programs are refused; 20 times the longest that a trained model wrote."""
 
-assert unicodedata  # CPython loads it to compile a name that is not ASCII: too late in the jail
+assert unicodedata  # CPython loads it to compile a non-ASCII name, which the jail would refuse
 
 Weight = Literal["light", "heavy", "heaviest"]
 
@@ -26,25 +26,28 @@ MODULES: dict[Weight, tuple[str, ...]] = {
     "heavy": ("numpy", "sympy"),
     "heaviest": ("numpy", "sympy", "pandas", "scipy"),
 }
-"""A program that mentions one of these goes to the lightest zygote that has loaded it."""
+"""Modules loaded by each zygote; a program runs in the lightest one that has those it names."""
 
 
 def serve(control: int, timeout_seconds: float, monty: Monty | None) -> NoReturn:
-    """Answer requests `{code, kind, monty}` for ever; ends by ChannelClosed.
+    """Answer requests `{code, kind, monty}` until the channel closes.
 
-    With `monty` true, what tier 1 may judge is run there, and the reply has its answer too
-    (`Monty.run`).
+    With `monty` true, programs that tier 1 may run are run there, and the reply holds the fields
+    of `Monty.run` as well.
 
-    Reading that takes more than `timeout_seconds` of CPU time ends this process, by SIGPROF:
+    If reading a program takes more than `timeout_seconds` of CPU time, SIGPROF ends this process:
     nothing else stops CPython's compiler.
+
+    Raises:
+        ChannelClosed: the parent has closed the channel.
     """
-    warnings.simplefilter("ignore")  # about what programs do, to nobody's use
+    warnings.simplefilter("ignore")  # warnings about programs' code, which nobody would read
     while True:
         request = channel.receive(control)
         signal.setitimer(signal.ITIMER_PROF, timeout_seconds)
         reply = read(request["code"], request["kind"])
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        # Nobody else has a use for it, and it may be longer than a reply.
+        # Only Monty needs it, and it may be longer than a reply may be.
         entry = reply.pop("entry", None)
         if monty is not None and request["monty"] and entry is not None:
             reply |= monty.run(request["code"], entry)
@@ -52,12 +55,12 @@ def serve(control: int, timeout_seconds: float, monty: Monty | None) -> NoReturn
 
 
 def read(code: str, kind: str) -> dict[str, Any]:
-    """`{"error": …}` if it does not compile, else `{"weight", "entry"}`.
+    """Compile a program: `{"error": …}` if it does not compile, else `{"weight", "entry"}`.
 
-    `entry` is the expression that asks for the program's result where tier 1 may judge it, else
-    None; `weight` is the zygote that would run it in tier 2. With
-    `"memory": true` beside the error, the error may be the state of this process and not the
-    program: a new process has to say the same before it counts.
+    `weight` is the zygote that would run it in tier 2. `entry` is the expression that gives its
+    result in tier 1; None if tier 1 may not run it. With `"memory": true` beside it, the error
+    may be due to the state of this process rather than to the program: only a new process that
+    reports the same error confirms it.
     """
     try:
         compile(code, "<program>", "exec")
@@ -68,7 +71,7 @@ def read(code: str, kind: str) -> dict[str, Any]:
     mentioned = {name for name in MODULES["heaviest"] if name in code}
     weight = next(weight for weight, names in MODULES.items() if mentioned <= set(names))
     try:
-        # A tree is built of fewer levels than are compiled: what has more is CPython's.
+        # `ast.parse` allows fewer levels than `compile`: deeper programs are left to CPython.
         entry = dialect.entry(code, ast.parse(code, "<program>"), kind)
     except (RecursionError, MemoryError):
         entry = None

@@ -1,13 +1,13 @@
-"""The system calls that are left to a program: a hand-assembled classic BPF filter.
+"""Builds the filters of system calls: which calls a program may still make (classic BPF).
 
-Allowed is what an already started CPython needs to compute and end. Everything else
-answers EPERM: no process, thread, socket, signal, new program, or new executable
-memory. Files are opened read-only or not at all. Denying `rt_sigaction` and
-`rt_sigprocmask` too means that the CPU-time signal can be neither caught nor blocked.
+A program may make the calls that a CPython process needs, once started, to compute and to end.
+All others fail with EPERM: no process, thread, socket, signal, new program, or new executable
+memory. Files are opened read-only or not at all. As `rt_sigaction` and `rt_sigprocmask` are
+denied too, the CPU-time signal can be neither caught nor blocked.
 
-A program cannot wait: sleeping answers at once that the time is over, and waiting for a lock
-that it has timed out (a program has one thread, so nobody could release it). What is left to
-use up is CPU time, which is limited. Sleeping takes no time in tier 1 either.
+A program cannot wait: sleeping returns at once as if the time were over, and waiting for a lock
+as if it had timed out (a program has one thread, so nobody could release it). So all that a
+program can use up is CPU time, which is limited. Sleeping takes no time in tier 1 either.
 
 Two machines: x86-64 and aarch64. Layout of `struct seccomp_data`: number at 0,
 architecture at 4, arguments (64 bits each) from 16; see seccomp(2).
@@ -38,23 +38,23 @@ _OPEN_FOR_WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000
 
 @dataclass(frozen=True)
 class Machine:
-    """One processor architecture: its audit id and the numbers of its calls."""
+    """One processor architecture: its audit id and its numbers of system calls."""
 
     audit: int
     compute: dict[str, int]
     """Always allowed."""
     sleep: dict[str, int]
-    """Answered with 0 at once: the time is over."""
+    """Return 0 at once, as if the time were over."""
     futex: int
     read_files: dict[str, int]
-    """Allowed where Landlock limits which files."""
+    """Allowed where mounts or Landlock limit which files."""
     no_exec: dict[str, int]
     """Allowed unless the third argument asks for executable memory."""
     openat: int
     read: dict[str, int]
-    """Allowed to the process that reads programs: it limits its own CPU time."""
+    """Allowed to the reader, which limits its own CPU time."""
     supervise: dict[str, int]
-    """Allowed to tier 1, which has threads and a child, and hands over its listener."""
+    """Allowed to tier 1, which has threads and a child, and sends the filter's listener."""
     seccomp: int
 
 
@@ -110,12 +110,12 @@ MACHINES = {
 
 
 def machine() -> Machine | None:
-    """This computer's table; None where there is none."""
+    """The table for this computer's architecture; None if there is none."""
     return MACHINES.get({"arm64": "aarch64"}.get(platform.machine(), platform.machine()))
 
 
 def for_program(table: Machine, *, may_read_files: bool) -> bytes:
-    """The filter of one program: it computes, and may read files where others limit which."""
+    """The filter of a program; it may read files only where another layer limits which."""
     return _assemble(
         table,
         allowed=[*table.compute.values(), *(table.read_files.values() if may_read_files else ())],
@@ -124,15 +124,15 @@ def for_program(table: Machine, *, may_read_files: bool) -> bytes:
 
 
 def for_reader(table: Machine) -> bytes:
-    """The filter of the process that reads programs without running them."""
+    """The filter of the reader, which compiles programs without running them."""
     return _assemble(table, allowed=[*table.compute.values(), *table.read.values()])
 
 
 def for_monty(table: Machine) -> bytes:
-    """The filter of tier 1: whatever is not allowed is its supervisor's to decide.
+    """The filter of tier 1, which refers all calls it does not allow to its supervisor.
 
-    The supervisor allows it while tier 1 starts, and then closes its end: from there on the
-    kernel answers ENOSYS.
+    The supervisor allows them while tier 1 starts, and then closes its end: from then on they
+    fail with ENOSYS.
     """
     names = (table.compute, table.sleep, table.read, table.supervise)
     allowed = [number for calls in names for number in calls.values()]

@@ -1,8 +1,8 @@
-"""Tier 2: a warm CPython that forks one child per program, watches it and ends it.
+"""Runs programs in tier 2: a CPython with its modules loaded that forks a child per program.
 
-The parent of all children never looks at a program: it passes the text to a fork of itself
-and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); each child
-adds resource limits and the system call filter before it touches the program.
+The zygote watches each child and ends it. It never parses a program: it passes the text to a
+fork of itself and reads back at most a few kilobytes. It runs inside the jail (lockdown.py); each
+child sets its resource limits and its filter of system calls before it compiles the program.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ LIGHT_MODULES = (
     "encodings.ascii encodings.cp1252 encodings.latin_1 encodings.unicode_escape encodings.utf_16 "
     "encodings.utf_32 encodings.utf_8_sig"
 ).split()
-"""Loaded before the doors close, so that programs find them whatever can still be read."""
+"""Loaded before the process is locked down, so that programs have them if no file is readable."""
 
 HEAVY_PARTS = {
     "numpy": "numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random",
@@ -40,14 +40,14 @@ HEAVY_PARTS = {
     "scipy": "scipy.constants scipy.integrate scipy.interpolate scipy.linalg scipy.optimize "
     "scipy.special scipy.stats",
 }
-"""What programs may use of the other modules, which load much of it when it is asked for."""
+"""Submodules that the other modules load only on use, when it would be too late."""
 
 _LIGHT_WARM_UP = """
 import datetime, platform, random, uuid
 uuid.uuid4(), random.SystemRandom().random(), platform.uname()
 datetime.datetime.strptime("2026-01-31", "%Y-%m-%d")
 """
-"""Modules that import others on the first call, or remember what they are told."""
+"""First calls of modules that import others, or cache a result, on the first call."""
 
 _SYMPY_WARM_UP = """
 from sympy import symbols, Eq, solve, simplify, Rational, diff, integrate, sqrt
@@ -55,7 +55,7 @@ x, y = symbols("x y")
 solve(Eq(2 * x + 3, 7), x), solve([x + y - 10, x - y - 2], [x, y]), solve(x**2 - 5 * x + 6, x)
 simplify((x**2 - 1) / (x - 1)), float(Rational(1, 3)), float(sqrt(2)), diff(x**2), integrate(x)
 """
-"""sympy loads half of itself on the first call; after this, each child starts warm."""
+"""sympy loads half of itself on the first call; this does it once for all children."""
 
 _PANDAS_WARM_UP = """
 import pandas
@@ -68,21 +68,21 @@ _WARM_UPS = {"sympy": _SYMPY_WARM_UP, "pandas": _PANDAS_WARM_UP}
 
 MAX_REPORT_BYTES = 4096
 
-MAX_LOOKS = 10
-"""After so many times `idle_seconds` a program is ended even if it computes now and then."""
-_MAX_IDLE_LOOKS = 3
-"""One may fall into a moment when the host was suspended or had no time for the program."""
-_LEAST_CPU_SHARE = 0.02
+MAX_CHECKS = 10
+"""After so many checks, `idle_seconds` apart, a program is ended even if it computes at times."""
+_MAX_IDLE_CHECKS = 3
+"""Of one check the cause may be a host that was suspended or gave the program no CPU time."""
+_MIN_CPU_FRACTION = 0.02
 
 _MAX_DESCRIPTOR = 256
-"""Above all that the zygote has open: it holds a handful, its channel the lowest free one."""
+"""Higher than any descriptor of the zygote, which has a handful open."""
 
 
 def preload(weight: Weight) -> None:
-    """Import what programs may use; modules that are not installed, or broken, are not there.
+    """Import the modules that programs may use; those not installed or broken are left out.
 
-    A module that is not loaded here may still be found where the library can be read, but not
-    its compiled parts: the filter allows no new executable memory.
+    Where the library is readable, a program can still import other modules, but not compiled
+    ones: the filter allows no new executable memory.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,8 +97,8 @@ def preload(weight: Weight) -> None:
 
 
 def _load(name: str) -> bool:
-    # Libraries that do not fit each other raise anything, and a heavy zygote starts when the first
-    # program needs it: hours into a run.
+    # Incompatible libraries raise anything, and a heavy zygote starts when the first program
+    # needs it, hours into a run.
     try:
         importlib.import_module(name)
     except Exception:
@@ -126,7 +126,11 @@ class Zygote:
         self._address_space = mapped_bytes + limits.memory_bytes
 
     def serve(self) -> NoReturn:
-        """Answer requests for ever; ends by ChannelClosed."""
+        """Answer requests until the channel closes.
+
+        Raises:
+            ChannelClosed: the parent has closed the channel.
+        """
         seeds.take_over()
         gc.collect()
         gc.freeze()  # the collector would touch, and so copy, every inherited page
@@ -145,7 +149,7 @@ class Zygote:
                 os.close(ours)
                 self._child(request, theirs, token)
             except BaseException:
-                # Only our own set-up can end here: say so where the parent can see it.
+                # Only our own set-up can raise here: report it to the parent.
                 os.write(theirs, b"?" + traceback.format_exc()[-1000:].encode())
             finally:
                 os._exit(1)
@@ -153,7 +157,7 @@ class Zygote:
         try:
             content, cause = self._watch(ours, pid)
         finally:
-            os.kill(pid, signal.SIGKILL)  # at its end already, or to be ended
+            os.kill(pid, signal.SIGKILL)  # in case it has not ended by itself
             _, status = os.waitpid(pid, 0)
             os.close(ours)
         if cause == "gone":
@@ -164,7 +168,7 @@ class Zygote:
         lockdown.die_with_parent()
         for descriptor in (0, 1, 2):
             os.dup2(result, descriptor)
-        # Nothing inherited but the result pipe: not the control channel, no library folder.
+        # Keep only the result pipe: neither the control channel nor a folder of the library.
         os.closerange(3, _MAX_DESCRIPTOR)
         for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
@@ -186,30 +190,30 @@ class Zygote:
         )
 
     def _watch(self, result: int, pid: int) -> tuple[bytes, str]:
-        """Read the child's report until it ends, breaks a limit, or the parent goes away.
+        """Read the child's report until it ends, exceeds a limit, or the parent has gone.
 
-        A child is looked at every `idle_seconds`: on a crowded machine it may have had
-        little CPU time by then and be honest; one that had next to none, some times in a row, is
-        asleep. Each look has its own time, from the last one: when a suspended host goes on, the
-        child has that time to compute.
+        The child's CPU time is checked every `idle_seconds`. On an overloaded machine an honest
+        child may have had little; one that had almost none in several checks in a row is asleep.
+        Each interval starts at the last check, so that a child has the whole interval to compute
+        after a suspended host has resumed.
         """
         poll = select.poll()
         poll.register(result, select.POLLIN)
         poll.register(self._control, 0)  # reports only that the other end hung up
         content = b""
-        looks, idle_looks, cpu_before = 0, 0, 0.0
-        next_look = time.monotonic() + self._limits.idle_seconds
+        checks, idle_checks, cpu_before = 0, 0, 0.0
+        next_check = time.monotonic() + self._limits.idle_seconds
         while True:
-            left = next_look - time.monotonic()
+            left = next_check - time.monotonic()
             events = dict(poll.poll(max(left, 0.0) * 1000))
             if not events:
                 cpu = _cpu_seconds(pid)
-                is_idle = cpu - cpu_before < _LEAST_CPU_SHARE * self._limits.idle_seconds
-                looks, idle_looks = looks + 1, idle_looks + 1 if is_idle else 0
-                if idle_looks == _MAX_IDLE_LOOKS or looks == MAX_LOOKS:
+                is_idle = cpu - cpu_before < _MIN_CPU_FRACTION * self._limits.idle_seconds
+                checks, idle_checks = checks + 1, idle_checks + 1 if is_idle else 0
+                if idle_checks == _MAX_IDLE_CHECKS or checks == MAX_CHECKS:
                     return content, "asleep"
                 cpu_before = cpu
-                next_look = time.monotonic() + self._limits.idle_seconds
+                next_check = time.monotonic() + self._limits.idle_seconds
                 continue
             if self._control in events:
                 return content, "gone"
@@ -222,12 +226,12 @@ class Zygote:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """CPU time of another process, by its clock: see clock_getcpuclockid(3)."""
+    """CPU time of another process, from its CPU-time clock: see clock_getcpuclockid(3)."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def _reply(content: bytes, cause: str, status: int, token: str) -> dict[str, Any]:
-    """What the parent is told: `report` (the child's own words) or `status` and `error`."""
+    """The reply to the parent: `report`, as the child wrote it, or `status` and `error`."""
     if cause == "asleep":
         return {"status": "timeout", "error": "waited instead of computing"}
     if cause == "flood":

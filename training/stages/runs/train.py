@@ -12,7 +12,7 @@ from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared
 from training.data.held_out import refuse_shared
-from training.data.loader import RowDataset
+from training.data.loader import SequenceDataset
 from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.errors import is_for_people
@@ -90,7 +90,7 @@ def status(config: TrainConfig) -> manifest.Status:
     data = prepared.compare(_of_data(config))
     first = ""
     if data.is_current:
-        RowDataset(config.data.folder, sequence_length=config.data.sequence_length)
+        SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length)
         _check_tokenizers(config, fetches=False)
     elif config.data.prepare_if_missing:
         parts.refuse_data(config.data.folder)

@@ -1,8 +1,11 @@
-"""Files and data sets of the Hugging Face hub, with messages for machines without it.
+"""Downloads from the Hugging Face hub: files of models and tokenizers, rows of data sets.
 
-`files_of` fetches a few files into the hub's cache and gives their folder; `stream` reads
-a data set row by row without storing it. Both raise DataError naming the setting to
-change when the hub cannot be reached.
+    path = local_path(source, "data.tokenizer.source")    # None: `source` is a hub id
+    folder = files_of("microsoft/phi-1_5", ["config.json", "*.safetensors"], setting)
+    for row in stream("openai/gsm8k", name="main", split="train", setting=setting): ...
+
+`files_of` downloads into the hub's cache; `stream` stores nothing. Both raise an error that names
+the setting to change where the hub cannot be reached.
 """
 
 import re
@@ -18,16 +21,21 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_ENDINGS = (".json", ".jsonl", ".parquet", ".gz", ".toml")
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether the text has the form of a hub id, `owner/name`."""
+    return _HUB_ID.fullmatch(text) is not None
+
+
 def local_path(path: str, setting: str) -> Path | None:
-    """The local file or folder that `path` names, or None when it must be a hub id.
+    """The local file or folder that `path` names; None if it can only be a hub id.
 
     Raises:
-        DataError: nothing is there, and it does not look like a hub id either.
+        DataError: there is no such file or folder, and it has not the form of a hub id.
     """
     here = Path(path)
     if here.exists():
         return here
-    if _HUB_ID.fullmatch(path) and here.suffix not in _FILE_ENDINGS:
+    if is_hub_id(path) and here.suffix not in _FILE_ENDINGS:
         return None
     raise DataError(
         f"{setting} = {path!r}: there is no such file or folder"
@@ -40,7 +48,7 @@ def files_of(repository: str, patterns: Sequence[str], setting: str) -> Path:
     """A local folder with the repository's files that match `patterns`.
 
     Raises:
-        DataError: the hub cannot be reached and its cache does not have them.
+        DataError: the hub cannot be reached and its cache does not hold them.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=list(patterns)))
@@ -51,7 +59,7 @@ def files_of(repository: str, patterns: Sequence[str], setting: str) -> Path:
 def stream(
     repository: str, *, name: str | None, split: str, setting: str
 ) -> Iterator[Mapping[str, Any]]:
-    """The rows of a hub data set, in order, read while they arrive.
+    """The rows of a hub data set in order, each read as it arrives.
 
     Raises:
         DataError: the hub cannot be reached, or has no such data set or split.

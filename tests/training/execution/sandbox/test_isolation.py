@@ -104,7 +104,7 @@ def test_heavy_modules_are_there_too(lent: str, monkeypatch: pytest.MonkeyPatch)
         assert_all_give_3(made, bodies)
 
 
-def test_tier_1_stands_behind_the_kernels_walls(executor: Executor) -> None:
+def test_tier_1_is_isolated_by_the_kernel(executor: Executor) -> None:
     """The worker, an executable that is not ours, holds no privilege and cannot call for any."""
     assert executor.run(programs(["return 6 * 7"]))[0].tier == "monty"
     watcher = executor._lanes[0]._reader.pid
@@ -142,9 +142,9 @@ def test_where_tier_1_cannot_be_jailed_cpython_judges(
 def test_a_tier_1_that_has_a_way_out_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     start_with(
         monkeypatch,
-        "from training.execution.sandbox import program; program.doors_open = lambda: 1; ",
+        "from training.execution.sandbox import program; program.num_escapes = lambda: 1; ",
     )
-    with pytest.raises(IsolationError, match="found a way out"):
+    with pytest.raises(IsolationError, match="can escape its sandbox"):
         jail.Jail("monty", LIMITS).start()
 
 
