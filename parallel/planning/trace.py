@@ -18,9 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from parallel.groups import Groups
 from parallel.layout import Layout
@@ -28,6 +26,7 @@ from parallel.planning.communication import Exchange, Exchanges, Saved
 from parallel.planning.module_order import Call, recorded
 from parallel.ranks import Ranks
 from parallel.sharding import loss_of, materialise, pieces, skeleton
+from parallel.torch_internals import FakeStore, FakeTensorMode
 from training.config import TrainConfig
 from training.losses import supervised
 from training.models.attention import PackedAttention

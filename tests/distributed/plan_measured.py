@@ -22,9 +22,10 @@ from parallel.engine import Engine
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.pipeline import build_engine
-from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes, storage_of
+from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes
 from parallel.planning.trace import TypicalRows
 from parallel.ranks import Ranks, discover
+from parallel.torch_internals import storage_key
 from training.config import TrainConfig
 
 SCALAR_BYTES = 16
@@ -111,10 +112,10 @@ class Measured:
     def _gradients(self) -> None:
         buckets = self._bucket_tensors()
         self._note("bucket_bytes", held_bytes(buckets))
-        on_their_way = {storage_of(value) for value in buckets}
+        on_their_way = {storage_key(value) for value in buckets}
         found = [getattr(value, "grad", None) for value in self.parameters]
         found += [getattr(self.optimizer, name, None) for name in _GRADIENTS]
-        held = [value for value in tensors_in(found) if storage_of(value) not in on_their_way]
+        held = [value for value in tensors_in(found) if storage_key(value) not in on_their_way]
         self._note("gradients_bytes", held_bytes(held))
 
     def _buckets(self) -> None:
@@ -140,11 +141,11 @@ class Measured:
     def states(self) -> dict[str, int]:
         parts = [getattr(value, "ds_tensor", None) for value in self.parameters]
         weights = list(tensors_in([self.parameters, parts]))
-        own = {storage_of(value) for value in weights}
+        own = {storage_key(value) for value in weights}
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
         flat = [group["params"] for group in inner.param_groups]
         flat.append(getattr(self.optimizer, "fp32_partitioned_groups_flat", []))
-        masters = [value for value in tensors_in(flat) if storage_of(value) not in own]
+        masters = [value for value in tensors_in(flat) if storage_key(value) not in own]
         moments = list(tensors_in(list(inner.state.values())))
         return {
             "weights_bytes": held_bytes(weights),
