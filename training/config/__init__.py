@@ -1,6 +1,6 @@
 """Every setting of the project, typed and checked, without importing torch.
 
-    config = load(TrainConfig, ["configs/generator_demo.toml"], ["training.max_steps=10"])
+    config = load(TrainConfig, ["configs/generator_demo.toml"], ["training.max_steps=500"])
 
 Files are merged left to right, then `key=value` overrides. An unknown key is an error that
 names the nearest known key; a value out of bounds is an error that names the bounds. A loaded

@@ -216,8 +216,8 @@ class DataConfig(Section):
     other settings or files (it is then replaced). Meant for small data."""
 
     @model_validator(mode="after")
-    def _settings_are_of_what_is_learnt(self) -> Self:
-        # Candidates: of their questions nothing is learnt, and their programs were run already.
+    def _settings_are_of_what_is_learned(self) -> Self:
+        # Candidates: nothing is learned from their questions, and their programs were run already.
         unread = self.changed("train_on_prompt", "min_question_characters", "run_programs")
         if self.is_for_verifier and unread:
             raise ValueError(

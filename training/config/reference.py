@@ -37,7 +37,7 @@ _INTRODUCTION = f"""\
 A config is one or more TOML (or JSON) files, merged left to right, and then overrides on the
 command line:
 
-    python launch/train.py configs/generator_demo.toml training.max_steps=10
+    python launch/train.py configs/generator_demo.toml training.max_steps=500
 
 An override is `section.key=value`. The value is read as TOML (`true`, `3`, `[1, 2]`, `"text"`),
 and as plain text where it is not valid TOML. A number in a key is a position in a list, from 0:

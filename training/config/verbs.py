@@ -100,10 +100,8 @@ class TrainConfig(Section):
         if self.parallel.sequence_parallel and self.data.sequence_length % self.parallel.tensor:
             raise ValueError(
                 f"data.sequence_length = {self.data.sequence_length} is not a multiple of "
-                "parallel.tensor "
-                f"= {self.parallel.tensor}: with parallel.sequence_parallel each rank holds an "
-                "equal "
-                "share of a row's tokens"
+                f"parallel.tensor = {self.parallel.tensor}: with parallel.sequence_parallel each "
+                "rank holds an equal part of a sequence's tokens"
             )
         return self
 

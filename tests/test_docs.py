@@ -1,0 +1,101 @@
+"""README and docs say what is there: files, links, configs, make targets, command lines."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT, check, paths_named, shown
+from tests.docs_map import PAGE, with_map
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "AGENTS.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
+COMMANDS = sorted({(name, line) for name, text in TEXTS.items() for line in shown(text)})
+_MOST_LINES = 200
+
+
+def test_readme_is_read_in_one_sitting() -> None:
+    assert TEXTS["README.md"].count("\n") <= _MOST_LINES
+
+
+def test_the_file_map_is_current() -> None:
+    page = PAGE.read_text("utf-8")
+
+    assert page == with_map(page), "docs/architecture.md is old: python -m tests.docs_map"
+
+
+def test_every_config_is_named_in_the_readme() -> None:
+    for path in (ROOT / "configs").glob("*.toml"):
+        assert path.stem in TEXTS["README.md"], path.stem
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_file_named_is_there(name: str) -> None:
+    missing = [path for path in paths_named(TEXTS[name]) if not (ROOT / path).is_file()]
+    tests = re.findall(r"`(tests/[\w/]+\.py)", TEXTS[name])
+    modules = re.findall(r"`((?:training|parallel|checkpoints)/[\w/]+\.py)`", TEXTS[name])
+    missing += [path for path in [*tests, *modules] if not (ROOT / path).is_file()]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_relative_link_leads_somewhere(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)\s]+)\)", TEXTS[name])
+    links += re.findall(r'(?:src|srcset|href)="([^"]+)"', TEXTS[name])
+    assert links or name in ("AGENTS.md", "docs/sandbox.md")
+    for link in links:
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name} links to {link}"
+        if anchor:
+            assert anchor in _anchors(target), f"{name} links to {link}"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), COMMANDS, ids=[f"{name}: {line[:60]}" for name, line in COMMANDS]
+)
+def test_every_command_line_is_right(name: str, line: str, tmp_path: Path) -> None:
+    check(line, tmp_path)
+
+
+def test_the_command_lines_are_found() -> None:
+    readme = shown(TEXTS["README.md"])
+
+    assert "make demo" in readme
+    assert any(line.startswith("tinygsm train") for line in readme)
+    assert any(line.startswith("slurm/recipe.sh") for line in readme)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python launch/train.py configs/generator_demo.toml training.max_stepz=3",
+        "tinygsm plan configs/generator_demo.toml --worldsize 8",
+        "torchrun --nproc-per-node=8 launch/train.py configs/nothing.toml",
+        'make demo SETTINGS="run.sead=2"',
+        "make nothing",
+        "sbatch --nodes=4 slurm/nothing.sh",
+        "sbatch slurm/sample.sh CONFIG sampling.candidates=3",
+        "python -m training.nothing",
+    ],
+)
+def test_a_wrong_command_line_is_found(line: str, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, AssertionError)):
+        check(line, tmp_path)
+
+
+def _anchors(page: Path) -> set[str]:
+    """GitHub's anchors of a page's headings."""
+    text = re.sub(r"^(```|~~~).*?^\1\s*$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
