@@ -1,23 +1,33 @@
-# make demo    the whole recipe on the built-in problems, 2 ranks, minutes on a laptop CPU
-# make test    all tests
-# make test-layouts   every layout against one rank, every change of layout on resume
-# make check   ruff and strict pyright
-# make setup   only the virtual environment with the pinned requirements
+# make demo          the whole recipe on the built-in problems, 2 ranks, minutes on a laptop CPU
+# make test          the quick tests
+# make test-slow     the other tests: whole recipes, many ranks, a Slurm cluster on loopback
+# make test-all      both
+# make test-layouts  every layout against one rank, every change of layout on resume
+# make check         ruff, strict pyright, the import contracts
+# make setup         only the virtual environment with the pinned packages
+# make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
 
 PYTHON ?= python3
 # Files of tests run side by side; many start ranks of their own, up to 8.
 TEST_PROCESSES ?= 2
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-.PHONY: demo test test-layouts check setup clean
+.PHONY: demo test test-slow test-all test-layouts check setup constraints clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: setup
+	$(PYTEST) -m slow $(TESTS)
+
+test-all: setup
+	$(PYTEST) $(TESTS)
 
 test-layouts: setup
 	$(BIN)/python -m tests.layouts
@@ -26,17 +36,23 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 
 setup: $(READY)
 
-# torch first: deepspeed and the others then find the pinned build and ask for no other.
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+# torch first: the other packages then find the build that was chosen and ask for no other.
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mpi]'
 	touch $(READY)
+
+# A pin for each Python version and platform; pins that still fit stay.
+constraints:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
+	  --all-extras --no-annotate --no-emit-index-url --custom-compile-command 'make constraints' \
+	  $(UPGRADE) --output-file constraints.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) build *.egg-info

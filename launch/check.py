@@ -5,7 +5,7 @@
 
 Takes seconds and no torch. Prints the run folder; what is wrong goes to standard error, with
 exit code 2. `--write` writes a recipe's stage configs and prints `STAGE VERB` lines after the
-folder. Job scripts add `--attempt JOB:ATTEMPT`: a job whose lives get nowhere is stopped here.
+folder. Job scripts add `--attempt JOB:ATTEMPT`: a job whose attempts save nothing is stopped here.
 With `--dry-run` neither is written.
 """
 
@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     """Check as the command line says; 0: nothing is wrong."""
     options = parser(__doc__ or "", None, reads_only=True)
     options.add_argument("--ranks", type=int, default=0, help="processes it will run as")
-    options.add_argument("--attempt", metavar="JOB:ATTEMPT", help="record that this life begins")
+    options.add_argument("--attempt", metavar="JOB:ATTEMPT", help="record that this attempt begins")
     options.add_argument("--write", action="store_true", help="write a recipe's stage configs")
     parsed = options.parse_intermixed_args(words)
     verb = parsed.settings.pop(0) if parsed.settings else ""

@@ -18,11 +18,7 @@
 #SBATCH --output=slurm/logs/%x-%j.log
 set -euo pipefail
 
-# sbatch runs a copy of this file from a folder of its own.
-repository=${TINYGSM_REPOSITORY:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $repository/slurm/common.sh ]]; then
-  echo "$repository is not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2
-  exit 2
-fi
-source "$repository/slurm/common.sh"
+# sbatch runs a copy of this file from a folder of its own, so the repository is looked for.
+source "${TINYGSM_REPOSITORY:=${SLURM_SUBMIT_DIR:-$PWD}}/slurm/common.sh" ||
+  { echo "not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2; exit 2; }
 run_stage prepare "$@"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Submit all stages of a recipe, each to start when the one before it has finished well.
+# Submit all stages of a recipe, each to start when the one before it has succeeded.
 #
 #     slurm/recipe.sh [--sbatch-option=value ...] [RECIPE.toml ...] [section.key=value ...]
 #     slurm/recipe.sh --nodes=4 configs/recipe_paper.toml verifier.training.micro_batch_sequences=2
 #
 # Options go to the stages that use GPUs. Every config is checked first, and nothing is submitted
 # when one is wrong. A stage that fails ends the chain: the later ones are cancelled, and the last
-# job, `report`, says which stage it was. The same line again goes on from there. With --dry-run
-# nothing is written or submitted: what would be is printed as a bash script, all else in its
-# comments.
+# job, `report`, says which stage it was. The same command resumes from there. With --dry-run
+# nothing is written or submitted: the commands that would be run are printed as a bash script,
+# everything else as its comments.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -21,8 +21,7 @@ declare -A scripts=(
 
 take_options "$@"
 refuse_array "a recipe's stages together"
-[[ ${arguments[*]:-} == *.toml* || ${arguments[*]:-} == *.json* ]] ||
-  arguments=(configs/recipe_paper.toml "${arguments[@]}")
+names_config "${arguments[@]}" || arguments=(configs/recipe_paper.toml "${arguments[@]}")
 num_ranks=$(ranks_of slurm/train_1b3.sh)
 check=("${python_login_command[@]}" launch/check.py --write --ranks "$num_ranks" recipe
   "${arguments[@]}")
@@ -30,9 +29,9 @@ plan=$("${check[@]}" ${dry_run:+"$dry_run"}) || exit $?
 folder=$(head -n 1 <<<"$plan")
 name=$(basename "$folder")
 if [[ -n $dry_run ]]; then
-  told=$("${python_login_command[@]}" launch/recipe.py "$dry_run" --ranks "$num_ranks" \
+  preview=$("${python_login_command[@]}" launch/recipe.py "$dry_run" --ranks "$num_ranks" \
     "${arguments[@]}")
-  print_head "$told"
+  print_head "$preview"
   echo "# The stages' configs, one job for each stage, and which is which."
   echo "PYTHONPATH=. $(quoted "${check[@]}")"
 fi
@@ -55,7 +54,7 @@ add_job() {
   record+="\"$stage\": \"$job\", "
 }
 
-# Half a chain is worse than none.
+# A part of a chain is worse than none.
 trap '((${#jobs[@]} == 0)) || { scancel "${jobs[@]}"; say "cancelled again: ${jobs[*]}"; }' ERR
 while read -r stage verb; do
   script=slurm/${scripts[$stage]}.sh
@@ -67,7 +66,7 @@ while read -r stage verb; do
   add_job "$stage" "$script" "${chosen[@]}" --job-name="$name-$stage" \
     --dependency="$dependency" --kill-on-invalid-dep=yes "$script" "$folder/$stage.json"
 done < <(tail -n +2 <<<"$plan")
-# afterany: it has something to say either way.
+# afterany: it reports success and failure.
 dependency=afterany:${jobs[-1]}
 add_job report slurm/report.sh --job-name="$name-report" --dependency="$dependency" \
   slurm/report.sh "$folder"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sample, run and label candidates: 8 GPUs a node, nodes by flag; every rank takes a share. The
-# jobs of an array share the work too, each starting when there is room for it.
+# Sample, run and label candidates: 8 GPUs a node, nodes by flag; the questions are divided among
+# the ranks. The tasks of an array divide them too, each starting when there is room for it.
 #
 #     sbatch --nodes=4 slurm/sample.sh runs/paper_1b3/candidates.json
 #     sbatch --array=0-15 --ntasks-per-node=1 --gpus-per-node=1 slurm/sample.sh CONFIG
@@ -19,11 +19,7 @@
 #SBATCH --output=slurm/logs/%x-%j.log
 set -euo pipefail
 
-# sbatch runs a copy of this file from a folder of its own.
-repository=${TINYGSM_REPOSITORY:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $repository/slurm/common.sh ]]; then
-  echo "$repository is not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2
-  exit 2
-fi
-source "$repository/slurm/common.sh"
+# sbatch runs a copy of this file from a folder of its own, so the repository is looked for.
+source "${TINYGSM_REPOSITORY:=${SLURM_SUBMIT_DIR:-$PWD}}/slurm/common.sh" ||
+  { echo "not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2; exit 2; }
 run_stage sample "$@"

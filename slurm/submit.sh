@@ -4,9 +4,9 @@
 #     slurm/submit.sh [--sbatch-option=value ...] SCRIPT [CONFIG] [section.key=value ...]
 #     slurm/submit.sh --nodes=4 slurm/train_1b3.sh optimizer.learning_rate=2e-4
 #
-# What is wrong with the config, the files it names, or its batch on that many ranks is said
-# here, in a second, and nothing is submitted. With --dry-run nothing is submitted either: what
-# would be is printed as a bash script, all else in its comments.
+# An error in the config, in the files it names, or in its batch size on that many ranks is
+# reported here, in a second, and nothing is submitted. With --dry-run nothing is submitted either:
+# the commands that would be run are printed as a bash script, everything else as its comments.
 set -euo pipefail
 
 if [[ -z ${repository:-} ]]; then
@@ -17,7 +17,7 @@ source "$repository/slurm/common.sh"
 load_site
 
 # Take leading options off the arguments: into `options`, the others into `arguments`.
-# --dry-run counts wherever it stands: nobody who wrote it wants a job.
+# --dry-run counts in any place: nobody who wrote it wants a job.
 take_options() {
   options=() arguments=() dry_run=""
   local word
@@ -57,7 +57,7 @@ quoted() {
   echo "${line:1}"
 }
 
-# The head of a dry run's script: what was told as comments, then what sbatch needs.
+# The head of a dry run's script: the preview as comments, then what sbatch needs.
 print_head() {
   local name
   echo "#!/usr/bin/env bash"
@@ -68,7 +68,7 @@ print_head() {
   done
 }
 
-# The jobs of an array make parts of one stage; a run is not made of parts, nor is a recipe.
+# The tasks of an array divide the parts of one stage; a training run or a recipe has none.
 refuse_array() {
   [[ " ${options[*]} " != *" --array="* ]] || fail 2 "--array is for prepare.sh and sample.sh, not $1"
 }
@@ -97,8 +97,8 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   # Outside of a job a job script only checks.
   check=(env -u SLURM_JOB_ID TINYGSM_RANKS="$(ranks_of "$script")" bash "$script")
   if [[ -n $dry_run ]]; then
-    told=$("${check[@]}" "$dry_run" "${arguments[@]:1}")
-    print_head "$told"
+    preview=$("${check[@]}" "$dry_run" "${arguments[@]:1}")
+    print_head "$preview"
   else
     "${check[@]}" "${arguments[@]:1}"
   fi

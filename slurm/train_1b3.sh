@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Train the paper's 1.3B generator: 8 GPUs a node, nodes by flag.
+# Train the paper's 1.3B generator: slurm/train.sh with a config, which one that is named replaces.
 #
 #     sbatch --nodes=4 slurm/train_1b3.sh optimizer.learning_rate=2e-4
-#     sbatch --nodes=4 slurm/train_1b3.sh my_changes.toml run.folder=runs/mine
 #
 # Site settings are in slurm/site.sh, what happens in slurm/common.sh, docs in docs/cluster.md.
 #SBATCH --job-name=train_1b3
@@ -18,11 +17,7 @@
 #SBATCH --output=slurm/logs/%x-%j.log
 set -euo pipefail
 
-# sbatch runs a copy of this file from a folder of its own.
-repository=${TINYGSM_REPOSITORY:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $repository/slurm/common.sh ]]; then
-  echo "$repository is not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2
-  exit 2
-fi
-source "$repository/slurm/common.sh"
-run_stage train configs/generator_1b3.toml "$@"
+# sbatch runs a copy of this file from a folder of its own, so the repository is looked for.
+source "${TINYGSM_REPOSITORY:=${SLURM_SUBMIT_DIR:-$PWD}}/slurm/common.sh" ||
+  { echo "not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2; exit 2; }
+run_stage_with_default configs/generator_1b3.toml train "$@"

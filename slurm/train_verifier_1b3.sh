@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train the verifier of the paper's 1.3B generator: 8 GPUs a node, nodes by flag.
+# Train the verifier of the paper's 1.3B generator: slurm/train.sh with a config, which one that is
+# named replaces.
 #
 #     sbatch --nodes=2 slurm/train_verifier_1b3.sh training.micro_batch_sequences=2
 #
@@ -17,11 +18,7 @@
 #SBATCH --output=slurm/logs/%x-%j.log
 set -euo pipefail
 
-# sbatch runs a copy of this file from a folder of its own.
-repository=${TINYGSM_REPOSITORY:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $repository/slurm/common.sh ]]; then
-  echo "$repository is not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2
-  exit 2
-fi
-source "$repository/slurm/common.sh"
-run_stage train configs/verifier_1b3.toml "$@"
+# sbatch runs a copy of this file from a folder of its own, so the repository is looked for.
+source "${TINYGSM_REPOSITORY:=${SLURM_SUBMIT_DIR:-$PWD}}/slurm/common.sh" ||
+  { echo "not the repository: submit from its root, or export TINYGSM_REPOSITORY" >&2; exit 2; }
+run_stage_with_default configs/verifier_1b3.toml train "$@"

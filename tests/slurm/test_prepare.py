@@ -1,4 +1,4 @@
-"""Preparing on a real Slurm: over nodes by MPI, by the jobs of an array, in several lives."""
+"""Preparing on a real Slurm: over nodes by MPI, by the tasks of an array, in several attempts."""
 
 import json
 import os
@@ -115,7 +115,7 @@ def test_stopped_by_usr1_it_makes_the_rest_in_its_next_life(
     until(lambda: any(parts.glob("part-*")), lambda: site.log(job), seconds=120)
     site.cluster.run("scancel", "--batch", "--signal=USR1", job)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("stopped_jobs")
-    assert "the job goes back to the queue" in site.log(job)
+    assert "the job is requeued" in site.log(job)
     assert site.cluster.job(job)["Restarts"] == "1"
     assert _rows(content(folder)) == _rows(alone)
     lives = (site.folder / "stopped_jobs" / "lives.jsonl").read_text().splitlines()

@@ -67,6 +67,6 @@ def test_stopped_by_usr1_it_draws_the_rest_in_its_next_life(
     )
     site.cluster.run("scancel", "--batch", "--signal=USR1", job)
     assert site.wait(job) == "COMPLETED", site.log(job) + site.ranks_said("stopped")
-    assert "stopped after saving: the job goes back to the queue" in site.log(job)
+    assert "stopped after saving: the job is requeued" in site.log(job)
     assert site.cluster.job(job)["Restarts"] == "1"
     assert list(candidates.read(folder)) == alone

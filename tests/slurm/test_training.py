@@ -14,7 +14,7 @@ from tests.slurm.jobs import Site, losses, saved, steps
 from training.config import TrainConfig
 from training.lifecycle.attempts import read
 
-TRAIN = "slurm/train_1b3.sh"
+TRAIN = "slurm/train.sh"
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,12 @@ def unbroken(site: Site, data: TrainConfig) -> list[float]:
 
 def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -> None:
     path = site.config_file(data, "plain", tracking={"mode": "disabled"})
+    tree = json.loads(path.read_text())
+    # The script's own config, which this one replaces, says true.
+    assert tree["model"].pop("activation_checkpointing") is False
+    path.write_text(json.dumps(tree))
     job = site.sbatch(
-        TRAIN,
+        "slurm/train_1b3.sh",
         str(path),
         "training.max_steps=4",
         "checkpoint.every_steps=2",
@@ -47,6 +51,7 @@ def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -
     assert "preflight: 2 nodes are fit" in site.log(job)
     run = json.loads((site.folder / "plain" / "run.json").read_text())
     assert run["training"]["max_steps"] == 4
+    assert run["model"]["activation_checkpointing"] is False
     assert len(list((site.folder / "plain" / "logs").rglob("rank-*.log"))) == 2
 
 
@@ -63,7 +68,7 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(
     run = site.folder / "broken"
     assert len(saved(run)) == 2 and saved(run)[-1] == 200, "stopped once, midway"
     assert "the time limit is near" in site.log(job)
-    assert "the job goes back to the queue" in site.log(job)
+    assert "the job is requeued" in site.log(job)
     assert f"going on from {run}/checkpoints/step_{saved(run)[0]}" in site.ranks_said("broken")
     assert site.cluster.job(job)["Restarts"] == "1"
     assert site.wait(waiting) == "COMPLETED"
@@ -80,12 +85,12 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
 ) -> None:
     path = site.config_file(data, "limited", training={"max_steps": 60_000})
     # Slurm looks at limits twice a minute and may send the signal a minute early: on a busy
-    # machine before the ranks train. Such a life is requeued with nothing saved.
+    # machine before the ranks train. Such an attempt is requeued with nothing saved.
     job = site.sbatch("--time=2", "--signal=B:USR1@40", TRAIN, str(path))
     run = site.folder / "limited"
     until(lambda: "SIGUSR1: the time limit is near" in site.log(job), "no signal", seconds=200)
     until(
-        lambda: "stopped after saving: the job goes back to the queue" in site.log(job),
+        lambda: "stopped after saving: the job is requeued" in site.log(job),
         lambda: f"not requeued\n{site.log(job)}",
         seconds=400,
     )
@@ -124,12 +129,12 @@ def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
 
 
 def _began(site: Site, run: str) -> str:
-    """The step that the second life went on from, as the ranks said."""
+    """The step that the second attempt resumed from, as the ranks said."""
     (step,) = set(re.findall(r"going on from \S+/step_(\d+)", site.ranks_said(run)))
     return step
 
 
-def test_three_lives_in_vain_are_the_last(site: Site, data: TrainConfig) -> None:
+def test_a_job_ends_after_three_attempts_that_save_nothing(site: Site, data: TrainConfig) -> None:
     path = site.config_file(data, "in_vain", tracking={"mode": "disabled"})
     job = site.sbatch(TRAIN, str(path))
     for attempt in range(3):

@@ -10,7 +10,6 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +19,6 @@ from parallel.layout import Layout, micro_batches_per_step
 from training import manifest
 from training.config import (
     BenchmarkConfig,
-    ConfigError,
     EvaluateConfig,
     EvaluationConfig,
     PrepareConfig,
@@ -29,19 +27,12 @@ from training.config import (
     SamplingConfig,
     TrainConfig,
     checked,
-    load,
 )
 from training.data import benchmarks, hub, prepared
 from training.lifecycle.attempts import saved_step
 from training.manifest import Standing
 from training.stages.check import KINDS, check, checked_stages
 
-_REPOSITORY = Path(__file__).parent.parent.parent
-_TRAIN_SCRIPTS = {
-    "language_model": ("slurm/train_1b3.sh", "configs/generator_1b3.toml"),
-    "verifier": ("slurm/train_verifier_1b3.sh", "configs/verifier_1b3.toml"),
-}
-"""By head: the job script, and the config that it merges all others over."""
 _GPUS_PER_NODE = 8
 
 
@@ -73,7 +64,7 @@ def preview(
     else:
         lines += [f"{verb} {_standing(verb, config).words}", *notes]
         lines += _indented(_facts(verb, config, num_ranks, _saved_models(verb, config)))
-        job = _job(verb, config, num_ranks, files, overrides)
+        job = _job(verb, num_ranks, files, overrides)
     return [*lines, f"as a job: {job}", "this was --dry-run: nothing was written or started"]
 
 
@@ -340,22 +331,10 @@ def _waiting(verb: str, config: Any) -> Standing:
 # --- The same as a job.
 
 
-def _job(
-    verb: str, config: Any, num_ranks: int, files: Sequence[str], overrides: Sequence[str]
-) -> str:
-    """The line that submits the same run, or why there is none."""
-    if verb == "prepare":
-        return _line("slurm/submit.sh", "slurm/prepare.sh", *files, *overrides)
-    script, base = f"slurm/{verb}.sh", ""
-    if verb == "train":
-        script, base = _TRAIN_SCRIPTS[config.model.head]
-        files = [file for file in files if Path(file).resolve() != _REPOSITORY / base]
-        if changed := _changed(config, [str(_REPOSITORY / base), *files], overrides):
-            return (
-                f"{script} merges its configs over {base}, which would change "
-                f"{', '.join(changed)}: write these into a config of yours"
-            )
-    return _line("slurm/submit.sh", *_nodes(num_ranks), script, *files, *overrides)
+def _job(verb: str, num_ranks: int, files: Sequence[str], overrides: Sequence[str]) -> str:
+    """The line that submits the same run."""
+    nodes = [] if verb == "prepare" else _nodes(num_ranks)
+    return _line("slurm/submit.sh", *nodes, f"slurm/{verb}.sh", *files, *overrides)
 
 
 def _nodes(num_ranks: int) -> list[str]:
@@ -365,13 +344,3 @@ def _nodes(num_ranks: int) -> list[str]:
     if per_node < _GPUS_PER_NODE:
         options += [f"--ntasks-per-node={per_node}", f"--gpus-per-node={per_node}"]
     return options
-
-
-def _changed(config: TrainConfig, files: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The settings that would be others if the config were loaded from these files."""
-    try:
-        other = load(TrainConfig, files, overrides)
-    except ConfigError as error:
-        return [str(error)]
-    before, now = (dict(line.split(" = ", 1) for line in settings(c)) for c in (config, other))
-    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
