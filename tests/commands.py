@@ -46,9 +46,11 @@ _CONFIGS = {
 _SHIPPED = {"recipe": ROOT / "configs" / "recipe_demo.toml"}
 _TRAINING = ROOT / "configs" / "generator_demo.toml"
 _ENDS = {"|", ">", ">>", "&&", ";", "&", "2>"}
+_STARTS = (
+    *("python ", "tinygsm ", "deepspeed ", "torchrun ", "mpirun ", "srun ", "sbatch "),
+    *("slurm/", "bash slurm/", "make ", ".venv/bin/python ", "env "),
+)
 _FENCE = re.compile(r"^(```|~~~)(\w*)\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
-_STARTS = ("python ", "tinygsm ", "deepspeed ", "torchrun ", "mpirun ", "srun ", "sbatch ")
-_STARTS += ("slurm/", "bash slurm/", "make ", ".venv/bin/python ", "env ")
 
 
 class _Parsed(Exception):
@@ -179,6 +181,9 @@ def _parse(verb: str, words: Sequence[str]) -> argparse.Namespace:
             module.main([*words])
         except _Parsed as parsed:
             return parsed.arguments
+        except SystemExit as ended:  # --help
+            assert not ended.code, ended.code
+            return argparse.Namespace()
     raise AssertionError(f"launch/{verb}.py parses no arguments")
 
 

@@ -19,8 +19,10 @@ import tomli
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "docs" / "words.toml"
-DEFAULT = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "docs", "configs")
-DEFAULT += ("training/config",)
+DEFAULT = (
+    *("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "docs", "configs"),
+    "training/config",
+)
 _KINDS = (".md", ".py", ".toml", ".sh")
 
 
