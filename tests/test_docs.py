@@ -1,12 +1,17 @@
-"""README and docs say what is there: files, links, configs, make targets, command lines."""
+"""README and docs agree with the code: files, links, configs, messages, command lines."""
 
+import ast
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomli
 
 from tests.commands import ROOT, check, paths_named, shown
-from tests.docs_map import PAGE, with_map
+from tests.docs_map import FOLDERS, PAGE, with_map
+from training.config import TrainConfig, checked
 
 PAGES = [
     ROOT / "README.md",
@@ -92,6 +97,53 @@ def test_the_command_lines_are_found() -> None:
 def test_a_wrong_command_line_is_found(line: str, tmp_path: Path) -> None:
     with pytest.raises((ValueError, AssertionError)):
         check(line, tmp_path)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_config_and_row_shown_is_read(name: str) -> None:
+    for kind, block in re.findall(r"^```(toml|json)\n(.*?)^```$", TEXTS[name], re.M | re.S):
+        if kind == "toml":
+            checked(TrainConfig, tomli.loads(block))
+        else:
+            assert all(json.loads(line) for line in block.splitlines())
+
+
+@pytest.mark.parametrize("name", ["docs/troubleshooting.md", "docs/cluster.md"])
+def test_every_message_quoted_is_in_the_code(name: str) -> None:
+    texts = "\n".join(_texts())
+    quoted = [
+        message
+        for row in re.findall(r"^\| ([^|]*`[^|]*) \|", _tables_of_messages(TEXTS[name]), re.M)
+        for message in re.findall(r"`([^`]+)`", row)
+        if " " in message
+    ]
+    assert len(quoted) > 20
+    gone = [
+        message
+        for message in quoted
+        # Values stand for others: the text between them is looked for.
+        for part in re.split(r"…|;|\d+|NODE|'\w+'", message)
+        if len(part.strip()) > 3 and part.strip() not in texts
+    ]
+
+    assert not gone
+
+
+def _tables_of_messages(page: str) -> str:
+    """The tables of a page whose first column is headed `message` or `symptom`."""
+    return "\n".join(re.findall(r"^\| (?:message|symptom).*\n(?:\|.*\n)+", page, re.M))
+
+
+def _texts() -> Iterator[str]:
+    """All texts in the code, with … for what an f-string fills in."""
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [getattr(part, "value", None) for part in node.values]
+                    yield "".join(part if isinstance(part, str) else "…" for part in parts)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
 
 
 def _anchors(page: Path) -> set[str]:
