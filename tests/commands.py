@@ -9,6 +9,7 @@ and files that are not in the repository stand for a file of the reader's, N for
 """
 
 import argparse
+import ast
 import importlib
 import importlib.util
 import re
@@ -68,9 +69,23 @@ def shown(page: str) -> list[str]:
         for block in re.findall(r"(?:^    .*\n)+", prose, re.MULTILINE)
     ]
     inline = re.findall(r"`([^`]+)`", re.sub(r"(?:^    .*\n)+", "\n", prose, flags=re.MULTILINE))
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
     lines += [" ".join(text.split()) for text in inline]
     return [line.strip() for line in lines if line.strip().startswith(_STARTS) and "…" not in line]
+
+
+def shown_in_help(path: Path) -> list[str]:
+    """The command lines in the head of a verb's module or of a job script, without usage forms.
+
+    What follows three blanks describes the line.
+    """
+    text = path.read_text("utf-8")
+    if path.suffix == ".py":
+        head = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        head = "\n".join(re.findall(r"^# ?(?!!)(.*)$", text, re.MULTILINE))
+    lines = [re.split(r" {3,}", line)[0] for line in shown(head + "\n")]
+    return [line for line in lines if "[" not in line]
 
 
 def check(line: str, scratch: Path) -> bool:

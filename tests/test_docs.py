@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.commands import ROOT, check, paths_named, shown
+from tests.commands import ROOT, check, paths_named, shown, shown_in_help
 from tests.docs_map import FOLDERS, PAGE, with_map
 from training.config import TrainConfig, checked
 
@@ -21,7 +21,11 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
-COMMANDS = sorted({(name, line) for name, text in TEXTS.items() for line in shown(text)})
+HEADS = [*sorted((ROOT / "launch").glob("*.py")), *sorted((ROOT / "slurm").glob("*.sh"))]
+COMMANDS = sorted(
+    {(name, line) for name, text in TEXTS.items() for line in shown(text)}
+    | {(str(path.relative_to(ROOT)), line) for path in HEADS for line in shown_in_help(path)}
+)
 _MOST_LINES = 200
 
 
