@@ -63,7 +63,7 @@ class Groups:
 
     @property
     def counts(self) -> bool:
-        """Whether this rank reports its micro-batches' token counts: one rank per data-parallel rank."""
+        """Whether this rank reports micro-batches' token counts: one per data-parallel rank."""
         return self.place.tensor == self.place.stage == 0
 
     @property

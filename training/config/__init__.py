@@ -1,30 +1,31 @@
 """Every setting of the project, typed and checked, without importing torch.
 
-    config = load(TrainConfig, ["configs/generator_demo.toml"], ["training.max_steps=10"])
+    config = load(TrainConfig, ["configs/generator_demo.toml"], ["training.max_steps=500"])
 
-Files are merged left to right, then `key=value` overrides. A key that does not exist is
-an error that names the nearest one; a value out of its bounds says which bounds. What
-was loaded never changes afterwards, and `resolved(config)` is the whole of it as plain
-JSON, saved in the run folder and sent to W&B.
+Files are merged left to right, then `key=value` overrides. An unknown key is an error that
+names the nearest known key; a value out of bounds is an error that names the bounds. A loaded
+config is frozen. `resolved(config)` is the whole config as plain JSON: it is saved in the run
+folder and sent to W&B. docs/configuration.md lists every key.
+
+Units are in the names of the fields. A field without a unit is a count, a fraction or a name.
 """
 
-from training.config.load import checked, load, resolved
-from training.config.recipe import STAGE_VERBS, RecipeConfig
-from training.config.sections import (
+from training.config.data import (
     BenchmarkConfig,
-    CheckpointConfig,
     DataConfig,
     DifficultyConfig,
-    EvaluationConfig,
-    ExecutionConfig,
+    SourceConfig,
+    TokenizerConfig,
+)
+from training.config.evaluation import EvaluationConfig, SamplingConfig
+from training.config.load import checked, load, resolved
+from training.config.recipe import STAGE_VERBS, RecipeConfig
+from training.config.run import ExecutionConfig, RunConfig, TrackingConfig
+from training.config.training import (
+    CheckpointConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
-    RunConfig,
-    SamplingConfig,
-    SourceConfig,
-    TokenizerConfig,
-    TrackingConfig,
     TrainingConfig,
 )
 from training.config.verbs import (

@@ -9,13 +9,8 @@ from typing_extensions import Self
 
 from training.checkpoint_paths import step_number
 from training.config import links
-from training.config.sections import (
-    EvaluationConfig,
-    ExecutionConfig,
-    RunConfig,
-    SamplingConfig,
-    TrackingConfig,
-)
+from training.config.evaluation import EvaluationConfig, SamplingConfig
+from training.config.run import ExecutionConfig, RunConfig, TrackingConfig
 from training.config.values import MOST_WORKERS, Section
 from training.config.verbs import TrainConfig, check_evaluates_once
 
@@ -47,24 +42,31 @@ name below the recipe's."""
 class RecipeConfig(Section):
     """`launch/recipe.py`: all stages in order, in one folder.
 
-    `generator` and `verifier` are whole training configs; in the file each may start from
+    `generator` and `verifier` are whole training configs. In the file each may start from
     another file by `config = "generator_demo.toml"` (relative to the recipe's file) and
-    override what it likes. `run`, `execution` and `tracking` hold for every stage, where the
-    training's own table says nothing else. What links the stages (run folders and names,
-    `data.folder`, what the verifier starts from and learns from, what is evaluated) is set by
-    the recipe: leave it out, another value is refused (training/config/links.py).
+    override any of its keys. `run`, `execution` and `tracking` hold for every stage, unless the
+    table of a training sets its own value. The recipe sets what links the stages: run folders
+    and names, `data.folder`, what the verifier starts from and learns from, and what is
+    evaluated. Leave these out: any other value is an error (training/config/links.py).
     """
 
     run: RunConfig
+    """Folder and name of the recipe; seed, resume and watchdog hold for all stages."""
     num_ranks: int = Field(default=1, ge=1, le=MOST_WORKERS)
-    """Processes per stage on this machine."""
-    # These first: the trainings take settings from them.
+    """Ranks of each stage that trains, samples or evaluates, on this machine."""
+    # These first: fields are validated in order, and the trainings inherit from these.
     execution: ExecutionConfig = ExecutionConfig()
+    """Limits of a program that a model wrote; holds for all stages."""
     tracking: TrackingConfig = TrackingConfig()
+    """Weights & Biases; holds for all stages."""
     sampling: SamplingConfig
+    """The candidates that the verifier learns from."""
     generator: TrainConfig
+    """The whole training config of the generator; it may start from a file: `config = FILE`."""
     verifier: TrainConfig
+    """The whole training config of the verifier; it may start from a file: `config = FILE`."""
     evaluation: EvaluationConfig
+    """The evaluation of the pair."""
 
     @field_validator("generator", "verifier", mode="before")
     @classmethod

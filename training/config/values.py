@@ -1,4 +1,4 @@
-"""What a value of a config may be: strict types, finite numbers, texts of one line, paths.
+"""The types of config values: strict types, finite numbers, strings of one line, paths.
 
 Everything here holds for every field of every section, whether it came from a TOML or JSON file
 or from the command line.
@@ -17,11 +17,11 @@ Item = TypeVar("Item")
 MOST_STEPS = 10**9
 """Bound of everything that is counted in optimizer steps."""
 LARGEST_COUNT = 10**7
-"""Bound of rows, candidates and questions that are handled at a time."""
+"""Bound of sequences, candidates and questions that are handled at a time."""
 MOST_EXAMPLES = 10**12
 """Bound of examples and questions of a whole data set."""
 MOST_TOKENS = 2**20
-"""Bound of the tokens of a document, a row or an answer."""
+"""Bound of the tokens of a document, a sequence or an answer."""
 MOST_WORKERS = 65536
 """Bound of processes, ranks and degrees of a layout."""
 LARGEST_SEED = 2**63 - 1

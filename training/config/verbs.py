@@ -5,35 +5,42 @@ import os
 from pydantic import model_validator
 from typing_extensions import Self
 
-from training.config.sections import (
+from training.config.data import DataConfig
+from training.config.evaluation import EvaluationConfig, SamplingConfig
+from training.config.run import ExecutionConfig, RunConfig, TrackingConfig
+from training.config.training import (
     CheckpointConfig,
-    DataConfig,
-    EvaluationConfig,
-    ExecutionConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
-    RunConfig,
-    SamplingConfig,
-    Section,
-    TrackingConfig,
     TrainingConfig,
 )
+from training.config.values import Section
 
 
 class TrainConfig(Section):
     """`launch/train.py`: one training run, of a generator or of a verifier."""
 
     run: RunConfig
+    """Where the run lives and what it is called."""
     model: ModelConfig = ModelConfig()
+    """The shape of the model and its initial weights."""
     data: DataConfig
+    """What is learned from."""
     training: TrainingConfig = TrainingConfig()
+    """The training loop."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """When training state is saved and which checkpoints are kept."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """AdamW and the learning rate schedule."""
     parallel: ParallelConfig = ParallelConfig()
+    """The layout."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation during training."""
     execution: ExecutionConfig = ExecutionConfig()
+    """Limits of a program that a model wrote."""
     tracking: TrackingConfig = TrackingConfig()
+    """Weights & Biases."""
 
     @model_validator(mode="after")
     def _verifier_learns_from_candidates(self) -> Self:
@@ -93,10 +100,8 @@ class TrainConfig(Section):
         if self.parallel.sequence_parallel and self.data.sequence_length % self.parallel.tensor:
             raise ValueError(
                 f"data.sequence_length = {self.data.sequence_length} is not a multiple of "
-                "parallel.tensor "
-                f"= {self.parallel.tensor}: with parallel.sequence_parallel each rank holds an "
-                "equal "
-                "share of a row's tokens"
+                f"parallel.tensor = {self.parallel.tensor}: with parallel.sequence_parallel each "
+                "rank holds an equal part of a sequence's tokens"
             )
         return self
 
@@ -142,28 +147,38 @@ class TrainConfig(Section):
 
 
 class PrepareConfig(Section):
-    """`launch/prepare.py`: the `data` section, as it stands in a training config."""
+    """`launch/prepare.py`: the `data` section of a training config."""
 
     data: DataConfig
+    """What is learned from, and how it is prepared."""
     execution: ExecutionConfig = ExecutionConfig()
+    """Limits of a program that a model wrote."""
 
 
 class SampleConfig(Section):
     """`launch/sample.py`: candidates on training questions, executed and labelled."""
 
     run: RunConfig
+    """Where the run lives and what it is called."""
     sampling: SamplingConfig
+    """What is sampled."""
     execution: ExecutionConfig = ExecutionConfig()
+    """Limits of a program that a model wrote."""
     tracking: TrackingConfig = TrackingConfig()
+    """Weights & Biases."""
 
 
 class EvaluateConfig(Section):
-    """`launch/evaluate.py`: a saved generator, with or without its verifier."""
+    """`launch/evaluate.py`: a saved generator, with or without a verifier."""
 
     run: RunConfig
+    """Where the run lives and what it is called."""
     evaluation: EvaluationConfig
+    """What is evaluated."""
     execution: ExecutionConfig = ExecutionConfig()
+    """Limits of a program that a model wrote."""
     tracking: TrackingConfig = TrackingConfig()
+    """Weights & Biases."""
 
     @model_validator(mode="after")
     def _there_is_something_to_do(self) -> Self:

@@ -1,0 +1,232 @@
+"""The sections on data: tokenizer, sources of examples, benchmarks, and how data is prepared."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from training.config.values import (
+    LARGEST_SEED,
+    MOST_EXAMPLES,
+    MOST_TOKENS,
+    MOST_WORKERS,
+    Folder,
+    Many,
+    OptionalSource,
+    Section,
+    Source,
+)
+
+
+class TokenizerConfig(Section):
+    """Which tokenizer turns text into ids."""
+
+    source: Source = "microsoft/phi-1_5"
+    """Local folder or hub id of a tokenizer, or `train`: train a byte-level BPE on the examples."""
+    vocab_size: int = Field(default=1024, ge=300, le=65536)
+    """Number of ids of the tokenizer that `source = "train"` trains; an existing tokenizer has its
+    own."""
+
+
+class DifficultyConfig(Section):
+    """How hard the built-in problems are."""
+
+    min_operations: int = Field(default=2, ge=1, le=10)
+    """Smallest number of operations that an answer needs."""
+    max_operations: int = Field(default=4, ge=1, le=10)
+    """Largest number of operations that an answer needs; each number between the two is equally
+    likely."""
+    min_distractors: int = Field(default=0, ge=0, le=6)
+    """Smallest number of irrelevant facts in a problem."""
+    max_distractors: int = Field(default=1, ge=0, le=6)
+    """Largest number of irrelevant facts in a problem."""
+    story_kinds: Many[str] = ()
+    """Kinds of stories, such as `bakery` or `farm`; empty: all of them."""
+    num_phrasings: int = Field(default=4, ge=1, le=4)
+    """Number of wordings of each kind of fact."""
+    num_names: int = Field(default=40, ge=8, le=40)
+    """Number of names that people can have."""
+    num_items: int = Field(default=12, ge=6, le=12)
+    """Number of things that a kind of story can be about."""
+    max_given: int = Field(default=60, ge=12, le=1000)
+    """Largest number that a problem states."""
+    max_number: int = Field(default=1000, ge=100, le=9999)
+    """Largest quantity that has to be worked out."""
+    decimals: bool = False
+    """Whether prices can have quarters of a dollar."""
+    reversed_comparison_fraction: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Fraction of the comparisons that are stated from the known side: `Maya picked 5 fewer plums
+    than Tom` where the number of Tom's plums is asked for."""
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("operations", "distractors"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if low > high:
+                raise ValueError(f"min_{name} = {low} is above max_{name} = {high}")
+        return self
+
+
+def _check_kind_reads(section: Section, kind: str) -> None:
+    """Refuse settings of a source or a benchmark that its kind does not read."""
+    unread = {
+        "problems": ("path", "split", "damaged"),
+        "candidates": ("split", "seed", "difficulty"),
+    }.get(kind, ("seed", "difficulty"))
+    known = type(section).model_fields
+    if found := section.changed(*(name for name in unread if name in known)):
+        raise ValueError(f"{found} with kind = {kind!r}, which does not read it: leave it out")
+
+
+class SourceConfig(Section):
+    """One source of question-program pairs."""
+
+    kind: Literal["problems", "parquet", "jsonl", "gsm8k", "candidates"]
+    """`problems`: the built-in problem writer. `parquet`: TinyGSM's files, with the columns
+    `question` and `code`. `jsonl`: JSON lines or a JSON list with the same columns, or with
+    `question` and `program`. `gsm8k`: GSM8K answers, converted to programs through their
+    calculator marks. `candidates`: labelled candidates written by `sample`, for a verifier."""
+    path: OptionalSource = ""
+    """Local file or folder, or hub id (`TinyGSM/TinyGSM`); not read by `problems`."""
+    split: str = "train"
+    """Split that is read, of a hub data set or of a folder (`train.jsonl`,
+    `train-00000-of-00002.parquet`)."""
+    num_examples: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
+    """Number of rows taken from the front; 0: all. `problems` needs a number."""
+    seed: int = Field(default=1, ge=0, le=LARGEST_SEED)
+    """Seed of `problems`: another seed gives other problems."""
+    difficulty: DifficultyConfig = DifficultyConfig()
+    """Difficulty of `problems`."""
+    misread_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Fraction of the misleading facts of `problems` (reversed comparisons, `25 percent more`, `3
+    dollars for every 4`) that the training programs misread, as the teacher of a synthetic set
+    does; about a quarter of TinyGSM's programs are wrong. Questions and gold answers do not depend
+    on it."""
+    damaged: Literal["refuse", "skip"] = "refuse"
+    """Lines, row groups and files that cannot be read. `refuse`: end with an error that names the
+    first one; `skip`: leave them out and count them among the dropped rows."""
+    balance: Literal["none", "question"] = "none"
+    """Which `candidates` are kept after all other filters. `none`: all; `question`: as many wrong
+    as right programs of each question, so that the difficulty of a question says nothing about the
+    label."""
+
+    @model_validator(mode="after")
+    def _misread_are_problems(self) -> Self:
+        if self.misread_fraction and self.kind != "problems":
+            raise ValueError(
+                f"misread_fraction = {self.misread_fraction} with kind = {self.kind!r}: only the "
+                "programs of 'problems' are written here, leave misread_fraction out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _balance_is_of_candidates(self) -> Self:
+        if self.balance != "none" and self.kind != "candidates":
+            raise ValueError(
+                f"balance = {self.balance!r} with kind = {self.kind!r}: only 'candidates' "
+                "are labelled, leave balance out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_kind(self) -> Self:
+        _check_kind_reads(self, self.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.kind == "problems" and not self.num_examples:
+            raise ValueError("kind = 'problems' has no end: set num_examples")
+        if self.kind != "problems" and not self.path:
+            raise ValueError(f"kind = {self.kind!r} needs a path")
+        return self
+
+
+class BenchmarkConfig(Section):
+    """One set of questions with gold answers."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    """Name in metrics and reports: `eval/NAME/pass_at_1`."""
+    kind: Literal["problems", "gsm8k", "svamp"]
+    """`problems`: the built-in problem writer; `gsm8k` and `svamp`: the files of these sets."""
+    path: OptionalSource = ""
+    """Local file or folder, or hub id (`openai/gsm8k`); not read by `problems`."""
+    split: str = "test"
+    """Split of `gsm8k`. SVAMP has one test set, whatever splits it is published in."""
+    skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
+    """Number of questions left out at the front, for example to separate a hold-out from a train
+    split."""
+    num_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
+    """Number of questions taken after those; 0: all. `problems` needs a number."""
+    seed: int = Field(default=1_000_003, ge=0, le=LARGEST_SEED)
+    """Seed of `problems`; never one that training uses."""
+    difficulty: DifficultyConfig = DifficultyConfig()
+    """Difficulty of `problems`."""
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_kind(self) -> Self:
+        _check_kind_reads(self, self.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _svamp_has_one_split(self) -> Self:
+        if self.kind == "svamp" and self.split != "test":
+            raise ValueError(
+                f"split = {self.split!r} with kind = 'svamp': SVAMP is one test set of 1,000 "
+                "questions, all of which are read; leave split out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _benchmark_is_complete(self) -> Self:
+        if self.kind == "problems" and not self.num_questions:
+            raise ValueError("kind = 'problems' has no end: set num_questions")
+        if self.kind != "problems" and not self.path:
+            raise ValueError(f"kind = {self.kind!r} needs a path")
+        return self
+
+
+class DataConfig(Section):
+    """What is learned from, and how it is turned into packed sequences."""
+
+    folder: Folder
+    """Folder where `prepare` writes the token shards, the tokenizer and the manifest."""
+    sources: Many[SourceConfig] = Field(min_length=1)
+    """Sources of the examples, read in this order."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """The tokenizer."""
+    sequence_length: int = Field(default=1024, ge=32, le=MOST_TOKENS)
+    """Length of a packed sequence, in tokens. Longer examples are dropped and counted."""
+    train_on_prompt: bool = False
+    """Whether the tokens of the question count in the loss. `true` is the paper's whole-text form;
+    with `false` the question is context only."""
+    decontaminate: Many[BenchmarkConfig] = ()
+    """Benchmarks to keep out of the data: an example is dropped if its question overlaps a question
+    of one of them."""
+    decontaminate_ngram: int = Field(default=13, ge=4, le=1000)
+    """Length of an n-gram that counts as overlap, in words, without numbers and punctuation."""
+    min_question_characters: int = Field(default=20, ge=0, le=10**6)
+    """Questions with fewer characters are dropped."""
+    run_programs: bool = True
+    """Execute every program and drop those that fail or give no finite number."""
+    num_workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
+    """Worker processes of `prepare`; 0: one per core. Under MPI the ranks are the workers."""
+    prepare_if_missing: bool = False
+    """Let `train` prepare the data first where the folder is empty, or where it was prepared from
+    other settings or files (it is then replaced). Meant for small data."""
+
+    @model_validator(mode="after")
+    def _settings_are_of_what_is_learned(self) -> Self:
+        # Candidates: nothing is learned from their questions, and their programs were run already.
+        unread = self.changed("train_on_prompt", "min_question_characters", "run_programs")
+        if self.is_for_verifier and unread:
+            raise ValueError(
+                f"{unread} with sources of kind 'candidates', for which it is not read: leave it "
+                "out"
+            )
+        return self
+
+    @property
+    def is_for_verifier(self) -> bool:
+        """Whether the data is labelled candidates."""
+        return all(source.kind == "candidates" for source in self.sources)

@@ -1,0 +1,107 @@
+"""The sections on sampling candidates and on evaluating with them."""
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from training.config.data import BenchmarkConfig
+from training.config.values import (
+    LARGEST_COUNT,
+    MOST_STEPS,
+    MOST_TOKENS,
+    Many,
+    OptionalSource,
+    PositiveTemperature,
+    Section,
+    Source,
+    Temperature,
+)
+
+
+class SamplingConfig(Section):
+    """Which candidates are sampled, from which checkpoints, on which questions."""
+
+    checkpoints: Many[Source] = ()
+    """Checkpoint or Hugging Face folders. In a recipe: steps of its generator."""
+    temperatures: Many[Temperature] = Field(default=(0.5, 0.7), min_length=1)
+    """Sampling temperatures; 0 takes the most likely token. Candidates are divided evenly among
+    checkpoints x temperatures."""
+    top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
+    """Sample from the most likely tokens that hold this much of the probability (nucleus sampling,
+    arXiv 1904.09751); 1: from all tokens."""
+    num_candidates: int = Field(default=48, ge=1, le=LARGEST_COUNT)
+    """Candidates per question, over all checkpoints and temperatures."""
+    questions: BenchmarkConfig = BenchmarkConfig(
+        name="gsm8k_train", kind="gsm8k", path="openai/gsm8k", split="train"
+    )
+    """The questions to sample on: never a question that is evaluated."""
+    max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
+    """Longest candidate, in tokens."""
+    micro_batch_candidates: int = Field(default=256, ge=1, le=LARGEST_COUNT)
+    """Candidates that one rank decodes at a time."""
+    questions_per_part: int = Field(default=64, ge=1, le=LARGEST_COUNT)
+    """Questions of one committed part. A rank that is killed loses at most one part."""
+
+    @model_validator(mode="after")
+    def _questions_are_no_test_set(self) -> Self:
+        kind, split = self.questions.kind, self.questions.split
+        if kind == "svamp":
+            raise ValueError(
+                "questions.kind = 'svamp': SVAMP is a test set, and a verifier that learns from "
+                "test questions makes every number after it worthless: sample 'gsm8k' with "
+                "split = 'train', or 'problems'"
+            )
+        if kind != "problems" and split != "train":
+            raise ValueError(
+                f"questions.split = {split!r}: a verifier that learns from "
+                "test questions makes every number after it worthless: set split = 'train'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_spread_evenly(self) -> Self:
+        shares = max(1, len(self.checkpoints)) * len(self.temperatures)
+        if self.num_candidates % shares:
+            raise ValueError(
+                f"num_candidates = {self.num_candidates} does not spread over "
+                f"{len(self.checkpoints)} checkpoints x {len(self.temperatures)} temperatures: "
+                f"set a multiple of {shares}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """Pass@1, pass@k, majority@k and verify@k on benchmarks, in training and on their own."""
+
+    every_steps: int = Field(default=0, ge=0, le=MOST_STEPS)
+    """Steps between two evaluations in training; 0: none."""
+    benchmarks: Many[BenchmarkConfig] = ()
+    """The question sets."""
+    generator: OptionalSource = ""
+    """Folder of the generator that writes the candidates, when a verifier or a pair is
+    evaluated."""
+    verifier: OptionalSource = ""
+    """Folder of the verifier that scores the candidates; empty: no verify@k."""
+    num_candidates: int = Field(default=48, ge=1, le=LARGEST_COUNT)
+    """Candidates per question, over all temperatures."""
+    temperatures: Many[PositiveTemperature] = Field(default=(0.5, 0.7), min_length=1)
+    """Sampling temperatures, above 0. Candidates are divided evenly among them; the greedy program
+    is drawn in addition."""
+    top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
+    """Nucleus sampling, as in `sampling.top_p`."""
+    max_new_tokens: int = Field(default=256, ge=1, le=MOST_TOKENS)
+    """Longest candidate, in tokens."""
+    micro_batch_candidates: int = Field(default=256, ge=1, le=LARGEST_COUNT)
+    """Candidates that one rank decodes at a time."""
+    questions_per_part: int = Field(default=64, ge=1, le=LARGEST_COUNT)
+    """Questions of one committed part of `evaluate`."""
+    num_bootstrap: int = Field(default=2000, ge=100, le=10**6)
+    """Bootstrap resamples of the questions for each 95 % interval."""
+
+    @model_validator(mode="after")
+    def _candidates_spread_evenly(self) -> Self:
+        if self.num_candidates % len(self.temperatures):
+            raise ValueError(
+                f"num_candidates = {self.num_candidates} does not spread over "
+                f"{len(self.temperatures)} temperatures: set a multiple of {len(self.temperatures)}"
+            )
+        return self

@@ -1,0 +1,173 @@
+"""The sections on training: model, loop, checkpoints, optimizer, layout."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from training.config.values import (
+    LARGEST_COUNT,
+    LARGEST_FLOAT32,
+    MOST_STEPS,
+    MOST_TOKENS,
+    MOST_WORKERS,
+    SMALLEST_FLOAT32,
+    Many,
+    OptionalSource,
+    Section,
+)
+
+
+class ModelConfig(Section):
+    """The shape of a Phi-1.5 style transformer, and where its weights come from."""
+
+    hidden_size: int = Field(default=2048, ge=8, le=2**20)
+    """Width of the hidden states; a multiple of `num_heads`."""
+    num_layers: int = Field(default=24, ge=1, le=10_000)
+    """Number of transformer blocks."""
+    num_heads: int = Field(default=32, ge=1, le=2**20)
+    """Number of attention heads in each block."""
+    ffn_size: int = Field(default=8192, ge=8, le=2**24)
+    """Width of the MLP's hidden layer."""
+    vocab_size: int = Field(default=51200, ge=300, le=65536)
+    """Number of rows of the embedding: at least the number of ids of the tokenizer. At most 65,536,
+    since token ids are stored as uint16."""
+    max_tokens: int = Field(default=2048, ge=16, le=MOST_TOKENS)
+    """Longest document, in tokens, that the model is meant for; at least `data.sequence_length`."""
+    rotary_fraction: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Fraction of each head's dimensions that is rotated (1 / 2 in Phi-1.5). The number of rotated
+    dimensions must be even."""
+    rope_theta: float = Field(default=10000.0, gt=1.0, le=LARGEST_FLOAT32)
+    """Base of the rotary position embedding (arXiv 2104.09864)."""
+    layer_norm_eps: float = Field(default=1e-5, ge=SMALLEST_FLOAT32, le=1.0)
+    """Constant added to the variance in LayerNorm."""
+    init_std: float = Field(default=0.02, ge=SMALLEST_FLOAT32, le=1e6)
+    """Standard deviation of the normal distribution that random initial weights are drawn from."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability of dropout on the outputs of attention and MLP, in training only."""
+    head: Literal["language_model", "verifier"] = "language_model"
+    """`language_model`: next-token logits, for a generator; `verifier`: one score per position."""
+    initial_weights: OptionalSource = ""
+    """Hugging Face folder, checkpoint folder or hub id that the weights are loaded from; empty:
+    random weights."""
+    activation_checkpointing: bool = False
+    """Recompute the activations of each block in the backward pass instead of keeping them: less
+    memory, more computation."""
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is not a multiple of num_heads = "
+                f"{self.num_heads}: set num_heads to a divisor of hidden_size"
+            )
+        rotated = self.rotary_fraction * (self.hidden_size // self.num_heads)
+        if rotated != int(rotated) or int(rotated) % 2:
+            raise ValueError(
+                f"rotary_fraction = {self.rotary_fraction} of a head of "
+                f"{self.hidden_size // self.num_heads} dimensions is {rotated}: "
+                "it must be an even whole number"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """The training loop."""
+
+    max_steps: int = Field(default=1000, ge=1, le=MOST_STEPS)
+    """Number of optimizer updates."""
+    global_batch_sequences: int = Field(default=64, ge=1, le=LARGEST_COUNT)
+    """Packed sequences of one update, over all ranks and accumulation."""
+    micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
+    """Packed sequences that one rank computes at a time."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Precision of the forward and backward pass; weights are updated in fp32. `fp16` uses loss
+    scaling and needs a GPU and `parallel.zero_stage` of 1 or more."""
+    prompt_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Weight of a token of the question in the loss, where a token of the program has weight 1.
+    Needs `data.train_on_prompt = true`."""
+    log_every_steps: int = Field(default=1, ge=1, le=MOST_STEPS)
+    """Steps between two lines in the log or the terminal; `metrics.jsonl` has every step."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: the rank's GPU if there is one, else the CPU."""
+
+
+class CheckpointConfig(Section):
+    """When training state is saved, and which checkpoints are kept."""
+
+    every_steps: int = Field(default=100, ge=1, le=MOST_STEPS)
+    """Steps between two checkpoints; the last step is always saved."""
+    keep_latest: int = Field(default=0, ge=0, le=MOST_STEPS)
+    """Number of newest checkpoints that are kept; 0: all of them."""
+    keep_steps: Many[Annotated[int, Field(ge=1, le=MOST_STEPS)]] = ()
+    """Steps whose checkpoints are always kept; a recipe adds those that it samples from."""
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning rate schedule."""
+
+    learning_rate: float = Field(default=1e-4, ge=SMALLEST_FLOAT32, le=LARGEST_FLOAT32)
+    """Peak learning rate, reached at the end of the warm-up."""
+    final_learning_rate_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Learning rate of the last step, as a fraction of the peak."""
+    warmup_steps: int = Field(default=100, ge=0, le=MOST_STEPS)
+    """Steps of linear warm-up; less than `training.max_steps`."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Shape of the decay after the warm-up."""
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay rate of AdamW's running mean of the gradient."""
+    beta2: float = Field(default=0.95, ge=0.0, lt=1.0)
+    """Decay rate of AdamW's running mean of the squared gradient."""
+    eps: float = Field(default=1e-8, ge=SMALLEST_FLOAT32, le=1.0)
+    """Constant added to AdamW's denominator."""
+    weight_decay: float = Field(default=0.01, ge=0.0, le=LARGEST_FLOAT32)
+    """Weight decay of the weight matrices; biases and LayerNorm have none."""
+    max_grad_norm: float = Field(default=1.0, ge=0.0, le=LARGEST_FLOAT32)
+    """Gradients are clipped to this global norm; 0: no clipping."""
+
+    @model_validator(mode="after")
+    def _only_a_decay_ends_somewhere(self) -> Self:
+        if self.decay == "constant" and self.final_learning_rate_fraction:
+            raise ValueError(
+                f"final_learning_rate_fraction = {self.final_learning_rate_fraction} with decay = "
+                "'constant': the rate stays at its peak; leave it out, or set another decay"
+            )
+        return self
+
+
+class ParallelConfig(Section):
+    """The layout: how a model is spread over ranks. Ranks divided by `tensor` times `pipeline` is
+    the data-parallel degree."""
+
+    tensor: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    """Tensor-parallel degree: the number of ranks that shard every weight matrix. Keep it within a
+    node."""
+    pipeline: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    """Pipeline-parallel degree: the number of pipeline stages. Above 1 it needs `zero_stage =
+    1`."""
+    zero_stage: int = Field(default=1, ge=0, le=3)
+    """ZeRO stage: what is sharded across data-parallel ranks. 0: nothing; 1: optimizer state; 2:
+    also gradients; 3: also weights."""
+    sequence_parallel: bool = False
+    """Shard the activations between tensor-parallel regions along the sequence, over the
+    tensor-parallel ranks. Needs `tensor` of 2 or more."""
+
+    @model_validator(mode="after")
+    def _pipeline_needs_zero_one(self) -> Self:
+        if self.pipeline > 1 and self.zero_stage != 1:
+            raise ValueError(
+                f"pipeline = {self.pipeline} with zero_stage = {self.zero_stage}: DeepSpeed's "
+                "pipeline runs with ZeRO-1 only: set zero_stage = 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sequence_needs_tensor(self) -> Self:
+        if self.sequence_parallel and self.tensor == 1:
+            raise ValueError(
+                "sequence_parallel = true with tensor = 1: tokens are shared within the "
+                "tensor-parallel "
+                "group, which has one rank: set tensor = 2 or more, or "
+                "sequence_parallel = false"
+            )
+        return self
