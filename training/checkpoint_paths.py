@@ -13,6 +13,8 @@ from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, within the run folder."""
+TRAIN_STATE = "train_state.json"
+"""File in a checkpoint: the run's state beside its weights (training/train_state.py)."""
 _PREFIX = "step_"
 
 

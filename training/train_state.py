@@ -10,11 +10,9 @@ from typing_extensions import Self
 
 from parallel.layout import Layout
 from training import verification
-from training.checkpoint_paths import step_name
+from training.checkpoint_paths import TRAIN_STATE, step_name
 from training.errors import CheckpointError
 from training.files import read_json_object, write_json
-
-FILE = "train_state.json"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,7 +35,7 @@ class TrainState:
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""
-        write_json(folder / FILE, asdict(self))
+        write_json(folder / TRAIN_STATE, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -48,8 +46,8 @@ class TrainState:
             CheckpointError: it changed since it was written, has fields or values that this
                 version does not know, or is of another step than the folder.
         """
-        path = folder / FILE
-        verification.verify(folder, [FILE])
+        path = folder / TRAIN_STATE
+        verification.verify(folder, [TRAIN_STATE])
         content = read_json_object(path)
         layout = content.get("layout")
         unknown = content.keys() - {entry.name for entry in fields(cls)}

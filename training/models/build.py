@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import manifest, train_state, verification
+from training import manifest, verification
+from training.checkpoint_paths import TRAIN_STATE
 from training.config import ModelConfig
 from training.errors import CheckpointError
 from training.models import huggingface
@@ -27,7 +28,7 @@ def weights_folder(source: str) -> str:
     folder = Path(source)
     inner = folder / WEIGHTS
     checkpoint = folder if inner.is_dir() else folder.parent if folder.name == WEIGHTS else None
-    if checkpoint is None or not (inner.is_dir() or (checkpoint / train_state.FILE).exists()):
+    if checkpoint is None or not (inner.is_dir() or (checkpoint / TRAIN_STATE).exists()):
         return source
     try:
         manifest.read(checkpoint)
