@@ -129,7 +129,7 @@ def test_prepare_tells_whether_its_folder_is_up_to_date(
     path = trained / "config.json"
     assert f"prepare has nothing to do: {trained / 'data'} is up to date" in told("prepare", path)
     out = told("prepare", path, "data.sources.0.num_examples=20")
-    assert f"prepare makes {trained / 'data'} anew" in out
+    assert f"prepare makes {trained / 'data'} again" in out
     assert "source: problems of seed 1, the first 20" in out
     assert f"prepare makes {tmp_path / 'd'}\n" in told(
         "prepare", path, f"data.folder={tmp_path / 'd'}"

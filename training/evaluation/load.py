@@ -114,7 +114,7 @@ def tokenizer_of(source: str) -> Tokenizer | None:
     if folder.is_dir():
         return Tokenizer.load(folder) if tokenizer.is_in(folder) else None
     try:
-        return Tokenizer.of(source)
+        return Tokenizer.from_source(source)
     except UserError:
         return None
 
@@ -156,4 +156,4 @@ def names(sources: Sequence[str]) -> list[str]:
 
 
 def _tokenizer(folder: str) -> Tokenizer:
-    return Tokenizer.load(Path(folder)) if Path(folder).is_dir() else Tokenizer.of(folder)
+    return Tokenizer.load(Path(folder)) if Path(folder).is_dir() else Tokenizer.from_source(folder)
