@@ -69,7 +69,7 @@ class Tokenizer:
         """One more than the largest id; a model's embedding has at least as many rows."""
 
     @classmethod
-    def of(cls, source: str) -> Self:
+    def from_source(cls, source: str) -> Self:
         """Load a tokenizer from a local folder or a hub id.
 
         Args:
