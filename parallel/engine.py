@@ -32,6 +32,7 @@ from parallel.sharding import (
 from training.config import ConfigError, TrainConfig
 from training.losses import MicroBatch, micro_batch_loss
 from training.models.build import starting_values
+from training.models.dtypes import DTYPES
 from training.optimizer import adamw
 
 WEIGHT, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
@@ -62,9 +63,7 @@ class Engine:
             raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
         backend.connect()
         self.config, self.groups, self.device = config, groups, device
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-            precision
-        ]
+        self.dtype = DTYPES[precision]
         self._zero_stage = groups.layout.zero_stage
         # Without ZeRO DeepSpeed hands the step to the plain optimizer and tells no gradient
         # norm: then we clip, and note it, ourselves.

@@ -44,7 +44,7 @@ from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import Watchdog
 from training.models import huggingface
 from training.models.build import WEIGHTS, empty_model, shape_of
-from training.monitoring import metrics
+from training.monitoring import metrics, names
 from training.monitoring.metrics_file import has_evaluation
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
@@ -182,7 +182,7 @@ class Trainer:
                 timer = metrics.StepTimer()
                 while self._state.step < total:
                     stopped, values = self._step(timer)
-                    bar.advance(1, note=f"loss {values[metrics.LOSS]:.4f}")
+                    bar.advance(1, note=f"loss {values[names.LOSS]:.4f}")
                     self._watchdog.heartbeat()
                     last = self._state.step == total
                     if last or self._is_due(self._config.training.log_every_steps):
@@ -302,12 +302,12 @@ class Trainer:
     ) -> dict[str, float]:
         seconds = timer.lap()
         self._goodput.count(seconds.step)
-        values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
+        values: dict[str, float] = {names.LOSS: loss, names.LEARNING_RATE: rate}
         if (norm := self._engine.grad_norm) is not None:
-            values[metrics.GRAD_NORM] = norm
+            values[names.GRAD_NORM] = norm
         values |= self._throughput.metrics(counts, seconds)
-        values[metrics.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
-        values[metrics.GOODPUT] = self._goodput.fraction()
+        values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[names.GOODPUT] = self._goodput.fraction()
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
         return values
 

@@ -32,6 +32,7 @@ from training.config import TrainConfig
 from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
+from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block, rotary_angles
 
@@ -137,8 +138,7 @@ def pretended(layout: Layout, rank: int) -> Generator[Groups, None, None]:
 
 def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
     """What the engine holds weights in (parallel/engine.py): without ZeRO fp32, always."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return names[config.training.precision] if layout.zero_stage else torch.float32
+    return DTYPES[config.training.precision] if layout.zero_stage else torch.float32
 
 
 def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:

@@ -14,20 +14,20 @@ many rows were consumed. It may be loaded at any number of ranks.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.config.values import HeadKind
 from training.data.pack import Mode
 from training.data.shards import Row, RowDataset
 from training.errors import CheckpointError, ConfigError, DataError
 
-__all__ = ["Batch", "Head", "Loader", "RowDataset", "batch_of", "rows_at"]
+__all__ = ["Batch", "Loader", "RowDataset", "batch_of", "rows_at"]
 
-Head = Literal["language_model", "verifier"]
 
 IGNORED = -100
 """The label of a position whose next token is not supervised."""
@@ -74,7 +74,7 @@ class Loader:
         micro_batch_sequences: int,
         rank: int,
         world_size: int,
-        head: Head,
+        head: HeadKind,
         question_weight: float = 1.0,
     ) -> None:
         """Start at the first row; `load_state_dict` goes on elsewhere.
@@ -108,7 +108,7 @@ class Loader:
                 f"{head}: set data.folder or model.head"
             )
         self._dataset, self._seed = dataset, seed
-        self._head: Head = head
+        self._head: HeadKind = head
         self._global_batch_sequences, self._micro_batch_sequences = (
             global_batch_sequences,
             micro_batch_sequences,
@@ -227,7 +227,7 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def batch_of(
-    rows: list[Row], *, sequence_length: int, head: Head, question_weight: float = 1.0
+    rows: list[Row], *, sequence_length: int, head: HeadKind, question_weight: float = 1.0
 ) -> Batch:
     """Lay rows side by side and work out what each position is to learn."""
     shape = (len(rows), sequence_length)

@@ -22,6 +22,7 @@ from training.files import write_json
 from training.lifecycle import run_folder
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
+from training.monitoring import metrics_file
 from training.stages import same_run
 from training.stages.check import refuse_folder
 from training.trainer import Trainer, refuse, tokenizer_of
@@ -73,7 +74,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             stage="train",
             config=resolved(config),
             inputs=inputs,
-            outputs=[last, folder / "metrics.jsonl"],
+            outputs=[last, folder / metrics_file.NAME],
             facts={"inputs_not_compared": not_compared},
         )
 
