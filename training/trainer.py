@@ -27,7 +27,7 @@ from checkpoints.together import written_together
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.pipeline import build_engine
+from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
 from training.config import TrainConfig, resolved
@@ -127,7 +127,7 @@ class Trainer:
         self._tokenizer = tokenizer_of(config)
         if config.model.initial_weights:
             load.verify(config.model.initial_weights, ranks)
-        self._engine = build_engine(config, self._groups, self._device)
+        self._engine = parallelize(config, self._groups, self._device)
         self._state = TrainState(layout=asdict(self._layout))
         self._saved_step = 0
         if checkpoint:
@@ -242,7 +242,7 @@ class Trainer:
             max_steps=self._config.training.max_steps,
             optimizer=self._config.optimizer,
         )
-        losses = self._engine.train_step(batches, weight=weight, learning_rate=rate)
+        losses = self._engine.train_step(batches, loss_normalizer=weight, learning_rate=rate)
         loss = float(losses) if self._groups.computes_loss else 0.0
         loss, overflown = self._summed([loss, float(self._gradients_overflowed())])
         loss /= weight
