@@ -20,12 +20,13 @@ from training.errors import is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
+from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
 from training.monitoring import metrics_file
 from training.stages import same_run
 from training.stages.check import refuse_folder
-from training.trainer import Trainer, refuse, tokenizer_of
+from training.trainer import Trainer, tokenizer_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, checkpoint_path(folder, step))
+        refuse_checkpoint(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Standing(f"{first}goes on from step {step:,} of {last:,}{said}")
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")
