@@ -13,6 +13,7 @@ written is kept under another name; pruning removes what a checkpoint's manifest
 else.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Collection, Generator, Sequence
@@ -30,6 +31,8 @@ from training.disk import NotWritten, error_of, reported, require
 from training.errors import CheckpointError, UserError
 from training.files import replacing, sha256_file, sync, write_json
 from training.manifest import MANIFEST
+
+logger = logging.getLogger(__name__)
 
 _LATEST = "latest"
 
@@ -199,7 +202,7 @@ class CheckpointStore:
 
     def _tell(self, folder: Path, what: str) -> None:
         if folder not in self._told:
-            print(f"{folder} {what}", flush=True)
+            logger.warning(f"{folder} {what}")
         self._told.add(folder)
 
     def newest(self) -> Path | None:
@@ -217,7 +220,7 @@ class CheckpointStore:
                 return folder
             self._damaged.add(step)
             if self._ranks.is_main:
-                print(f"{folder} is passed over: {problems[0]}", flush=True)
+                logger.warning(f"{folder} is skipped: {problems[0]}")
         return None
 
 
@@ -246,7 +249,7 @@ def _set_aside(path: Path) -> None:
         names = (path.with_name(f"{path.name}.replaced-{number}") for number in count(1))
         aside = next(name for name in names if not os.path.lexists(name))
         path.rename(aside)
-        print(f"{path} stood in the way of what is written: kept as {aside}", flush=True)
+        logger.warning(f"{path} had the name of a folder to be written: kept as {aside}")
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.together import written_together
-from parallel.sharding import ROWS
+from parallel.tensor_plan import shard_dim
 from training import manifest
 from training.disk import reported, save_torch
 from training.errors import CheckpointError
@@ -56,19 +56,19 @@ def write(folder: Path, engine: "Engine") -> None:
         for index, (name, state, value) in enumerate(engine.states()):
             # After an error the stream is still walked to its end: it is all ranks'.
             if index % num_writers == mine and failed is None:
+                # The dim is for DeepSpeed's readers; ours use the engine's own marks.
+                dim = shard_dim(name, engine.config.model.head) or 0
                 try:
-                    _write_tensor(path_of(folder, name, state), value)
+                    _write_tensor(path_of(folder, name, state), value, dim)
                 except OSError as error:
                     failed = error
         if failed is not None:
             raise failed
 
 
-def _write_tensor(path: Path, value: Tensor) -> None:
+def _write_tensor(path: Path, value: Tensor, dim: int) -> None:
     with reported(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # Ours go by the engine's own marks; DeepSpeed's readers ask for the dim.
-    dim = 1 if path.parent.name.endswith(tuple(f".{rows}.weight" for rows in ROWS)) else 0
     whole = value.to("cpu", torch.float32, copy=True)
     save_torch({_VALUE: whole, _CUT_DIM: dim}, path, num_bytes=whole.nbytes + _ZIP_BYTES)
 

@@ -23,6 +23,7 @@ from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import ConfigError, RecipeConfig, load
 from training.errors import is_for_people
 from training.lifecycle.signals import EXIT_STOPPED
+from training.monitoring import console
 
 if TYPE_CHECKING:
     from parallel.ranks import Ranks
@@ -194,6 +195,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except ConfigError as error:
         print(f"{verb}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+    console.set_up(ranks)
     try:
         with ranks.failing_together():
             code = main(sys.argv[1:])

@@ -1,4 +1,7 @@
-"""The one module that imports deepspeed: quiet, and without compiling anything on a CPU."""
+"""The one module that imports deepspeed and touches its private names.
+
+Imported, it keeps DeepSpeed quiet and from compiling extensions on a CPU.
+"""
 
 import contextlib
 import gc
@@ -7,11 +10,12 @@ import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 if not torch.cuda.is_available():
-    # Said here, DeepSpeed does not warn about having to find it out.
+    # Set, so that DeepSpeed does not warn about having to guess.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
 
@@ -31,11 +35,11 @@ from deepspeed.utils import (  # noqa: E402
 )
 
 logger.setLevel("WARNING")
-# It calls collectives by names that newer torch calls old, once per rank and kind.
+# It calls collectives by names that newer versions of torch deprecate.
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
-_REMEMBERED = [name for name, value in vars(groups).items() if value is None]
-"""Where DeepSpeed remembers the process groups of the first engine it built."""
+_GROUPS = [name for name, value in vars(groups).items() if value is None]
+"""Module variables in which DeepSpeed keeps the process groups of the first engine it built."""
 
 __all__ = [
     "PipeModelDataParallelTopology",
@@ -44,6 +48,7 @@ __all__ = [
     "connect",
     "deepspeed",
     "disconnect",
+    "link_moments",
     "safe_get_full_fp32_param",
     "safe_get_full_optimizer_state",
     "safe_set_full_fp32_param",
@@ -53,26 +58,38 @@ __all__ = [
 
 
 def connect() -> None:
-    """Let DeepSpeed use the process group that is open."""
-    # Its CPU all-reduce over shared memory is compiled at first use, for half a minute;
-    # gloo does the same work.
+    """Make DeepSpeed use the open process group."""
+    # Its CPU all-reduce over shared memory is compiled at first use, for half a minute; gloo
+    # serves as well.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_init_required=False, verbose=False)
 
 
 def disconnect() -> None:
-    """Take DeepSpeed's hold off the process groups.
+    """Drop DeepSpeed's references to the process groups.
 
-    Else the exit can abort, and a second engine of this process would get the first one's.
+    Otherwise the exit can abort, and a second engine of this process would get the first one's
+    groups.
     """
-    for name in _REMEMBERED:
+    for name in _GROUPS:
         setattr(groups, name, None)
     deepspeed.comm.comm.cdb = None
     gc.collect()
 
 
+def link_moments(optimizer: Any) -> None:
+    """Link each parameter to its slices of the moments of a ZeRO-1 or ZeRO-2 optimizer.
+
+    The `safe_get_full_*` functions need the links.
+    """
+    # DeepSpeed links once, after the step of the first parameter group, when the second group has
+    # no moments yet; there is no public way to have it link again.
+    optimizer._hp_optimizer_states_linked = False
+    optimizer._lazy_init_hp_params_optimizer_state()
+
+
 @contextmanager
 def silenced() -> Generator[None, None, None]:
-    """Keep from standard output what DeepSpeed prints unasked: memory use, seeds, plans."""
+    """Discard what DeepSpeed prints to standard output: memory use, seeds, schedules."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -1,11 +1,11 @@
-"""Process groups of a layout, and this rank's place in them.
+"""The process groups of a layout, and this rank's coordinates in them.
 
     groups = Groups.connect(layout, ranks)
     groups.place.stage, groups.tensor       # coordinates; torch process groups or None
 
-megatron-core's `parallel_state` makes the groups, since its tensor-parallel layers look
-there; a layout that only shares data needs none but the default group, and megatron-core,
-seconds to import, is left alone.
+megatron-core's `parallel_state` creates the groups, since its tensor-parallel layers look them
+up there. A layout with data parallelism alone needs only the default group, and megatron-core,
+which takes seconds to import, is not imported.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from parallel.ranks import Ranks
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Groups:
-    """This rank among the others of its layout."""
+    """The process groups that this rank is in."""
 
     layout: Layout
     ranks: Ranks
     place: Place
     tensor: dist.ProcessGroup | None = None
-    """Ranks that hold the other parts of the same tensors; None: tensors are whole."""
+    """Ranks that hold the other shards of the same tensors; None: no tensor parallelism."""
     pipeline: dist.ProcessGroup | None = None
-    """Ranks that hold the other pipeline stages; None: there is one stage."""
+    """Ranks of the other pipeline stages; None: no pipeline parallelism."""
     data: dist.ProcessGroup | None = None
-    """Ranks that hold the same parameters; None: all of them do."""
+    """Data-parallel ranks, which hold the same parameters; None: all ranks."""
 
     @classmethod
     def connect(cls, layout: Layout, ranks: Ranks) -> "Groups":
-        """Make the groups over an open default process group (all ranks call it)."""
+        """Create the groups within the open default process group (all ranks call it)."""
         place = layout.place(ranks.rank)
         if layout.tensor == layout.pipeline == 1:
             return cls(layout=layout, ranks=ranks, place=place)
@@ -55,7 +55,7 @@ class Groups:
         )
 
     def disconnect(self) -> None:
-        """Forget the groups."""
+        """Destroy the groups."""
         if self.data is not None:
             from megatron.core import parallel_state
 
@@ -63,29 +63,35 @@ class Groups:
 
     @property
     def counts(self) -> bool:
-        """Whether this rank speaks for its micro-batches: one rank of each data share does."""
+        """Whether this rank reports its micro-batches' token counts: one rank per data-parallel rank."""
         return self.place.tensor == self.place.stage == 0
 
     @property
     def computes_loss(self) -> bool:
-        """Whether the loss that this rank works out is to be counted, one of each data share."""
+        """Whether this rank's loss enters the step's loss: one rank per data-parallel rank."""
         return self.place.tensor == 0 and self.place.stage == self.layout.pipeline - 1
 
 
 class TensorUnit:
-    """What `deepspeed.initialize` asks of a Megatron `mpu`, in megatron-core's own words.
+    """The Megatron `mpu` object that DeepSpeed expects, over megatron-core's `parallel_state`.
 
-    DeepSpeed's "model parallel" is tensor parallel alone; megatron-core gave up these names.
+    What DeepSpeed calls model parallel is tensor parallelism alone; megatron-core has dropped
+    those names.
     """
 
+    @classmethod
+    def from_groups(cls, groups: Groups) -> "TensorUnit | None":
+        """The object for these groups; None where DeepSpeed's own groups serve."""
+        return cls() if groups.data is not None else None
+
     def __getattr__(self, name: str) -> Any:
-        """Everything else is `parallel_state`'s."""
+        """Everything else is `parallel_state`'s own."""
         from megatron.core import parallel_state
 
         return getattr(parallel_state, name)
 
     def get_model_parallel_rank(self) -> int:
-        """Place in the tensor-parallel group."""
+        """Rank in the tensor-parallel group."""
         return self.get_tensor_model_parallel_rank()
 
     def get_model_parallel_world_size(self) -> int:

@@ -1,11 +1,9 @@
-"""Pipeline stages under DeepSpeed's `PipelineModule`, for both heads.
+"""The training engine with pipeline parallelism, under DeepSpeed's `PipelineModule`.
 
-    engine = build_engine(config, groups, device)      # pipelined where the layout says so
-
-Each pipeline stage is one layer to DeepSpeed: a run of the model's own blocks, with the
-embedding in front of the first and the head behind the last (`parallel/layout.py` balances
-them). What travels is a tuple: activations, then positions and document borders, which
-every stage's attention needs. DeepSpeed's 1F1B schedule moves the micro-batches.
+Each pipeline stage is one layer to DeepSpeed: consecutive blocks, with the embedding before the
+first and the head after the last (`layout.stage_blocks` balances them). Stages pass on a tuple:
+activations, then positions and document ids, which every stage's attention needs. The schedule
+is DeepSpeed's 1F1B. `parallelize.py` chooses this engine where there are several stages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,43 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parallel import backend
+from parallel import backend, settings
 from parallel.engine import Engine
-from parallel.groups import Groups
-from parallel.sharding import ValueOf
-from training.config import TrainConfig
 from training.losses import MicroBatch, supervised
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel, Verifier
 
-Travelling = tuple[Tensor, Tensor, Tensor]
-"""Tokens `[rows, tokens]` or activations `[rows, tokens, hidden]`; positions; document ids."""
+StageInput = tuple[Tensor, Tensor, Tensor]
+"""Tokens `[sequences, tokens]` or activations `[sequences, tokens, hidden]`; positions; document
+ids."""
 Labels = tuple[Tensor, Tensor, Tensor]
-"""Places, labels and weights of what is supervised, `[supervised]` each."""
-
-
-def build_engine(
-    config: TrainConfig,
-    groups: Groups,
-    device: torch.device,
-    *,
-    value_of: ValueOf | None = None,
-) -> Engine:
-    """The engine of a layout."""
-    kind = PipelineEngine if groups.layout.pipeline > 1 else Engine
-    return kind(config, groups, device, value_of=value_of)
+"""Positions, labels and weights of the supervised tokens, `[supervised]` each."""
 
 
 class PipelineEngine(Engine):
-    """One pipeline stage's share of a model, stepped together with the other stages'."""
+    """One pipeline stage, stepped together with the other stages."""
 
-    _weight: float
+    _loss_normalizer: float
     _total: Tensor
 
-    def _under_deepspeed(self, optimizer: torch.optim.Optimizer) -> Any:
+    def _initialize(self, optimizer: torch.optim.Optimizer) -> Any:
         layout = self.groups.layout
         module = backend.PipelineModule(
-            # Every stage says that all layers are its own and builds only the one it has.
+            # One entry per stage; DeepSpeed uses only the entry of this rank's stage.
             layers=[_Stage(self.model)] * layout.pipeline,
             topology=backend.PipeModelDataParallelTopology(
                 num_pp=layout.pipeline, num_mp=layout.tensor, num_dp=layout.data
@@ -59,42 +43,43 @@ class PipelineEngine(Engine):
             partition_method="uniform",
         )
         return backend.deepspeed.initialize(
-            model=module, optimizer=optimizer, config=self._settings()
+            model=module, optimizer=optimizer, config=settings.for_deepspeed(self.config, layout)
         )[0]
 
     def train_step(
-        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+        self, batches: Sequence[MicroBatch], *, loss_normalizer: float, learning_rate: float
     ) -> Tensor:
-        """See `Engine.train_step`; the last stage works out the loss."""
-        self._weight = weight
+        """See `Engine.train_step`; the last stage computes the loss."""
+        self._loss_normalizer = loss_normalizer
         self._total = torch.zeros((), dtype=torch.float64, device=self.device)
         self._set_learning_rate(learning_rate)
         self._engine.train_batch(iter(self._micro_batches(batches)))
         return self._total
 
-    def _micro_batches(self, batches: Sequence[MicroBatch]) -> Iterator[tuple[Travelling, Labels]]:
+    def _micro_batches(self, batches: Sequence[MicroBatch]) -> Iterator[tuple[StageInput, Labels]]:
         for batch in batches:
             inputs = (batch.tokens, batch.positions, batch.document_ids)
             yield inputs, supervised(batch, self.device)
 
-    def _loss_of_stage(self, hidden: Travelling, labels: Labels) -> Tensor:
-        places, wanted, weights = labels
-        loss = self._loss(self.model.predict(hidden[0], places), wanted, weights)
+    def _loss_of_stage(self, hidden: StageInput, labels: Labels) -> Tensor:
+        positions, expected, weights = labels
+        loss = self._loss(self.model.predict(hidden[0], positions), expected, weights)
         self._total += loss.detach()
-        # DeepSpeed averages over ranks and micro-batches: both divisions are taken back.
-        return loss * (self.groups.layout.data * self.num_micro_batches / self._weight)
+        # DeepSpeed averages over ranks and micro-batches: the factor undoes both.
+        factor = self.groups.layout.data * self.num_micro_batches / self._loss_normalizer
+        return loss * factor
 
 
 class _Stage(nn.Module):
-    """A share of a model as a function of what travels between stages."""
+    """One stage of a model as DeepSpeed calls it, from `StageInput` to `StageInput`."""
 
     def __init__(self, model: LanguageModel | Verifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, travelling: Travelling) -> Travelling:
-        """From tokens or the stage before to the next stage, or the head's input."""
-        hidden, positions, document_ids = travelling
+    def forward(self, inputs: StageInput) -> StageInput:
+        """From tokens or the previous stage's output to the next stage's or the head's input."""
+        hidden, positions, document_ids = inputs
         body = self.model.body
         if hasattr(body, "embedding"):
             hidden = body.embedding(hidden)

@@ -1,24 +1,23 @@
-"""Who am I: every launcher's way of saying it becomes one `Ranks`.
+"""This process among the processes of a run: its rank, and what all ranks do together.
 
-`discover()` reads the environment of torchrun, deepspeed, mpirun, srun or plain python
-and sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, so that no library
-starts a discovery of its own. `Ranks.connect()` then opens the process group.
+    ranks = discover()                  # under torchrun, deepspeed, mpirun, srun or plain python
+    ranks.connect(ranks.device())       # opens the default process group
+    if ranks.is_main: ...
 
-torch is imported when it is used: an impossible layout is refused before the seconds
-that takes.
+`launchers.py` reads the launchers' variables. torch is imported where it is used, which takes
+seconds: an impossible layout is refused before that.
 """
 
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from parallel import launchers
 from training.errors import ConfigError, UserError, is_for_people
 
 if TYPE_CHECKING:
@@ -28,32 +27,32 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 0.05
-"""Between two looks at an exchange that is waited for."""
+"""Between two polls of something that is waited for."""
 _SECONDS_FOR_MESSAGE = 5.0
-"""A rank whose peer is gone waits so long for the message that explains it."""
+"""How long a rank that lost a peer waits for the message that explains it."""
 _SECONDS_TO_LEAVE = 10.0
-"""Ranks fail apart, by a few seconds on a busy machine or file system."""
+"""Ranks fail at different times, seconds apart on a busy machine or file system."""
 SECONDS_FOR_FIRST = 10.0
-"""Before they are connected they start apart as well: rank 0 gets so long to report."""
+"""Before the ranks are connected: how long the other ranks give rank 0 to report an error."""
 _FAILED, _REPORTED, _LEFT = "failed", "failure reported", "ranks left"
-"""Keys of the store: the first rank's message that failed; rank 0 printed it; ranks that end."""
+"""Keys of the store: the first failed rank's message; rank 0 has printed it; ranks that ended."""
 
 _store: "Store | None" = None
-"""The store of this process's group. It outlives the group: that is how ranks explain its end."""
+"""The store of the process group. It outlives the group, so ranks can still explain a failure."""
 
 
 class PeerFailed(UserError):
-    """Another rank failed with an error that a person can correct; the message is its."""
+    """Another rank failed with an error that a user can correct; carries that rank's message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
-    """This process among the processes of the run."""
+    """This process's rank, and the collectives of Python objects among all ranks."""
 
     rank: int
     world_size: int
     local_rank: int
-    """Position among the processes of this node: which GPU is ours."""
+    """Among the processes of this node; the index of this rank's GPU."""
     launcher: str
 
     @property
@@ -61,20 +60,20 @@ class Ranks:
         """Whether this is rank 0, the one that logs, tracks and writes manifests."""
         return self.rank == 0
 
-    def device(self, wanted: str = "auto") -> "torch.device":
-        """The device of this rank: its GPU where there is one, unless `cpu` is wanted.
+    def device(self, requested: str = "auto") -> "torch.device":
+        """The device of this rank: its GPU if there is one, unless `cpu` is requested.
 
         Raises:
-            ConfigError: `cuda` is wanted and there is none, or none for this rank.
+            ConfigError: `cuda` is requested and there is no GPU, or none for this rank.
         """
         import torch
 
-        if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self.local_rank >= count:
             raise ConfigError(
-                f"training.device = {wanted!r}: rank {self.rank} has local rank "
+                f"training.device = {requested!r}: rank {self.rank} has local rank "
                 f"{self.local_rank}, and PyTorch finds {count} GPUs on this node: start as many "
                 "processes as GPUs, or set training.device = 'cpu'"
             )
@@ -85,15 +84,15 @@ class Ranks:
         """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs.
 
         Raises:
-            ConfigError: another process has the port where the ranks meet.
+            ConfigError: another process uses the port of the rendezvous.
         """
         global _store
         import torch.distributed as dist
 
         if not dist.is_initialized():
             _store = None
-            # Its functions have the default group as it is at import for default arguments:
-            # imported later, by whatever library, they would keep it open after `disconnect`.
+            # Its functions take the default group, as it is at import, as a default argument:
+            # a later import by some library would keep the group open after `disconnect`.
             import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -104,9 +103,9 @@ class Ranks:
                     raise taken from None
                 raise
             if self.world_size > 1:
-                from torch.distributed import distributed_c10d
+                from parallel.torch_internals import default_store
 
-                _store = distributed_c10d._get_default_store()
+                _store = default_store()
 
     def disconnect(self) -> None:
         """Close the process group. Without it gloo's threads can abort the exit."""
@@ -177,14 +176,14 @@ class Ranks:
 
     @contextmanager
     def failing_together(self) -> Generator[None, None, None]:
-        """Leave the block on every rank with the message of the rank that failed.
+        """Raise the failed rank's message on every rank.
 
-        When a rank raises an error that a person can correct (a full disk, a damaged file), its
-        peers lose their connection to it in some later collective. Here the failing rank leaves
-        its message for them, and what they raise is that message instead of the lost connection.
+        When a rank raises an error that a user can correct (a full disk, a damaged file), its
+        peers only lose their connection to it in some later collective. Here the failing rank
+        stores its message, and its peers raise that message instead of the connection error.
 
         Raises:
-            PeerFailed: another rank failed; names it.
+            PeerFailed: another rank failed; the message names the rank.
         """
         try:
             yield
@@ -198,21 +197,20 @@ class Ranks:
             raise
 
     def check_peers(self) -> None:
-        """Raise here if a rank has failed. Waits for nobody; any thread may call it.
+        """Raise if another rank has failed. Does not wait; any thread may call it.
 
         Raises:
-            PeerFailed: one has, with an error that a person can correct.
+            PeerFailed: a rank failed with an error that a user can correct.
         """
         if self.flag_is_set(_FAILED) and (message := _message_of_peer()):
             raise PeerFailed(message)
 
     def report_failure(self, report: Callable[[], None]) -> None:
-        """Report an error once for the run, then end together.
+        """Print an error once for the run, and let the ranks exit together.
 
-        Rank 0 reports. Another rank does only where rank 0 has not failed alike: within ten
-        seconds it neither met the same error nor learned of it (it waits in a collective that
-        cannot be interrupted, or no process group was opened yet). A launcher ends a job as soon
-        as one rank is gone, hence the waiting.
+        Rank 0 prints it. Another rank prints it only where rank 0 has not failed within ten
+        seconds: rank 0 may wait in a collective that cannot be interrupted, or no process group
+        was opened yet. A launcher kills a job as soon as one rank exits, hence the waiting.
 
         Args:
             report: Prints the message.
@@ -221,12 +219,12 @@ class Ranks:
         if store is None:
             if not self.is_main:
                 time.sleep(SECONDS_FOR_FIRST)
-            if self.local_rank == 0:  # once for a node: the file may be missing on this one
+            if self.local_rank == 0:  # once per node: a file may be missing on this one
                 report()
         elif self.is_main:
             report()
             store.set(_REPORTED, "")
-            # Rank 0 serves the store, where the others look for what happened.
+            # Rank 0 serves the store, which the other ranks still read.
             _wait_until(lambda: store.add(_LEFT, 0) == self.world_size - 1)
         else:
             if not _wait_until(lambda: store.check([_REPORTED])):
@@ -236,7 +234,7 @@ class Ranks:
 
 
 def _wait_until(condition: Callable[[], bool], *, seconds: float | None = None) -> bool:
-    """Whether the condition came true in time, or its store is gone with rank 0."""
+    """Whether the condition became true in time, or the store ended with rank 0."""
     deadline = time.monotonic() + (_SECONDS_TO_LEAVE if seconds is None else seconds)
     try:
         while time.monotonic() < deadline:
@@ -249,14 +247,14 @@ def _wait_until(condition: Callable[[], bool], *, seconds: float | None = None) 
 
 
 def _leave_message(message: str) -> None:
-    """Leave an error's message for the other ranks, unless another rank was first."""
+    """Store an error's message for the other ranks, unless another rank was first."""
     if _store is not None:
-        with suppress(RuntimeError):  # the store was rank 0's, which may be gone
+        with suppress(RuntimeError):  # rank 0 serves the store and may have ended
             _store.compare_set(_FAILED, "", message)
 
 
 def _message_of_peer() -> str:
-    """The message of the rank that failed; empty: none came within some seconds."""
+    """The message of the rank that failed; empty if none arrives within some seconds."""
     store = _store
     if store is None:
         return ""
@@ -267,164 +265,32 @@ def _message_of_peer() -> str:
 
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
-"""A process that started by itself, or answers to no other."""
+"""A process without other ranks."""
 
 
 def discover(environment: Mapping[str, str] | None = None) -> Ranks:
     """Find this process's rank from its launcher's variables.
 
+    Args:
+        environment: Read instead of `os.environ`, which is then left as it is.
+
     Raises:
-        ConfigError: the launcher is an unknown one, does not say where ranks can meet, or its
+        ConfigError: the launcher is unknown or does not say where ranks can meet, or its
             variables contradict each other.
     """
-    env = os.environ if environment is None else environment
-    for launcher, (rank, size, local) in _LAUNCHERS.items():
-        if rank in env and size in env and (launcher != "srun" or _is_srun_step(env)):
-            ranks = Ranks(
-                rank=_number(env, rank),
-                world_size=_number(env, size),
-                local_rank=_number(env, local) if local in env else 0,
-                launcher=launcher,
-            )
-            break
-    else:
-        if "PMI_SIZE" in env and _number(env, "PMI_SIZE") > 1:
-            # Else each of them would train alone, all in one folder.
-            raise ConfigError(
-                f"started {env['PMI_SIZE']} times by an mpirun that is not Open MPI's: use Open "
-                "MPI's, srun, torchrun or deepspeed"
-            )
-        ranks = ALONE
-    if not 0 <= ranks.rank < ranks.world_size:
-        raise ConfigError(
-            f"{ranks.launcher} gives rank {ranks.rank} of {ranks.world_size} ranks: unset its "
-            "variables, or start the ranks by a launcher"
-        )
+    process = launchers.identify(os.environ if environment is None else environment)
     if environment is None:
-        _export(ranks)
-    return ranks
-
-
-def _number(env: Mapping[str, str], name: str) -> int:
-    try:
-        return int(env[name])
-    except ValueError:
-        raise ConfigError(
-            f"the environment has {name} = {env[name]!r}, not a number: unset it, or start the "
-            "ranks by a launcher"
-        ) from None
-
-
-_LAUNCHERS = {
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # deepspeed sets the same
-    "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    "srun": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-}
-_SPECIAL_STEPS = 0xFFFF_FFF0
-"""Slurm's numbers from here on are the batch script and a shell that salloc opened."""
-_DEEPSPEEDS_PORT = "29500"
-
-
-def _is_srun_step(env: Mapping[str, str]) -> bool:
-    """Whether srun started us: a batch script has the same variables, but is one process."""
-    step = env.get("SLURM_STEP_ID", "")
-    return step.isdigit() and int(step) < _SPECIAL_STEPS
-
-
-def _export(ranks: Ranks) -> None:
-    os.environ["RANK"] = str(ranks.rank)
-    os.environ["WORLD_SIZE"] = str(ranks.world_size)
-    os.environ["LOCAL_RANK"] = str(ranks.local_rank)
-    if ranks.launcher == "python":
-        # One process: any free port will do, so two runs on a node never meet.
-        os.environ["MASTER_ADDR"] = "127.0.0.1"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ["MASTER_PORT"] = str(free.getsockname()[1])
-        return
-    if ranks.launcher == "torchrun":
-        if number := _deepspeed_launcher(os.environ):
-            os.environ["MASTER_PORT"] = str(_port(number, 0))
-        # Both set these; a person who sets RANK by hand may not.
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", _DEEPSPEEDS_PORT)
-        return
-    # What a person has set wins; slurm/site.sh leaves MASTER_ADDR empty.
-    if not os.environ.get("MASTER_ADDR"):
-        os.environ["MASTER_ADDR"] = _first_node(os.environ, ranks.launcher)
-    if not os.environ.get("MASTER_PORT"):
-        os.environ["MASTER_PORT"] = str(_port(*_run_and_part(os.environ, ranks.launcher)))
-
-
-def _first_node(env: Mapping[str, str], launcher: str) -> str:
-    """The node of rank 0, by a name that the other nodes know.
-
-    The first of a Slurm job, which is `gpu03` of `gpu[03-05,9]`; without Slurm mpirun's own
-    host, which Open MPI 5 tells all ranks.
-
-    Raises:
-        ConfigError: mpirun has several nodes and names none of them.
-    """
-    if launcher == "srun":
-        alone = env.get("SLURM_STEP_NUM_NODES") == "1"
-        nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "")
-    else:
-        alone = env.get("OMPI_COMM_WORLD_LOCAL_SIZE") == env["OMPI_COMM_WORLD_SIZE"]
-        host = re.match(r"prte\w*-(.+)-\d+@", env.get("PMIX_NAMESPACE", ""))
-        # Not the step's nodes: they may lack mpirun's own.
-        nodes = env.get("SLURM_JOB_NODELIST") or (host.group(1) if host else "")
-    if alone:
-        return "127.0.0.1"  # host names may not resolve
-    if not (first := re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)):
-        raise ConfigError(
-            f"{launcher} starts ranks on several nodes and does not tell which is the first: "
-            "set MASTER_ADDR to it (mpirun -x MASTER_ADDR=NODE ...)"
-        )
-    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first.group())
-
-
-def _run_and_part(env: Mapping[str, str], launcher: str) -> tuple[int, int]:
-    """What all ranks of a run know, and no other run on the node has."""
-    if launcher == "srun":
-        return int(env.get("SLURM_JOB_ID", 0)), int(env["SLURM_STEP_ID"])
-    # Open MPI 5: `prterun-HOST-PROCESS@1`; 4: one number, 65536 times a hash of both, plus 1.
-    name = env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or "0"
-    numbers = [int(digits) for digits in re.findall(r"\d+", name)]
-    run, part = numbers[-2:] if len(numbers) > 1 else divmod(numbers[-1], 1 << 16)
-    return run, part
-
-
-def _port(run: int, part: int) -> int:
-    """A port for one part (a Slurm job's step) of a run, of 20000 to 29999.
-
-    Below 32768: from there on the system gives ports to outgoing connections. Runs beside each
-    other have numbers beside each other, and the parts of each are far apart.
-    """
-    return 20_000 + (run + 6_181 * part) % 10_000
-
-
-def _deepspeed_launcher(env: Mapping[str, str]) -> int | None:
-    """The process that started all ranks, where deepspeed left its default port; else None.
-
-    Two `deepspeed` on one machine would meet there.
-    """
-    if env.get("CROSS_SIZE") != "1" or env.get("MASTER_PORT") != _DEEPSPEEDS_PORT:
-        return None
-    parent = os.getppid()
-    try:
-        command = Path(f"/proc/{parent}/cmdline").read_bytes()
-    except OSError:
-        return None
-    return parent if b"deepspeed.launcher.launch" in command else None
+        launchers.export(process)
+    return Ranks(**asdict(process))
 
 
 def port_is_taken(error: Exception) -> ConfigError | None:
-    """What to do, where rank 0 could not open its port because somebody has it; else None."""
+    """The error to raise where rank 0 could not open its port because it is in use; else None."""
     if "EADDRINUSE" not in str(error):
         return None
     return ConfigError(
         f"port {os.environ['MASTER_PORT']} of {socket.gethostname()}, where the ranks of this run "
-        "would meet, is taken by another process, most likely another run: choose one of 20000 to "
-        "29999 (deepspeed --master_port, torchrun --master-port, mpirun -x MASTER_PORT=...; under "
-        "Slurm `export MASTER_PORT=...` before sbatch or srun)"
+        "would connect, is used by another process, most likely another run: choose one of 20000 "
+        "to 29999 (deepspeed --master_port, torchrun --master-port, mpirun -x MASTER_PORT=...; "
+        "under Slurm `export MASTER_PORT=...` before sbatch or srun)"
     )

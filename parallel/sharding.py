@@ -1,14 +1,12 @@
-"""This rank's share of a model: which blocks, which part of each tensor, filled piece by piece.
+"""A model's parameters one module at a time, and their tensor-parallel shards.
 
-    model = skeleton(config.model, groups)                 # meta device: costs nothing
-    for piece in pieces(model):
-        materialise(piece, value_of, groups, device, dtype)  # one block above what is kept
+    for prefix, module in modules_to_shard(model):       # of a model on the meta device
+        materialise(prefix, module, value_of, groups, device, dtype)
 
-A share keeps the whole model's parameter names, so that weights, checkpoints and starting
-values are found by name in every layout.
+Names are those of the whole model in every layout: initial values, checkpoints and exports look
+parameters up by name.
 """
 
-import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,49 +14,23 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parallel.groups import Groups
-from parallel.layout import stage_blocks
-from training.config import ModelConfig
-from training.losses import Loss, language_model_loss, verifier_loss
-from training.models.build import empty_model
-from training.models.heads import LanguageModel, Verifier
-
-COLUMNS = ("query", "key", "value", "fc1")
-"""Linears cut along their outputs: each rank works out some of the heads, some of the features."""
-ROWS = ("attention_output", "fc2")
-"""Linears cut along their inputs: each rank works out a share of the sum."""
 
 ValueOf = Callable[[str], Tensor]
-"""A whole parameter's value by its name."""
+"""A parameter's unsharded value by its name."""
 
 
-def skeleton(config: ModelConfig, groups: Groups) -> LanguageModel | Verifier:
-    """The share of this rank, without values, on the meta device."""
-    model = empty_model(config, "meta")
-    if groups.tensor is not None:
-        from parallel.tensor import shard  # megatron-core takes seconds to import
+def modules_to_shard(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The units that a model is built, sharded and gathered in, each as (prefix, module).
 
-        shard(model, groups)
-    stage, last = groups.place.stage, groups.layout.pipeline - 1
-    for number in set(range(config.num_layers)) - set(stage_blocks(config, last + 1)[stage]):
-        del model.body.blocks[str(number)]
-    if stage > 0:
-        del model.body.embedding
-    if stage < last:
-        del model.body.final_norm, model.head
-    return model
-
-
-def pieces(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A model or a share cut into (prefix, module): each block, each module beside the blocks.
-
-    No piece is larger than a block, the embedding or the head.
+    They are the blocks and every module beside them (the embedding, the final LayerNorm, the
+    head): what is unsharded at a time never exceeds the largest of these.
     """
     for name, child in model.named_children():
         if isinstance(child, nn.ModuleDict):
             for number, block in child.items():
                 yield f"{name}.{number}.", block
         elif any(isinstance(grandchild, nn.ModuleDict) for grandchild in child.children()):
-            for inner, block in pieces(child):
+            for inner, block in modules_to_shard(child):
                 yield f"{name}.{inner}", block
         elif any(True for _ in child.parameters()):
             yield f"{name}.", child
@@ -66,57 +38,55 @@ def pieces(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def materialise(
-    piece: tuple[str, nn.Module],
+    prefix: str,
+    module: nn.Module,
     value_of: ValueOf,
     groups: Groups,
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
-    """Give a piece's parameters their values, each this rank's part of the whole one."""
-    prefix, module = piece
+    """Replace a module's parameters on the meta device by this rank's shards of their values."""
     for owner_name, owner in module.named_modules():
         for name, parameter in owner.named_parameters(recurse=False):
             full_name = prefix + (f"{owner_name}." if owner_name else "") + name
-            part = part_of(value_of(full_name), parameter, groups)
-            filled = nn.Parameter(part.to(device=device, dtype=dtype, copy=True))
-            vars(filled).update(vars(parameter))  # how it is cut
+            shard = shard_of(value_of(full_name), parameter, groups)
+            filled = nn.Parameter(shard.to(device=device, dtype=dtype, copy=True))
+            vars(filled).update(vars(parameter))  # megatron-core's marks
             setattr(owner, name, filled)
 
 
-def cut_dim(parameter: Tensor) -> int | None:
-    """The dim a parameter is cut along over the tensor group; None: it is whole."""
+def marked_dim(parameter: Tensor) -> int | None:
+    """The dim that a parameter is sharded along, by megatron-core's marks; None: replicated."""
     if getattr(parameter, "tensor_model_parallel", False):
         return int(parameter.partition_dim)  # pyright: ignore[reportAttributeAccessIssue]
     return None
 
 
-def part_of(whole: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
-    """The slice of a whole tensor that belongs where `parameter` is."""
-    dim = cut_dim(parameter)
-    return whole if dim is None else whole.chunk(groups.layout.tensor, dim)[groups.place.tensor]
+def unsharded_size(parameter: Tensor, groups: Groups) -> torch.Size:
+    """The size of the whole parameter that `parameter` is this rank's shard of."""
+    # Under ZeRO-3 the parameter itself is empty and DeepSpeed keeps its shape.
+    size = list(getattr(parameter, "ds_shape", parameter.shape))
+    if (dim := marked_dim(parameter)) is not None:
+        size[dim] *= groups.layout.tensor
+    return torch.Size(size)
 
 
-def whole_of(part: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
-    """A tensor from its parts, cut as `parameter` is (all ranks of the tensor group call it)."""
-    dim = cut_dim(parameter)
+def shard_of(value: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
+    """This rank's shard of an unsharded tensor, sharded as `parameter` is. A view."""
+    dim = marked_dim(parameter)
+    return value if dim is None else value.chunk(groups.layout.tensor, dim)[groups.place.tensor]
+
+
+def unshard(shard: Tensor, parameter: Tensor, groups: Groups) -> Tensor:
+    """The unsharded tensor, of shards made as `parameter` is: a collective of the tensor group."""
+    dim = marked_dim(parameter)
     if dim is None:
-        return part
+        return shard
     if dim == 0:  # the large ones: nothing is held beside the result
-        whole = part.new_empty((len(part) * groups.layout.tensor, *part.shape[1:]))
+        value = shard.new_empty((len(shard) * groups.layout.tensor, *shard.shape[1:]))
         # Its new name, `all_gather_single`, is unknown to torch 2.10.
-        dist.all_gather_into_tensor(whole, part.contiguous(), group=groups.tensor)  # pyright: ignore[reportDeprecated]
-        return whole
-    parts = [torch.empty_like(part) for _ in range(groups.layout.tensor)]
-    dist.all_gather(parts, part.contiguous(), group=groups.tensor)
-    return torch.cat(parts, dim=dim)
-
-
-def loss_of(head: str, groups: Groups) -> Loss:
-    """The loss of a head, where its output may be this rank's part of it."""
-    if head == "verifier":
-        return verifier_loss
-    if groups.tensor is None:
-        return language_model_loss
-    from parallel.tensor import cross_entropy  # megatron-core takes seconds to import
-
-    return functools.partial(language_model_loss, cross_entropy=cross_entropy)
+        dist.all_gather_into_tensor(value, shard.contiguous(), group=groups.tensor)  # pyright: ignore[reportDeprecated]
+        return value
+    shards = [torch.empty_like(shard) for _ in range(groups.layout.tensor)]
+    dist.all_gather(shards, shard.contiguous(), group=groups.tensor)
+    return torch.cat(shards, dim=dim)

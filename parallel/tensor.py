@@ -1,17 +1,17 @@
-"""Tensor parallelism: the plain model's Linears and Embedding swapped for parts of them.
+"""Tensor parallelism: the plain model's Linears and Embedding replaced by sharded ones.
 
-    shard(model, groups)                      # a model on the meta device, in place
-    losses = cross_entropy(logits, labels)    # of logits cut along the vocabulary
+    shard_modules(model, "language_model", groups)    # a model on the meta device, in place
+    losses = cross_entropy(logits, labels)            # of logits sharded along the vocabulary
 
-megatron-core's column-, row- and vocab-parallel layers hold the parts and mark each
-parameter with the dim it is cut along; the marks are what DeepSpeed's norms and
-`share.py` go by. Their own exchanges are not used: q, k, v and fc1 read one input
-and attention output and fc2 add into one sum, so a block needs a single exchange on
-entering (in the backward pass) and on leaving (in the forward), where Megatron's layers
-would make one per product. The model has two seams for it, `enter` and `leave`.
+megatron-core's column-, row- and vocabulary-parallel layers hold the shards and mark each
+parameter with the dim it is sharded along; DeepSpeed's norms and `sharding.py` read the marks.
+Their collectives are not used: q, k, v and fc1 read the same input, and attention output and fc2
+add into the same sum, so a block needs one all-reduce in forward (on leaving the tensor-parallel
+region) and one in backward (on entering it), where Megatron's layers would run one per Linear.
+The model has two seams for them, `enter` and `leave`.
 
-With sequence parallelism the tokens between blocks are shared among the tensor group as
-well (arXiv 2205.05198): an all-gather enters and a reduce-scatter leaves.
+With sequence parallelism (arXiv 2205.05198) each rank of the tensor group also holds only its
+part of the sequence between blocks: an all-gather enters, a reduce-scatter leaves.
 """
 
 from collections.abc import Callable
@@ -30,71 +30,77 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor, nn
 
 from parallel.groups import Groups
-from parallel.sharding import COLUMNS, ROWS
+from parallel.tensor_plan import Sharding, sharding_of
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block
 
 _Function = Callable[[Tensor, Any], Tensor]
 
 
-def shard(model: LanguageModel | Verifier, groups: Groups) -> None:
-    """Swap what is cut for this rank's part. The model must be on the meta device.
+def shard_modules(model: LanguageModel | Verifier, head: str, groups: Groups) -> None:
+    """Replace modules by tensor-parallel ones as the table in `tensor_plan.py` says, in place.
 
-    A verifier's head has one output and stays whole.
+    Args:
+        model: Some or all modules of a model, on the meta device.
+        head: `language_model` or `verifier`.
+        groups: With a tensor group.
     """
     assert groups.tensor is not None
     group, sequence = groups.tensor, groups.layout.sequence
     config = ModelParallelConfig(
         tensor_model_parallel_size=groups.layout.tensor,
-        use_cpu_initialization=True,  # on the default device, in truth: meta
+        use_cpu_initialization=True,  # in fact on the default device: meta
         params_dtype=torch.float32,
     )
-    body = model.body
+    module: nn.Module = model
     with torch.device("meta"):
-        _swap(body, "embedding", _Embedding(body.embedding, config, group, sequence=sequence))
-        for block in body.blocks.values():
-            assert isinstance(block, Block)
-            for name in COLUMNS:
-                _swap(block, name, _Columns(getattr(block, name), config, group))
-            for name in ROWS:
-                _swap(block, name, _Rows(getattr(block, name), config, group))
-            _swap(block, "enter", _Enter(group, sequence=sequence))
-            _swap(block, "leave", _Leave(group, sequence=sequence))
-            if sequence:
-                _swap(block, "norm", _SharedNorm(block.norm, group))
-        if sequence:
-            _swap(body, "final_norm", _SharedNorm(body.final_norm, group))
-        if isinstance(model, LanguageModel):
-            _swap(model, "head", _Columns(model.head, config, group))
-            _swap(model, "enter", _Enter(group, sequence=sequence))
+        for name, plain in list(module.named_modules()):
+            owner = module.get_submodule(name.rpartition(".")[0])
+            match sharding_of(name, head), plain:
+                case Sharding.COLUMN, nn.Linear():
+                    _replace(owner, name, _ColumnLinear(plain, config, group))
+                case Sharding.ROW, nn.Linear():
+                    _replace(owner, name, _RowLinear(plain, config, group))
+                case Sharding.VOCABULARY, nn.Embedding():
+                    _replace(owner, name, _Embedding(plain, config, group, sequence=sequence))
+                case Sharding.REPLICATED, nn.LayerNorm() if sequence:
+                    _replace(owner, name, _SequenceParallelNorm(plain, group))
+                case None, Block():
+                    _replace(plain, "enter", _EnterTensorParallel(group, sequence=sequence))
+                    _replace(plain, "leave", _LeaveTensorParallel(group, sequence=sequence))
+                case _:
+                    pass
+        if sharding_of("head", head) is Sharding.COLUMN:
+            _replace(model, "enter", _EnterTensorParallel(group, sequence=sequence))
         elif sequence:
-            _swap(model, "enter", _GatherAll(group))
+            _replace(model, "enter", _GatherSequence(group))
 
 
-def _swap(owner: nn.Module, name: str, module: nn.Module) -> None:
+def _replace(owner: nn.Module, name: str, module: nn.Module) -> None:
+    name = name.rpartition(".")[2]
     assert name in dict(owner.named_children()), name
     setattr(owner, name, module)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of each row, `[rows]`, from this rank's columns of the logits.
+    """Cross entropy of each position, `[positions]`, from this rank's shard of the logits.
 
     Args:
-        logits: `[rows, vocab / tensor degree]`, fp32; overwritten.
-        labels: ids in the whole vocabulary, `[rows]`.
+        logits: `[positions, vocab / tensor degree]`, fp32; overwritten.
+        labels: ids in the whole vocabulary, `[positions]`.
     """
     return vocab_parallel_cross_entropy(logits, labels)
 
 
-class _Columns(ColumnParallelLinear):
-    """Some outputs of a Linear. What enters is whole; `_Enter` sums the gradients."""
+class _ColumnLinear(ColumnParallelLinear):
+    """Some outputs of a Linear. Its input is whole; `_EnterTensorParallel` sums the gradients."""
 
     def __init__(self, linear: nn.Linear, config: ModelParallelConfig, group: Any) -> None:
         super().__init__(
             linear.in_features,
             linear.out_features,
             config=config,
-            init_method=_leave_as_is,
+            init_method=_no_init,
             tp_group=group,
         )
 
@@ -104,15 +110,15 @@ class _Columns(ColumnParallelLinear):
         return F.linear(input_, self.weight, self.bias)
 
 
-class _Rows(RowParallelLinear):
-    """A Linear's sum over some inputs, with a share of the bias; `_Leave` adds the shares."""
+class _RowLinear(RowParallelLinear):
+    """A Linear's sum over some inputs, an addend of its output; `_LeaveTensorParallel` adds them."""
 
     def __init__(self, linear: nn.Linear, config: ModelParallelConfig, group: Any) -> None:
         super().__init__(
             linear.in_features,
             linear.out_features,
             config=config,
-            init_method=_leave_as_is,
+            init_method=_no_init,
             bias=True,
             input_is_parallel=True,
             skip_bias_add=False,
@@ -121,12 +127,12 @@ class _Rows(RowParallelLinear):
         self._degree = group.size()
 
     def forward(self, input_: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`[..., in / degree]` to a share of `[..., out]`."""
-        return F.linear(input_, self.weight, _Share.apply(self.bias, self._degree))
+        """`[..., in / degree]` to an addend of `[..., out]`."""
+        return F.linear(input_, self.weight, _BiasAddend.apply(self.bias, self._degree))
 
 
 class _Embedding(VocabParallelEmbedding):
-    """Some rows of an Embedding; ids of others give zeros, and the ranks' sums are whole."""
+    """Some rows of an Embedding; other ids give zeros, and the sum over the ranks is whole."""
 
     def __init__(
         self, embedding: nn.Embedding, config: ModelParallelConfig, group: Any, *, sequence: bool
@@ -134,21 +140,21 @@ class _Embedding(VocabParallelEmbedding):
         super().__init__(
             embedding.num_embeddings,
             embedding.embedding_dim,
-            init_method=_leave_as_is,
+            init_method=_no_init,
             config=config,
             tp_group=group,
         )
-        self.leave = _Leave(group, sequence=sequence)
+        self.leave = _LeaveTensorParallel(group, sequence=sequence)
 
     def forward(self, input_: Tensor) -> Tensor:
-        """Ids `[rows, tokens]` to `[rows, tokens, hidden]`."""
+        """Ids `[sequences, tokens]` to `[sequences, tokens, hidden]`."""
         elsewhere = (input_ < self.vocab_start_index) | (input_ >= self.vocab_end_index)
         local = (input_ - self.vocab_start_index).masked_fill(elsewhere, 0)
         return self.leave(F.embedding(local, self.weight).masked_fill(elsewhere[..., None], 0.0))
 
 
-class _SharedNorm(nn.LayerNorm):
-    """A LayerNorm over this rank's tokens, whose gradients count everybody's."""
+class _SequenceParallelNorm(nn.LayerNorm):
+    """A LayerNorm over this rank's part of the sequence; its gradients are all-reduced."""
 
     def __init__(self, norm: nn.LayerNorm, group: Any) -> None:
         super().__init__(list(norm.normalized_shape), eps=norm.eps)
@@ -157,102 +163,112 @@ class _SharedNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the last dim."""
         weight, bias = (
-            _Exchange.apply(p, _same, _summed, self._group) for p in (self.weight, self.bias)
+            _Collective.apply(p, _identity, all_reduce, self._group)
+            for p in (self.weight, self.bias)
         )
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
-class _Enter(nn.Module):
-    """Where whole activations meet parts of weights: gradients of all parts are summed."""
+class _EnterTensorParallel(nn.Module):
+    """From whole activations to sharded weights: sums the gradients of all shards."""
 
     def __init__(self, group: Any, *, sequence: bool) -> None:
         super().__init__()
         self._group, self._sequence = group, sequence
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """`[rows, tokens (/ degree), hidden]` to `[rows, tokens, hidden]`."""
+        """`[sequences, tokens (/ degree), hidden]` to `[sequences, tokens, hidden]`."""
         if self._sequence:
-            return _Exchange.apply(hidden, _tokens_gathered, _tokens_scattered, self._group)
-        return _Exchange.apply(hidden, _same, _summed, self._group)
+            return _Collective.apply(
+                hidden, all_gather_sequence, reduce_scatter_sequence, self._group
+            )
+        return _Collective.apply(hidden, _identity, all_reduce, self._group)
 
 
-class _Leave(nn.Module):
-    """Where shares of a sum are added up."""
+class _LeaveTensorParallel(nn.Module):
+    """From the addends of a sharded sum to the sum."""
 
     def __init__(self, group: Any, *, sequence: bool) -> None:
         super().__init__()
         self._group, self._sequence = group, sequence
 
-    def forward(self, share: Tensor) -> Tensor:
-        """Shares `[rows, tokens, hidden]` to sums `[rows, tokens (/ degree), hidden]`."""
+    def forward(self, addend: Tensor) -> Tensor:
+        """Addends `[sequences, tokens, hidden]` to `[sequences, tokens (/ degree), hidden]`."""
         if self._sequence:
-            return _Exchange.apply(share, _tokens_scattered, _tokens_gathered, self._group)
-        return _Exchange.apply(share, _summed, _same, self._group)
+            return _Collective.apply(
+                addend, reduce_scatter_sequence, all_gather_sequence, self._group
+            )
+        return _Collective.apply(addend, all_reduce, _identity, self._group)
 
 
-class _GatherAll(nn.Module):
-    """Everybody's tokens, for a head that is whole on every rank."""
+class _GatherSequence(nn.Module):
+    """Gathers the whole sequence, for a head that is replicated."""
 
     def __init__(self, group: Any) -> None:
         super().__init__()
         self._group = group
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """`[rows, tokens / degree, hidden]` to `[rows, tokens, hidden]`."""
-        # Gradients are everybody's already: nothing is to be added up.
-        return _Exchange.apply(hidden, _tokens_gathered, _own_tokens, self._group)
+        """`[sequences, tokens / degree, hidden]` to `[sequences, tokens, hidden]`."""
+        # The head's gradients are equal on all ranks: none are summed.
+        return _Collective.apply(hidden, all_gather_sequence, _own_part, self._group)
 
 
-def _leave_as_is(weight: Tensor) -> Tensor:
+def _no_init(weight: Tensor) -> Tensor:
     return weight
 
 
-# The exchanges, some the other's backward pass. Megatron's own have the same arithmetic, but
-# they allocate on `torch.cuda.current_device()` and drop the sum of a strided input.
+# The collectives; some are the backward pass of others. megatron-core's have the same arithmetic,
+# but they allocate on `torch.cuda.current_device()` and drop the sum of a strided input.
 
 
-def _same(value: Tensor, group: Any) -> Tensor:
+def _identity(value: Tensor, group: Any) -> Tensor:
     return value.view_as(value)
 
 
-def _summed(value: Tensor, group: Any) -> Tensor:
+def all_reduce(value: Tensor, group: Any) -> Tensor:
+    """The sum of all ranks' values, a new tensor."""
     value = value.contiguous().clone()
     dist.all_reduce(value, group=group)
     return value
 
 
-def _tokens_gathered(value: Tensor, group: Any) -> Tensor:
+def all_gather_sequence(value: Tensor, group: Any) -> Tensor:
+    """All ranks' parts of a sequence, `[sequences, tokens / degree, ...]`, put together."""
     parts = [torch.empty_like(value) for _ in range(group.size())]
     dist.all_gather(parts, value.contiguous(), group=group)
     return torch.cat(parts, dim=1)
 
 
-def _tokens_scattered(value: Tensor, group: Any) -> Tensor:
+def reduce_scatter_sequence(value: Tensor, group: Any) -> Tensor:
+    """This rank's part, along the sequence, of the sum of all ranks' values."""
     parts = [part.contiguous() for part in value.chunk(group.size(), dim=1)]
     mine = torch.empty_like(parts[0])
     dist.reduce_scatter(mine, parts, group=group)
     return mine
 
 
-def _own_tokens(value: Tensor, group: Any) -> Tensor:
+def _own_part(value: Tensor, group: Any) -> Tensor:
     return value.chunk(group.size(), dim=1)[group.rank()]
 
 
-class _Exchange(torch.autograd.Function):
-    """One function of the group on the value, another on its gradient."""
+class _Collective(torch.autograd.Function):
+    """A collective of the group on the value, another on its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, there: _Function, back: _Function, group: Any) -> Tensor:
-        ctx.back, ctx.group = back, group
-        return there(value, group)
+    def forward(
+        ctx: Any, value: Tensor, forward: _Function, backward: _Function, group: Any
+    ) -> Tensor:
+        ctx.apply_backward, ctx.group = backward, group
+        return forward(value, group)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.back(gradients[0], ctx.group), None, None, None
+        return ctx.apply_backward(gradients[0], ctx.group), None, None, None
 
 
-class _Share(torch.autograd.Function):
-    """One of `degree` equal shares of a bias that is added up later, with its whole gradient."""
+class _BiasAddend(torch.autograd.Function):
+    """One of `degree` equal addends of a bias; the gradient is that of the whole bias."""
 
     @staticmethod
     def forward(ctx: Any, bias: Tensor, degree: int) -> Tensor:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import ProcessGroup
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.distributed import ProcessGroup
+
+from parallel.torch_internals import TorchDispatchMode, storage_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,25 +117,20 @@ class Saved:
 
     def _note(self, value: Tensor) -> Tensor:
         # Asked each time: under ZeRO-3 a parameter's storage comes and goes.
-        own = {storage_of(parameter) for parameter in self._model.parameters()}
-        if storage_of(value) not in own:
+        own = {storage_key(parameter) for parameter in self._model.parameters()}
+        if storage_key(value) not in own:
             self._tensors.append(value)
         return value
 
     def num_bytes(self, *, beside: Sequence[Tensor] = ()) -> int:
         """Bytes so far, but for what shares its storage with `beside`."""
-        left_out = {storage_of(value) for value in beside}
-        return held_bytes(value for value in self._tensors if storage_of(value) not in left_out)
+        left_out = {storage_key(value) for value in beside}
+        return held_bytes(value for value in self._tensors if storage_key(value) not in left_out)
 
 
 def held_bytes(tensors: Iterator[Tensor] | Sequence[Tensor]) -> int:
     """Bytes of the storages behind tensors, each storage once."""
-    return sum({storage_of(value): value.untyped_storage().nbytes() for value in tensors}.values())
-
-
-def storage_of(value: Tensor) -> int:
-    """What tells a tensor's storage from all others that are alive."""
-    return value.untyped_storage()._cdata
+    return sum({storage_key(value): value.untyped_storage().nbytes() for value in tensors}.values())
 
 
 def _as_it_is(value: Tensor) -> Tensor:

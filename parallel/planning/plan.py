@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
 
 from parallel.groups import Groups
 from parallel.layout import Layout, Place, micro_batches_per_step, stage_blocks
@@ -29,8 +28,9 @@ from parallel.planning.trace import (
     supervised_share,
 )
 from parallel.planning.zero import Share, Transfer, zero_costs
-from parallel.sharding import cut_dim
-from training.config import ConfigError, TrainConfig
+from parallel.settings import check_precision
+from parallel.sharding import unsharded_size
+from training.config import TrainConfig
 from training.monitoring.metrics import block_matmul_parameters, head_matmul_parameters
 from training.optimizer import adamw
 
@@ -140,8 +140,7 @@ def make_plan(config: TrainConfig, layout: Layout, *, rank: int) -> Plan:
     Raises:
         ConfigError: the engine would refuse the config.
     """
-    if config.training.precision == "fp16" and config.training.device == "cpu":
-        raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
+    check_precision(config.training.precision, config.training.device)
     with pretended(layout, rank) as groups:
         place = groups.place
         stages = tuple(
@@ -199,7 +198,9 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
     costs = zero_costs(_share(config, groups, run))
     # 1F1B: a stage is ahead of the last by as many forward passes as there are stages between.
     num_in_flight = min(layout.pipeline - stage, num_micro_batches)
-    counted = {name: _whole_size(value, layout) for name, value in run.parameters.items()}
+    counted = {
+        name: unsharded_size(value, groups).numel() for name, value in run.parameters.items()
+    }
     return StagePlan(
         stage=stage,
         blocks=tuple(stage_blocks(config.model, layout.pipeline)[stage]),
@@ -232,10 +233,6 @@ def _multiplying_parameters(config: TrainConfig, layout: Layout, stage: int) -> 
     head = head_matmul_parameters(config.model) if stage == layout.pipeline - 1 else 0
     blocks = num_blocks * block_matmul_parameters(config.model)
     return blocks + round(supervised_share(config) * head)
-
-
-def _whole_size(parameter: nn.Parameter, layout: Layout) -> int:
-    return parameter.numel() * (1 if cut_dim(parameter) is None else layout.tensor)
 
 
 def _share(config: TrainConfig, groups: Groups, run: MicroBatchRun) -> Share:

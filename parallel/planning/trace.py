@@ -18,16 +18,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from parallel.groups import Groups
 from parallel.layout import Layout
+from parallel.parallelize import loss_of, shard_model
 from parallel.planning.communication import Exchange, Exchanges, Saved
 from parallel.planning.module_order import Call, recorded
 from parallel.ranks import Ranks
-from parallel.sharding import loss_of, materialise, pieces, skeleton
+from parallel.settings import weights_dtype
+from parallel.sharding import materialise, modules_to_shard
+from parallel.torch_internals import FakeStore, FakeTensorMode
 from training.config import TrainConfig
 from training.losses import supervised
 from training.models.attention import PackedAttention
@@ -135,17 +136,11 @@ def pretended(layout: Layout, rank: int) -> Generator[Groups, None, None]:
         dist.destroy_process_group()
 
 
-def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
-    """What the engine holds weights in (parallel/engine.py): without ZeRO fp32, always."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return names[config.training.precision] if layout.zero_stage else torch.float32
-
-
 def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     """Both passes of one micro-batch of typical rows over this rank's share."""
     rows = TypicalRows.of(config)
     places, labels, weights = supervised(rows, torch.device("cpu"))
-    model = skeleton(config.model, groups)
+    model = shard_model(config.model, groups)
     model.train()
     body, saved, exchanges = model.body, Saved(model), Exchanges()
     mode = FakeTensorMode()
@@ -189,9 +184,14 @@ def _fill(model: Share, config: TrainConfig, groups: Groups) -> None:
     whole: nn.Module = empty_model(config.model, "meta")
     sizes = {name: value.shape for name, value in whole.named_parameters()}
     dtype = weights_dtype(config, groups.layout)
-    for piece in pieces(model):
+    for prefix, module in modules_to_shard(model):
         materialise(
-            piece, lambda name: torch.empty(sizes[name]), groups, torch.device("cpu"), dtype
+            prefix,
+            module,
+            lambda name: torch.empty(sizes[name]),
+            groups,
+            torch.device("cpu"),
+            dtype,
         )
 
 

@@ -3,7 +3,7 @@
     costs = zero_costs(share)
     costs.gradients_bytes, costs.transfers
 
-Read off DeepSpeed 0.19's source under the settings of `parallel/engine.py`, file by file as
+Read off DeepSpeed 0.19's source under the settings of `parallel/settings.py`, file by file as
 the comments say, and compared with what real engines hold and send
 (tests/distributed/test_plan_measured.py). Which of its optimizers runs follows from the ZeRO
 stage and the precision (runtime/engine.py, `_do_optimizer_sanity_check`).
@@ -15,10 +15,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parallel.settings import BUCKET_ELEMENTS
+
 FP32 = 4
 """Bytes of an element."""
-BUCKET_ELEMENTS = 50_000_000
-"""`reduce_bucket_size` of parallel/engine.py."""
 FLATTENED_ELEMENTS = 500_000_000
 """runtime/engine.py, `MEMORY_OPT_ALLREDUCE_SIZE`: gradients that are reduced at a time."""
 STEP_BYTES = FP32

@@ -11,6 +11,7 @@ MPI job.
 """
 
 import ctypes
+import logging
 import multiprocessing.util
 import os
 import signal
@@ -28,6 +29,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from parallel.ranks import discover
 from parallel.workers import mpi
 from training.config import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -122,7 +125,7 @@ def worker_pool(num_workers: int) -> Generator[WorkerPool | None, None, None]:
         mpi.serve(_rank_worker)
         yield None
         return
-    print(f"rank 0 maps over the {ranks.world_size - 1} other MPI ranks", flush=True)
+    logger.info(f"rank 0 maps over the {ranks.world_size - 1} other MPI ranks")
     try:
         yield _MpiWorkerPool()
     finally:
@@ -198,11 +201,7 @@ class _Processes(Generic[Item, Result]):
     def _replace(self) -> None:
         """Start new processes and resubmit what the old ones did not finish."""
         unfinished = [task for task in self._tasks if not task.is_done]
-        print(
-            f"a worker process died: repeating {len(unfinished)} items",
-            file=sys.stderr,
-            flush=True,
-        )
+        logger.warning(f"a worker process died: repeating {len(unfinished)} items")
         self._pool.shutdown()
         self._pool = self._start_pool()
         for task in unfinished:

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from checkpoints import export as exporting
-from checkpoints.export import DTYPES, ExportDiffers, export
+from checkpoints.export import ExportDiffers, export
 from launch.export import main
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
 from tests.ranks import ROOT
@@ -31,6 +31,7 @@ from training.data.programs import prompt
 from training.errors import ConfigError
 from training.models import huggingface
 from training.models.attention import causal_attention
+from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
 
 TOKENS = torch.randint(0, 320, (3, 40), generator=torch.Generator().manual_seed(7))
@@ -121,7 +122,7 @@ def test_many_files_when_one_would_be_too_large(
 
 
 def test_of_a_run_folder_the_newest_that_verifies_is_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tmp_path / "run"
     write_checkpoint(run, random_model(LanguageModel, seed=1), 3)
@@ -130,7 +131,7 @@ def test_of_a_run_folder_the_newest_that_verifies_is_taken(
     (damaged / "universal" / "zero" / "head.bias" / "fp32.pt").write_bytes(b"short")
     exported = export(run, tmp_path / "out", torch.float32)
     assert exported.checkpoint == second
-    assert "step_100 is passed over" in capsys.readouterr().out
+    assert "step_100 is skipped" in caplog.text
     loaded = huggingface.load_language_model(tmp_path / "out")
     assert torch.equal(loaded.head.weight, random_model(LanguageModel, seed=2).head.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
 
@@ -226,7 +227,7 @@ def test_a_write_that_fails_is_one_message(generator: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("moment", ["writing", "comparing"])
 def test_a_kill_leaves_no_folder_and_the_next_export_works(
-    generator: Path, tmp_path: Path, moment: str, capsys: pytest.CaptureFixture[str]
+    generator: Path, tmp_path: Path, moment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def die(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -242,7 +243,7 @@ def test_a_kill_leaves_no_folder_and_the_next_export_works(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     export(generator, tmp_path / "out", torch.float32)
-    assert f".out.{child}.tmp is what another export writes" in capsys.readouterr().out
+    assert f".out.{child}.tmp is what another export writes" in caplog.text
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")
 
 

@@ -1,4 +1,4 @@
-"""What else can lie among checkpoints: it is passed over, said, and never removed."""
+"""What else can lie among checkpoints: it is skipped, said, and never removed."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
 from training.errors import CheckpointError
 from training.files import write_json
+from training.monitoring import console
 
 
 def _write(store: CheckpointStore, *steps: int) -> None:
@@ -85,19 +86,19 @@ def test_it_is_passed_over_and_kept_when_its_step_is_written(
     store: CheckpointStore,
     make: Callable[[Path], None],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     place = store.path(9)
     make(place)
     was = _content(place)
     assert store.newest() == store.path(1)
-    said = capsys.readouterr().out
-    assert "step_9 is passed over: " in said and ODD[make] in said
+    said = caplog.text
+    assert "step_9 is skipped: " in said and ODD[make] in said
     assert len(said) < 1000
     _write(store, 9)
     assert store.newest() == place
     aside = place.with_name("step_9.replaced-1")
-    assert f"kept as {aside}" in capsys.readouterr().out
+    assert f"kept as {aside}" in caplog.text
     assert _content(aside) == was
     assert CheckpointStore(place.parent, ranks=ALONE, keep=1).steps() == [1, 9]
 
@@ -146,7 +147,7 @@ def test_a_good_checkpoint_behind_a_link_is_taken(store: CheckpointStore, tmp_pa
 
 
 def test_pruning_leaves_links_and_foreign_folders_alone(
-    store: CheckpointStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: CheckpointStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _write(store, 2, 3)
     store.path(2).rename(tmp_path / "other_disk")
@@ -159,7 +160,7 @@ def test_pruning_leaves_links_and_foreign_folders_alone(
     assert pruning.steps() == [2, 4, 5, 6, 7]
     assert (tmp_path / "other_disk" / "state.json").read_text() == '{"step": 2}'
     assert (store.path(4) / "notes.txt").read_text() == "mine"
-    said = capsys.readouterr().out
+    said = caplog.text
     assert said.count(f"{store.path(2)} is not pruned: it is a symbolic link") == 1
     assert said.count(f"{store.path(4)} is not pruned: it is no checkpoint") == 1
     assert said.count(f"{store.path(5)} is not pruned: its manifest is of step 1") == 1
@@ -195,7 +196,7 @@ def test_what_comes_meanwhile_pushes_no_checkpoint_out(
 
 
 def test_pruning_leaves_what_no_manifest_lists(
-    store: CheckpointStore, capsys: pytest.CaptureFixture[str]
+    store: CheckpointStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     pruning = CheckpointStore(store.path(1).parent, ranks=ALONE, keep=1)
     with pruning.writing(2) as folder:
@@ -206,7 +207,7 @@ def test_pruning_leaves_what_no_manifest_lists(
     _write(pruning, 3, 4)
     assert pruning.steps() == [2, 4] and note.read_text() == "mine"
     assert [path.name for path in pruning.path(2).rglob("*")] == ["universal", "my_notes.txt"]
-    said = capsys.readouterr().out
+    said = caplog.text
     assert said.count("step_2 is not pruned completely: it holds universal") == 1
 
 
@@ -256,6 +257,7 @@ def _newest_as_nobody(folder: Path) -> str:
             sys.stdout = os.fdopen(1, "w")
             os.setgid(65534)
             os.setuid(65534)
+            console.set_up(ALONE)
             print(CheckpointStore(folder, ranks=ALONE).newest(), flush=True)
         finally:
             os._exit(0)
@@ -278,4 +280,4 @@ def test_what_may_not_be_read_is_passed_over(what: str) -> None:
         (store.path(2) / what).chmod(0o000)
         said = _newest_as_nobody(folder / "checkpoints").splitlines()
         assert said[-1] == str(store.path(1)), said
-        assert "step_2 is passed over" in said[0] and "ermission denied" in said[0]
+        assert "step_2 is skipped" in said[0] and "ermission denied" in said[0]

@@ -15,7 +15,7 @@ from parallel import backend
 from parallel.engine import STATES
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.pipeline import build_engine
+from parallel.parallelize import parallelize
 from parallel.ranks import discover
 from tests import small
 from training.data.loader import Loader, SequenceDataset
@@ -29,21 +29,21 @@ if ranks.is_main:
     small.prepared(folder)
 ranks.barrier()
 groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
-engine = build_engine(config, groups, device)
+engine = parallelize(config, groups, device)
 loader = Loader(
     SequenceDataset(config.data.folder, sequence_length=256), seed=1, global_batch_sequences=8,
     micro_batch_sequences=4, rank=0, world_size=1, head="language_model")
 for _ in range(2):
     batches = loader.next_step()
     weight = sum(batch.weight for batch in batches)
-    engine.train_step(batches, weight=weight, learning_rate=1e-3)
+    engine.train_step(batches, loss_normalizer=weight, learning_rate=1e-3)
 universal.write(folder, engine)
 ranks.barrier()
 expected = {
     (name, state): engine._state_of(parameter, state).clone()
     for name, parameter in engine.parameters().items() for state in STATES
 }
-again = build_engine(config.model_copy(update={"run": config.run.model_copy(update={"seed": 7})}),
+again = parallelize(config.model_copy(update={"run": config.run.model_copy(update={"seed": 7})}),
                      groups, device)
 same, read = 0, 0
 for name, parameter in again.parameters().items():

@@ -19,13 +19,14 @@ from checkpoints.store import CheckpointStore
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.pipeline import build_engine
+from parallel.parallelize import parallelize
 from parallel.ranks import Ranks, discover
 from training.checkpoint_paths import CHECKPOINTS
 from training.config import TrainConfig, load, resolved
 from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
+from training.monitoring import console
 from training.stages.train import train
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ def changed(config: TrainConfig, folder: Path, **sections: dict[str, Any]) -> Tr
 
 def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     """What training with this config ends in."""
+    console.set_up(ranks)
     error, said = "", io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
@@ -63,7 +65,7 @@ def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
 def poisoned(config: TrainConfig, ranks: Ranks) -> list[list[bool]]:
     """Of each rank what it says of its state: whole, and with one number of rank 1 spoilt."""
     groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
-    engine = build_engine(config, groups, torch.device("cpu"))
+    engine = parallelize(config, groups, torch.device("cpu"))
     sizes = {name: value.shape for name, value in whole_weights(engine)}
     engine.restore(lambda name, _: torch.zeros(sizes[name]), step=1)  # moments, too
     said = [engine.has_finite_state()]

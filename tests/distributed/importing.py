@@ -9,11 +9,12 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from parallel import engine as engines
-from parallel.engine import Engine
+from torch import nn
+
+from parallel import parallelize as parallelizing
 from parallel.gather import whole_weights
 from parallel.ranks import Ranks, discover
-from parallel.sharding import ValueOf, pieces
+from parallel.sharding import modules_to_shard
 from tests.distributed.alive import Alive, held_bytes
 from training.config import TrainConfig, load
 from training.files import write_json
@@ -28,7 +29,7 @@ class Noted:
 
     whole: int
     """The whole model."""
-    largest_piece: int
+    largest_module: int
     """A block, the embedding or the head."""
     largest_tensor: int
     share: int = 0
@@ -47,27 +48,26 @@ def main(ranks: Ranks, config: TrainConfig) -> None:
     whole = empty_model(config.model, "meta")
     noted = Noted(
         whole=sum(value.nbytes for value in whole.parameters()),
-        largest_piece=max(
-            sum(value.nbytes for value in piece.parameters()) for _, piece in pieces(whole)
+        largest_module=max(
+            sum(value.nbytes for value in module.parameters())
+            for _, module in modules_to_shard(whole)
         ),
         largest_tensor=max(value.nbytes for value in whole.parameters()),
     )
-    fill, materialise = Engine._fill, engines.materialise
+    fill, materialise = parallelizing.fill_parameters, parallelizing.materialise
 
-    def noting_fill(self: Engine, value_of: ValueOf) -> None:
+    def noting_fill(model: nn.Module, *arguments: Any) -> None:
         def noting_materialise(*arguments: Any) -> None:
             materialise(*arguments)
-            noted.not_yet_shared = max(noted.not_yet_shared, held_bytes(self.model.parameters()))
+            noted.not_yet_shared = max(noted.not_yet_shared, held_bytes(model.parameters()))
 
-        engines.materialise = noting_materialise
+        parallelizing.materialise = noting_materialise
         with Alive() as alive:
-            fill(self, value_of)
+            fill(model, *arguments)
         noted.filling = alive.peak_bytes
-        noted.share = held_bytes(
-            getattr(value, "ds_tensor", value) for value in self.parameters().values()
-        )
+        noted.share = held_bytes(getattr(value, "ds_tensor", value) for value in model.parameters())
 
-    Engine._fill = noting_fill
+    parallelizing.fill_parameters = noting_fill
     try:
         with Trainer(config, ranks, StopSignal(ranks)) as trainer:
             trainer.run()
@@ -76,7 +76,7 @@ def main(ranks: Ranks, config: TrainConfig) -> None:
                     pass
             noted.gathering = alive.peak_bytes
     finally:
-        Engine._fill, engines.materialise = fill, materialise
+        parallelizing.fill_parameters, parallelizing.materialise = fill, materialise
     write_json(config.run.folder / f"alive_{ranks.rank}.json", asdict(noted))
 
 

@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parallel import settings
 from parallel.engine import Engine
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.pipeline import build_engine
-from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes, storage_of
+from parallel.parallelize import parallelize
+from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes
 from parallel.planning.trace import TypicalRows
 from parallel.ranks import Ranks, discover
+from parallel.torch_internals import storage_key
 from training.config import TrainConfig
 
 SCALAR_BYTES = 16
@@ -111,10 +113,10 @@ class Measured:
     def _gradients(self) -> None:
         buckets = self._bucket_tensors()
         self._note("bucket_bytes", held_bytes(buckets))
-        on_their_way = {storage_of(value) for value in buckets}
+        on_their_way = {storage_key(value) for value in buckets}
         found = [getattr(value, "grad", None) for value in self.parameters]
         found += [getattr(self.optimizer, name, None) for name in _GRADIENTS]
-        held = [value for value in tensors_in(found) if storage_of(value) not in on_their_way]
+        held = [value for value in tensors_in(found) if storage_key(value) not in on_their_way]
         self._note("gradients_bytes", held_bytes(held))
 
     def _buckets(self) -> None:
@@ -140,11 +142,11 @@ class Measured:
     def states(self) -> dict[str, int]:
         parts = [getattr(value, "ds_tensor", None) for value in self.parameters]
         weights = list(tensors_in([self.parameters, parts]))
-        own = {storage_of(value) for value in weights}
+        own = {storage_key(value) for value in weights}
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
         flat = [group["params"] for group in inner.param_groups]
         flat.append(getattr(self.optimizer, "fp32_partitioned_groups_flat", []))
-        masters = [value for value in tensors_in(flat) if storage_of(value) not in own]
+        masters = [value for value in tensors_in(flat) if storage_key(value) not in own]
         moments = list(tensors_in(list(inner.state.values())))
         return {
             "weights_bytes": held_bytes(weights),
@@ -166,27 +168,27 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     config = TrainConfig.model_validate(case["config"])
     layout = Layout.of(config, ranks.world_size)
     groups = Groups.connect(layout, ranks)
-    usual = Engine._settings
+    usual = settings.for_deepspeed
 
-    def settings(self: Engine) -> dict[str, Any]:
-        made = usual(self)
+    def changed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
+        made = usual(config, layout)
         made["zero_optimization"] |= case["zero_settings"]
         return made
 
-    Engine._settings = settings
+    settings.for_deepspeed = changed
     try:
-        engine = build_engine(config, groups, torch.device("cpu"))
+        engine = parallelize(config, groups, torch.device("cpu"))
         measured, count = Measured(engine), engine.num_micro_batches
         weight = float(TypicalRows.of(config).supervised.sum()) * count * layout.data
         # ZeRO-3 watches the order of use for two passes; a pipeline tells its shapes in one.
         for _ in range(2):
             rows = [TypicalRows.of(config) for _ in range(count)]
-            engine.train_step(rows, weight=weight, learning_rate=1e-3)
+            engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         measured.most.clear()
         saved, exchanges = Saved(engine.model), Exchanges()
         rows = [TypicalRows.of(config) for _ in range(count)]
         with exchanges, saved.counted():
-            engine.train_step(rows, weight=weight, learning_rate=1e-3)
+            engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         sent: Counter[str] = Counter()
         for exchange in exchanges.seen:
             if exchange.num_bytes > SCALAR_BYTES:
@@ -201,7 +203,7 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         }
         engine.close()
     finally:
-        Engine._settings = usual
+        settings.for_deepspeed = usual
     groups.disconnect()
     gc.collect()
     return result

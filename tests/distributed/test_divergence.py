@@ -54,9 +54,9 @@ def test_the_remedy_that_the_message_names_works(found: dict[str, Any]) -> None:
         assert "resumes from its newest checkpoint, step 5" in run["errors"][0]
         assert "it then resumes from step 4" in run["errors"][0]
     assert "optimizer.learning_rate was 1e+20, is 0.001" in again["said"]
-    assert "step_5" in again["said"].split("going on from")[1]
+    assert "step_5" in again["said"].split("resuming from")[1]
     assert lower["errors"] == ["", ""] and lower["steps"] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert "step_4" in lower["said"].split("going on from")[1]
+    assert "step_4" in lower["said"].split("resuming from")[1]
     lines = read_steps(found["folder"] / "recovered")
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(math.isfinite(float(line["train/loss"])) for line in lines)

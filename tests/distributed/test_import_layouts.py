@@ -141,9 +141,9 @@ def test_zero_3_holds_one_whole_piece_at_a_time(imported: Imported, head: str) -
     for noted in imported.noted(head, Case(data=2, zero=3)):
         assert noted.share <= noted.whole / 2 + SLACK_BYTES
         # It is a piece that is held, and no more than one.
-        assert noted.largest_tensor < noted.not_yet_shared <= noted.largest_piece + SLACK_BYTES
+        assert noted.largest_tensor < noted.not_yet_shared <= noted.largest_module + SLACK_BYTES
         # Of all tensors: the shares, a piece, and the tensor that is being read and cast.
-        most = noted.share + noted.largest_piece + 2 * noted.largest_tensor + SLACK_BYTES
+        most = noted.share + noted.largest_module + 2 * noted.largest_tensor + SLACK_BYTES
         assert noted.filling <= most < 0.9 * noted.whole
 
 
@@ -165,7 +165,7 @@ def test_whole_weights_come_out_a_piece_at_a_time(
     imported: Imported, head: str, case: Case
 ) -> None:
     for noted in imported.noted(head, case):
-        assert noted.gathering <= noted.largest_piece + SLACK_BYTES
+        assert noted.gathering <= noted.largest_module + SLACK_BYTES
 
 
 def test_what_is_alive_is_seen() -> None:

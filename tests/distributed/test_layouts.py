@@ -73,6 +73,6 @@ def test_it_goes_on_under_another_layout_and_says_so(
     differences = generator.resumed_differences(saved, case)
     assert max(differences) <= max(TOLERANCES["fp32"]), differences
     folder = generator.resumed(saved, case)
-    said_of_it = said.partition(f"going on from {folder}/")[2].splitlines()[1]
+    said_of_it = said.partition(f"resuming from {folder}/")[2].splitlines()[1]
     assert f"at tensor {saved.tensor} " in said_of_it and f"at tensor {case.tensor} " in said_of_it
     assert f"ZeRO-{saved.zero}," in said_of_it and said_of_it.endswith(f"ZeRO-{case.zero}")

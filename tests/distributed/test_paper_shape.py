@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.pipeline import build_engine
+from parallel.parallelize import parallelize
 from parallel.ranks import discover
 from training.config import TrainConfig, load
 from training.data.loader import collate
@@ -30,7 +30,7 @@ ranks = discover()
 device = ranks.device("cpu")
 ranks.connect(device)
 groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
-engine = build_engine(config, groups, device)
+engine = parallelize(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
 row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
           modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))

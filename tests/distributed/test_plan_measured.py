@@ -41,7 +41,9 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "d4 z1 bf16": {"training": {"precision": "bf16"}},
     "d4 z2 bf16": {"training": {"precision": "bf16"}, "parallel": {"zero_stage": 2}},
-    "t2 sequence d2 z2 fp32": {"parallel": {"tensor": 2, "sequence": True, "zero_stage": 2}},
+    "t2 sequence d2 z2 fp32": {
+        "parallel": {"tensor": 2, "sequence_parallel": True, "zero_stage": 2}
+    },
     "d4 z0 bf16": {"training": {"precision": "bf16"}, "parallel": {"zero_stage": 0}},
     # In processes of their own: ZeRO-3 puts its own product in place of torch's for good, and
     # would in turn go by the autocast that ZeRO-0 has switched on for good.

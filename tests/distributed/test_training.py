@@ -147,7 +147,7 @@ def test_killed_and_resumed_equals_unbroken_to_the_bit(
     for step in (4, 8):  # two deaths, three lives
         _start_and_kill_after(path, broken, num_ranks, step)
     outputs = run_ranks(num_ranks, [TRAIN, str(path)])
-    assert "going on from" in outputs[0].stdout
+    assert "resuming from" in outputs[0].stdout
     assert _losses(broken) == _losses(unbroken)
     assert [line["step"] for line in _metrics(broken)] == list(range(1, 17))
     expected = _weights(unbroken, 16)
@@ -165,8 +165,8 @@ def test_a_damaged_checkpoint_is_passed_over_on_resume(
     state.write_text("{}")
     (folder / "manifest.json").unlink()
     outputs = run_ranks(1, [TRAIN, str(path)])
-    assert "step_10 is passed over" in outputs[0].stdout
-    assert "going on from" in outputs[0].stdout and "step_5" in outputs[0].stdout
+    assert "step_10 is skipped" in outputs[0].stdout
+    assert "resuming from" in outputs[0].stdout and "step_5" in outputs[0].stdout
     assert _losses(folder) == before
 
 

@@ -59,7 +59,7 @@ def test_gives_every_line_back_with_its_result(tmp_path: Path) -> None:
     ]
     assert all(row["seconds"] >= 0.0 for row in out)
     assert "ZeroDivisionError" in out[3]["error"]
-    assert "executing: 7/7 programs" in done.stderr and "s left" in done.stderr
+    assert "executing: 7/7 programs" in done.stdout and "s left" in done.stdout
     assert "7 programs in" in done.stderr and "right 2" in done.stderr
 
 

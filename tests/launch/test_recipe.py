@@ -93,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "generator" not in _made(folder)
     done = _run(folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "going on from" in done.stdout and "step_3" in done.stdout
+    assert "resuming from" in done.stdout and "step_3" in done.stdout
     return folder
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from parallel.tensor_plan import shard_dim
 from tests.ranks import ROOT, run_ranks
 
 _SCRIPT = """
@@ -19,7 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.ranks import discover
-from parallel.sharding import materialise, pieces, skeleton
+from parallel.parallelize import shard_model
+from parallel.sharding import marked_dim, materialise, modules_to_shard
 from training.config import ModelConfig
 from training.losses import language_model_loss, verifier_loss
 from training.models.attention import PackedAttention
@@ -36,10 +38,10 @@ def exchanges(num_layers, head, sequence):
     from parallel.tensor import cross_entropy
     config = ModelConfig(hidden_size=32, num_layers=num_layers, num_heads=4, ffn_size=64,
                          vocab_size=512, max_tokens=64, head=head)
-    model = skeleton(config, groups)
+    model = shard_model(config, groups)
     with starting_values(config, seed=3) as value_of:
-        for piece in pieces(model):
-            materialise(piece, value_of, groups, device, torch.float32)
+        for prefix, module in modules_to_shard(model):
+            materialise(prefix, module, value_of, groups, device, torch.float32)
     random = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 512, (2, 16), generator=random)
     positions = torch.arange(16).repeat(2, 1)
@@ -55,7 +57,9 @@ def exchanges(num_layers, head, sequence):
     _, backward = counted(loss.backward)
     groups.disconnect()
     sizes = {name: list(p.shape) for name, p in model.named_parameters()}
-    return {"forward": forward, "backward": backward, "loss": float(loss), "sizes": sizes}
+    dims = {name: marked_dim(p) for name, p in model.named_parameters()}
+    return {"forward": forward, "backward": backward, "loss": float(loss), "sizes": sizes,
+            "dims": dims}
 
 ranks = discover()
 device = ranks.device("cpu")
@@ -119,6 +123,13 @@ def test_shared_tokens_change_no_loss(found: Found) -> None:
         for head in ("language_model", "verifier"):
             losses = [found[layers, head, sequence]["loss"] for sequence in (False, True)]
             assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_every_parameter_is_marked_as_the_table_says(found: Found) -> None:
+    for head in ("language_model", "verifier"):
+        for sequence in (False, True):
+            dims = found[2, head, sequence]["dims"]
+            assert dims == {name: shard_dim(name, head) for name in dims}
 
 
 def test_each_rank_holds_its_part(found: Found) -> None:

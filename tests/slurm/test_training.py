@@ -64,7 +64,7 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(
     assert len(saved(run)) == 2 and saved(run)[-1] == 200, "stopped once, midway"
     assert "the time limit is near" in site.log(job)
     assert "the job goes back to the queue" in site.log(job)
-    assert f"going on from {run}/checkpoints/step_{saved(run)[0]}" in site.ranks_said("broken")
+    assert f"resuming from {run}/checkpoints/step_{saved(run)[0]}" in site.ranks_said("broken")
     assert site.cluster.job(job)["Restarts"] == "1"
     assert site.wait(waiting) == "COMPLETED"
     # One W&B run in two pieces.
@@ -125,7 +125,7 @@ def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
 
 def _began(site: Site, run: str) -> str:
     """The step that the second attempt resumed from, as the ranks said."""
-    (step,) = set(re.findall(r"going on from \S+/step_(\d+)", site.ranks_said(run)))
+    (step,) = set(re.findall(r"resuming from \S+/step_(\d+)", site.ranks_said(run)))
     return step
 
 
@@ -197,7 +197,7 @@ def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: T
         assert f"Node failure on {lost}" in site.log(job)
     finally:
         site.cluster.start_node(lost)
-    assert "going on from" in site.ranks_said("moved")
+    assert "resuming from" in site.ranks_said("moved")
     assert steps(site.folder / "moved") == list(range(1, 101))
 
 

@@ -18,9 +18,11 @@ from training.config.values import (
     MOST_WORKERS,
     SMALLEST_FLOAT32,
     Folder,
+    HeadKind,
     Many,
     OptionalSource,
     PositiveTemperature,
+    Precision,
     Section,
     Source,
     Temperature,
@@ -63,7 +65,7 @@ class ModelConfig(Section):
     init_std: float = Field(default=0.02, ge=SMALLEST_FLOAT32, le=1e6)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the attention's and the MLP's output while training."""
-    head: Literal["language_model", "verifier"] = "language_model"
+    head: HeadKind = "language_model"
     initial_weights: OptionalSource = ""
     """Hugging Face folder, checkpoint folder or hub id to start from; empty: random."""
     activation_checkpointing: bool = False
@@ -295,7 +297,7 @@ class TrainingConfig(Section):
     """Packed sequences of one update, over all ranks and accumulation."""
     micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
     """Packed sequences that one rank computes at a time."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision = "bf16"
     prompt_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
     """Weight of a question's token in the loss beside a program's 1, where
     data.train_on_prompt = true."""

@@ -12,6 +12,7 @@ Memory holds one packing window, the chunks in progress and one key per distinct
 bytes: 1 GB for TinyGSM's 11 million questions).
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -40,6 +41,8 @@ from training.errors import ConfigError, DataError, UserError
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 1024
 _TOKENIZER_EXAMPLES = 10_000
@@ -85,10 +88,9 @@ def prepare_array_task(
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
     if facts := made_of.facts_of(data.folder):
-        print(
+        logger.info(
             f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
-            f"{facts['tokens']:,} tokens): nothing to do",
-            flush=True,
+            f"{facts['tokens']:,} tokens): nothing to do"
         )
         return facts
     parts.refuse_data(data.folder)
@@ -121,9 +123,8 @@ def _made(
         if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
             # They are missing as well if another array task has packed and removed them.
             if not (facts := made_of.facts_of(target)):
-                print(
-                    f"{array_task} is done; {missing} of {work.num_parts} parts are not yet",
-                    flush=True,
+                logger.info(
+                    f"{array_task} is done; {missing} of {work.num_parts} parts are not yet"
                 )
             return facts
         converted = map(work.path, range(work.num_parts))

@@ -5,6 +5,7 @@ the config alone, never on who makes it, so a stage that died goes on with other
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from training.data import candidates
 from training.disk import require
 from training.files import sha256_json
 from training.records import Question
+
+logger = logging.getLogger(__name__)
 
 MADE_FROM = "made_from"
 """Label of a part: the fingerprint of all that decides which candidates it holds."""
@@ -54,7 +57,7 @@ def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
 def say_finished(run: RunConfig, ranks: Ranks) -> None:
     """Tell once that a stage has nothing to do."""
     if ranks.is_main:
-        print(f"{run.folder} is finished with this config and inputs: nothing to do", flush=True)
+        logger.info(f"{run.folder} is finished with this config and inputs: nothing to do")
 
 
 def parts(num_questions: int, *, questions_per_part: int, num_generators: int = 1) -> list[Part]:
@@ -107,7 +110,7 @@ def waiting(
     stale = found.keys() - whole
     if stale and not looks_only:
         # All at once and first: a reader must never meet a mixture.
-        print(f"{folder}: {len(stale)} parts of another config or input are made anew", flush=True)
+        logger.info(f"{folder}: {len(stale)} parts of another config or input are made again")
         for path in stale:
             path.unlink()
     return [part for path, part in planned_paths.items() if path not in whole]

@@ -13,6 +13,7 @@ with them, and is a pure function.
 This module knows nothing of questions, candidates or files.
 """
 
+import logging
 import math
 import queue
 import re
@@ -31,6 +32,8 @@ from training.execution.sandbox import channel, zygote
 from training.execution.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
 from training.execution.sandbox.reader import MAX_SOURCE_CHARACTERS
 from training.records import Execution, ExecutionStatus, Verdict
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "Execution",
@@ -110,7 +113,7 @@ class Executor:
             try:
                 self._lanes[0].start()
             except TierOneRefused as error:
-                print(f"executor: all programs run in CPython, slower: {error}", flush=True)
+                logger.warning(f"all programs run in CPython, slower: {error}")
                 for lane in self._lanes:
                     lane.leave_all_to_cpython()
                 self._lanes[0].start()

@@ -1,4 +1,4 @@
-"""What a run measures of itself: names, MFU, seconds, memory, goodput.
+"""What a run measures of itself: MFU, seconds, memory, goodput.
 
     timer, goodput = StepTimer(), Goodput.from_state(state.goodput)
     with timer.waiting():
@@ -23,27 +23,37 @@ from dataclasses import dataclass, field
 import torch
 
 from training.config import ModelConfig
-
-STEP = "step"
-TOKENS = "train/tokens"
-"""Real tokens consumed so far: the axis of every chart."""
-LOSS = "train/loss"
-GRAD_NORM = "train/grad_norm"
-LEARNING_RATE = "train/learning_rate"
-TOKENS_PER_SECOND = "train/tokens_per_second"
-MFU = "train/mfu"
-PADDING_FRACTION = "train/padding_fraction"
-TIME_DATA_WAIT = "time/data_wait"
-TIME_STEP = "time/step"
-MEMORY_PEAK_GIB = "memory/peak_gib"
-GOODPUT = "goodput/productive_fraction"
-EVALUATION = "eval/"
-"""What the names of evaluations' numbers begin with."""
+from training.monitoring.names import (
+    GRAD_NORM,
+    LEARNING_RATE,
+    LOSS,
+    MEMORY_PEAK_GIB,
+    MFU,
+    PADDING_FRACTION,
+    TIME_DATA_WAIT,
+    TIME_STEP,
+    TOKENS_PER_SECOND,
+)
 
 
-def evaluation_metric(benchmark: str, measure: str) -> str:
-    """Name of a benchmark's measure: `eval/gsm8k/pass_at_1`."""
-    return f"{EVALUATION}{benchmark}/{measure}"
+def step_line(step: int, total: int, values: Mapping[str, float]) -> str:
+    """The console's line about a training step: always the same numbers in the same order.
+
+    Args:
+        step: Updates made, this one included.
+        total: `training.max_steps`.
+        values: The step's metrics; a gradient norm or an MFU that is not known is left out.
+    """
+    parts = [f"step {step:,}/{total:,}", f"loss {values[LOSS]:.4f}"]
+    if GRAD_NORM in values:
+        parts.append(f"grad norm {values[GRAD_NORM]:.3f}")
+    parts.append(f"lr {values[LEARNING_RATE]:.2e}")
+    parts.append(f"{values[TOKENS_PER_SECOND]:,.0f} tokens/s")
+    if MFU in values:
+        parts.append(f"MFU {values[MFU]:.1%}")
+    parts.append(f"{values[TIME_STEP]:.3f} s")
+    parts.append(f"{values[MEMORY_PEAK_GIB]:.2f} GiB")
+    return " | ".join(parts)
 
 
 def block_matmul_parameters(model: ModelConfig) -> int:
@@ -210,7 +220,7 @@ class StepCounts:
     """Rows times tokens of a row."""
 
     @classmethod
-    def of(
+    def from_documents(
         cls, document_tokens: Iterable[int], *, supervised: int, capacity_tokens: int
     ) -> "StepCounts":
         """Count documents of these lengths."""
@@ -231,7 +241,9 @@ class Throughput:
     """Of one device; None: no MFU."""
 
     @classmethod
-    def of(cls, model: ModelConfig, *, device: torch.device, num_devices: int) -> "Throughput":
+    def from_config(
+        cls, model: ModelConfig, *, device: torch.device, num_devices: int
+    ) -> "Throughput":
         """For a model trained on `num_devices` devices like this one."""
         return cls(model=model, num_devices=num_devices, peak_flops=device_peak_flops(device))
 
@@ -255,10 +267,10 @@ class Throughput:
 
 @dataclass(kw_only=True)
 class Goodput:
-    """Share of the time since a run's first start that went into steps that counted.
+    """Fraction of the time since a run's first start that went into steps that counted.
 
     Its state travels with the checkpoint. A step that a crash undid is not in the state
-    the next life starts from, while its seconds still pass: restarts, lost steps, saving,
+    the next attempt resumes from, while its seconds still pass: restarts, lost steps, saving,
     evaluating and queueing all lower the fraction.
     """
 
@@ -284,5 +296,5 @@ class Goodput:
 
     @classmethod
     def from_state(cls, state: Mapping[str, float]) -> "Goodput":
-        """Go on from an earlier life; an empty state is a first start, now."""
+        """Resume from an earlier attempt's state; an empty state is a first start, now."""
         return cls(**state)

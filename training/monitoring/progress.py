@@ -1,9 +1,10 @@
-"""Progress for people: a bar with rate and time left, or plain lines when there is no terminal.
+"""Progress for people: a bar with rate and time left, or log lines when there is no terminal.
 
 with Progress("sampling", total=4000, unit="candidates") as progress:
     progress.advance(32)
 """
 
+import logging
 import sys
 import time
 from types import TracebackType
@@ -22,26 +23,28 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
+logger = logging.getLogger(__name__)
+
 _SECONDS_BETWEEN_LINES = 20.0
 
 
 class Progress:
-    """One bar on standard error; silent where `shown` is false (every rank but the first).
+    """A bar on standard error, or a log line every 20 seconds where that is no terminal.
 
     Args:
         label: What is done.
         total: How much of it there is.
         unit: What it is counted in.
-        shown: Whether anything is printed.
-        line_every: Print a line each time that so many more are done, above the bar where there is
-            one; 0: lines only without a terminal, one in 20 seconds.
+        shown: Whether anything is shown or logged (on the main rank).
+        logs_lines: Whether lines are logged without a terminal; false where the caller logs
+            lines of its own.
     """
 
     def __init__(
-        self, label: str, *, total: int, unit: str, shown: bool = True, line_every: int = 0
+        self, label: str, *, total: int, unit: str, shown: bool = True, logs_lines: bool = True
     ) -> None:
         self._label, self._total, self._unit, self._shown = label, total, unit, shown
-        self._line_every = line_every
+        self._logs_lines = logs_lines
         self._done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
@@ -60,6 +63,8 @@ class Progress:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
                 console=console,
+                # Log lines then appear above the bar; a file gets them as they are.
+                redirect_stdout=sys.stdout.isatty(),
             )
             self._bar.start()
             self._bar.add_task(self._label, total=self._total, rate="", note="")
@@ -67,7 +72,7 @@ class Progress:
         return self
 
     def skip(self, count: int) -> None:
-        """Count what an earlier life did; it does not enter the rate."""
+        """Count what an earlier attempt did; it does not enter the rate."""
         self._done += count
         self._skipped += count
 
@@ -83,25 +88,18 @@ class Progress:
             self._bar.update(task, completed=self._done, rate=f"{rate:,.1f} {self._unit}/s")
             if note:
                 self._bar.update(task, note=note)
-        if self._is_line_due(count, now):
+        elif self._is_line_due(now):
             self._last_line = now
             left = (self._total - self._done) / max(rate, 1e-9)
             line = (
                 f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.1f} "
-                f"{self._unit}/s, {now - self._start:.0f} s so far, {left:.0f} s left {note}"
+                f"{self._unit}/s, {now - self._start:.0f} s so far, {left:.0f} s left"
             )
-            if self._bar is not None:
-                self._bar.console.print(line, highlight=False, soft_wrap=True)
-            else:
-                print(line, file=sys.stderr, flush=True)
+            logger.info(f"{line} {note}" if note else line)
 
-    def _is_line_due(self, count: int, now: float) -> bool:
-        if self._line_every:
-            passed = self._done // self._line_every > (self._done - count) // self._line_every
-            return passed or self._done == self._total
-        if self._bar is not None:
-            return False
-        return now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total
+    def _is_line_due(self, now: float) -> bool:
+        is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total
+        return self._logs_lines and is_due
 
     def __exit__(
         self,

@@ -9,10 +9,10 @@ The one module that imports wandb, and not before a run is opened: a run without
 none, and one whose wandb cannot be imported goes on without.
 """
 
+import logging
 import netrc
 import os
 import secrets
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 
 import torch
 
-from training.monitoring.metrics import STEP, TOKENS
 from training.monitoring.metrics_file import Line, read_lines
+from training.monitoring.names import STEP, TOKENS
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import wandb
@@ -248,5 +250,5 @@ def _reason(error: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Tell people, on standard error."""
-    print(f"tracking: {text}", file=sys.stderr, flush=True)
+    """Log what happens to the run's tracking."""
+    logger.warning(f"tracking: {text}")

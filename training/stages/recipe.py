@@ -13,6 +13,7 @@ A stage is one verb run on a config file written here, so each can be run again 
 same config and inputs and go on with what was cut short; so does the recipe.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from training.config import RecipeConfig, resolved
 from training.errors import UserError
 from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
+
+logger = logging.getLogger(__name__)
 
 SECONDS = "seconds.json"
 """File in the recipe's folder: seconds each stage has taken, over all lives."""
@@ -110,12 +113,14 @@ def run(recipe: RecipeConfig) -> None:
     """
     folder = recipe.run.folder
     for table, links in recipe.links().items():
-        print(f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}")
+        logger.info(
+            f"{table}: the recipe sets {', '.join(f'{key} = {links[key]}' for key in links)}"
+        )
     todo = stages(recipe)
     run_folder.refuse_other_recipes(folder, [stage.name for stage in todo])
     write_json(folder / run_folder.CONFIG, resolved(recipe))
     for number, stage in enumerate(todo, start=1):
-        print(f"\n[{number}/{len(todo) + 1}] {stage.name}", flush=True)
+        logger.info(f"[{number}/{len(todo) + 1}] {stage.name}")
         path = folder / f"{stage.name}.json"
         write_json(path, stage.config)
         command = [str(_LAUNCH / f"{stage.verb}.py"), str(path)]

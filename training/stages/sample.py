@@ -7,6 +7,7 @@ checkpoint and chunk of questions, and a manifest with counts. A killed stage go
 the parts that are missing, on any number of ranks, and the candidates are the same.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -34,6 +35,8 @@ from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
 from training.stages.check import refuse_folder
+
+logger = logging.getLogger(__name__)
 
 RANK_SECONDS = "rank_seconds"
 NUM_RANKS = "num_ranks"
@@ -260,10 +263,7 @@ def _tracker(config: SampleConfig, *, enabled: bool = True, alerts_only: bool = 
 def _commit_if_all_there(config: SampleConfig, plan: _Plan, array_task: ArrayTask) -> None:
     missing = work.waiting(config.run.folder, plan.parts, plan.made_from, looks_only=True)
     if missing:
-        print(
-            f"{array_task} is done; {len(missing)} of {len(plan.parts)} parts are not yet",
-            flush=True,
-        )
+        logger.info(f"{array_task} is done; {len(missing)} of {len(plan.parts)} parts are not yet")
         return
     work.waiting(config.run.folder, plan.parts, plan.made_from)  # leaves these parts only
     with _tracker(config) as tracker:
@@ -283,11 +283,10 @@ def _commit(config: SampleConfig, plan: _Plan, tracker: Tracker) -> None:
         facts=facts,
     )
     tracker.summary({f"sample/{name}": v for name, v in facts.items() if not isinstance(v, dict)})
-    print(
+    logger.info(
         f"{facts['candidates']:,} candidates ({facts['distinct']:,} distinct): "
         f"{facts['right']:,} right, {facts['wrong']:,} wrong, {facts['failed']:,} failed; "
-        f"{facts['candidates_per_second']:,} a second; in {folder}",
-        flush=True,
+        f"{facts['candidates_per_second']:,} a second; in {folder}"
     )
 
 

@@ -4,6 +4,7 @@
 is in same_run.py; what has changed is printed.
 """
 
+import logging
 from pathlib import Path
 
 from parallel.ranks import Ranks
@@ -19,11 +20,15 @@ from training.errors import is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
+from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
+from training.monitoring import metrics_file
 from training.stages import same_run
 from training.stages.check import refuse_folder
-from training.trainer import Trainer, refuse, tokenizer_of
+from training.trainer import Trainer, tokenizer_of
+
+logger = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
@@ -47,7 +52,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     inputs = _inputs_of_all(config, ranks)
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
         if ranks.is_main:
-            print(f"{folder} is finished with this config and data: nothing to do", flush=True)
+            logger.info(f"{folder} is finished with this config and data: nothing to do")
         return
     ranks.on_main(lambda: _check_tokenizers(config))
     if ranks.is_main and not (folder / run_folder.RUN).is_file():
@@ -60,7 +65,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     ):
         if ranks.is_main:  # not of a run that the trainer refused
             if changed:
-                print(f"{folder} resumes with other settings: {'; '.join(changed)}", flush=True)
+                logger.info(f"{folder} resumes with other settings: {'; '.join(changed)}")
             write_json(folder / run_folder.RUN, resolved(config))
         trainer.run()
     if ranks.is_main:
@@ -70,7 +75,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             stage="train",
             config=resolved(config),
             inputs=inputs,
-            outputs=[last, folder / "metrics.jsonl"],
+            outputs=[last, folder / metrics_file.NAME],
             facts={"inputs_not_compared": not_compared},
         )
 
@@ -99,7 +104,7 @@ def standing(config: TrainConfig) -> manifest.Standing:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Standing(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, checkpoint_path(folder, step))
+        refuse_checkpoint(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Standing(f"{first}goes on from step {step:,} of {last:,}{said}")
     return manifest.Standing(f"{first}starts, from {source or 'random weights'}")
@@ -166,13 +171,13 @@ def _ensure_data(config: TrainConfig) -> list[str]:
     found = prepared.compare(wanted)
     if found.is_current:
         if note := found.note():
-            print(note, flush=True)
+            logger.info(note)
         return found.not_compared
     if not config.data.prepare_if_missing:
         found.check()
     if found.is_prepared:
         differing = "\n  ".join(found.differences)
-        print(f"{found.folder} is prepared again, since\n  {differing}", flush=True)
+        logger.info(f"{found.folder} is prepared again, since\n  {differing}")
     prepare(wanted)
     return []
 
@@ -200,9 +205,8 @@ def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
         if tokenizer is not None:
             tokenizers[f"{setting} = {source}"] = tokenizer
         elif fetches:
-            print(
+            logger.warning(
                 f"{setting} = {source} has no tokenizer: it is not known whether it reads the "
-                "same ids as the data",
-                flush=True,
+                "same ids as the data"
             )
     refuse_different(tokenizers)

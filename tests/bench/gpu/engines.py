@@ -29,7 +29,7 @@ class TrainingEngine(Protocol):
     """What a step needs of an engine; `parallel.engine.Engine` is one."""
 
     def train_step(
-        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+        self, batches: Sequence[MicroBatch], *, loss_normalizer: float, learning_rate: float
     ) -> Tensor: ...
 
     def close(self) -> None: ...
@@ -50,14 +50,14 @@ class PlainEngine:
         self._pairs = list(zip(model.parameters(), self.module.parameters(), strict=True))
 
     def train_step(
-        self, batches: Sequence[MicroBatch], *, weight: float, learning_rate: float
+        self, batches: Sequence[MicroBatch], *, loss_normalizer: float, learning_rate: float
     ) -> Tensor:
         self.module.train()
         device = next(self.module.parameters()).device
         total = torch.zeros((), dtype=torch.float64, device=device)
         for batch in batches:
             loss = micro_batch_loss(self.module, language_model_loss, batch, device)
-            self._backward(loss / weight)
+            self._backward(loss / loss_normalizer)
             total += loss.detach()
         self._step(learning_rate)
         return total
@@ -101,7 +101,7 @@ def build_engine(name: str, setting: Setting, config: TrainConfig) -> TrainingEn
         return PlainEngine(model, config)
     from parallel.groups import Groups
     from parallel.layout import Layout
-    from parallel.pipeline import build_engine as build
+    from parallel.parallelize import parallelize as build
     from parallel.ranks import discover
 
     ranks = discover()
@@ -132,4 +132,5 @@ def fresh_model(
 def train_step(engine: TrainingEngine, batches: list[Rows], *, learning_rate: float) -> float:
     """One update over these micro-batches; the mean loss."""
     weight = float(sum(batch.num_supervised for batch in batches))
-    return float(engine.train_step(batches, weight=weight, learning_rate=learning_rate)) / weight
+    loss = engine.train_step(batches, loss_normalizer=weight, learning_rate=learning_rate)
+    return float(loss) / weight

@@ -96,7 +96,7 @@ def _laid_out(documents: list[list[int]], config: TrainConfig, random: np.random
 
 def counts(batches: list[Rows]) -> StepCounts:
     """What these micro-batches hold together."""
-    return StepCounts.of(
+    return StepCounts.from_documents(
         [length for batch in batches for length in batch.lengths],
         supervised=sum(batch.num_supervised for batch in batches),
         capacity_tokens=sum(batch.tokens.numel() for batch in batches),

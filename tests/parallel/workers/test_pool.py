@@ -62,12 +62,12 @@ def test_an_error_in_a_worker_comes_out(num_workers: int) -> None:
 
 
 def test_a_dead_worker_is_replaced_and_its_share_done_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = Double(dies_at=13, lives_after=tmp_path / "died")
     results = list(WorkerPool(2).imap(worker, range(50)))
     assert results == [2 * item for item in range(50)] and (tmp_path / "died").exists()
-    assert "a worker process died" in capsys.readouterr().err
+    assert "a worker process died" in caplog.text
 
 
 def test_what_kills_every_worker_is_an_error_not_a_hang() -> None:

@@ -115,14 +115,14 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_second_call_does_nothing_a_changed_one_starts_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = jsonl(tmp_path, row())
     prepare(config(tmp_path / "data", source))
     before = (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns
-    capsys.readouterr()
+    caplog.clear()
     prepare(config(tmp_path / "data", source, num_workers=2))
-    assert "is up to date (1 sequences" in capsys.readouterr().out
+    assert "is up to date (1 sequences" in caplog.text
     assert (tmp_path / "data" / "rows_00000.bin").stat().st_mtime_ns == before
     jsonl(tmp_path, row(), row(QUESTION.replace("Ann", "Bob")))
     assert prepare(config(tmp_path / "data", source))["examples"] == 2

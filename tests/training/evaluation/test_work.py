@@ -69,9 +69,7 @@ def test_the_first_ranks_error_is_everyones():
             ranks.on_main(fail)
 
 
-def test_only_whole_parts_of_this_making_are_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_only_whole_parts_of_this_making_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     planned = work.parts(10, questions_per_part=3)
     for number, made_from in ((0, "this"), (1, "other"), (7, "this")):
         path = candidates.part_path(tmp_path, number)
@@ -80,9 +78,10 @@ def test_only_whole_parts_of_this_making_are_kept(
     missing = work.waiting(tmp_path, planned, "this")
     assert [part.number for part in missing] == [1, 2, 3]
     assert [path.name for path in candidates.part_paths(tmp_path)] == ["part-00000.parquet"]
-    assert "3 parts" in capsys.readouterr().out
+    assert "3 parts" in caplog.text
+    caplog.clear()
     assert len(work.waiting(tmp_path, planned, "this")) == 3
-    assert not capsys.readouterr().out
+    assert not caplog.text
 
 
 def test_the_fingerprint_of_questions_sees_gold():

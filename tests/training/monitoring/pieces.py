@@ -77,10 +77,12 @@ def gone(owner: int, *, within_seconds: float = 30.0) -> bool:
     return not wandb_processes(owner)
 
 
-def offline_messages(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return [line for line in captured.err.splitlines() if "offline" in line]
+def offline_messages(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> list[str]:
+    assert capsys.readouterr() == ("", ""), "wandb itself prints nothing"
+    ours = [entry.message for entry in caplog.records if entry.name.startswith("training.")]
+    return [message for message in ours if "offline" in message]
 
 
 def assert_key_is_nowhere(folder: Path) -> None:

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.config import ModelConfig
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Attention, PhiShape
-from training.monitoring import metrics
+from training.monitoring import metrics, names
 from training.monitoring.metrics import Goodput, StepCounts, StepSeconds, StepTimer, Throughput
 
 PHI_1B3 = ModelConfig()
@@ -24,11 +24,11 @@ PHI_125M = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=30
 def test_flops_of_a_token_of_150_token_examples(
     model: ModelConfig, expected: float, surplus: float
 ) -> None:
-    counts = StepCounts.of([150] * 40, supervised=97 * 40, capacity_tokens=6144)
+    counts = StepCounts.from_documents([150] * 40, supervised=97 * 40, capacity_tokens=6144)
     found = metrics.training_flops(model, counts) / counts.tokens
     assert found == pytest.approx(expected, rel=1e-12)
     # A head counted at every token would be this much too many.
-    whole = StepCounts.of([150] * 40, supervised=150 * 40, capacity_tokens=6144)
+    whole = StepCounts.from_documents([150] * 40, supervised=150 * 40, capacity_tokens=6144)
     more = metrics.training_flops(model, whole) / counts.tokens / found - 1
     assert more == pytest.approx(surplus, abs=1e-3)
 
@@ -69,7 +69,9 @@ def test_flops_are_those_that_torch_counts_in_both_passes(
     at = torch.arange(0, num_rows * num_tokens, every)
     with FlopCounterMode(display=False) as counter:
         model(tokens, positions, _attention_of_attended_keys_only(lengths), at=at).sum().backward()
-    counts = StepCounts.of(lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel())
+    counts = StepCounts.from_documents(
+        lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel()
+    )
     config = ModelConfig.model_validate({**sizes, "head": head})
     assert metrics.training_flops(config, counts) == counter.get_total_flops()
 
@@ -122,23 +124,24 @@ def test_an_unknown_device_has_no_peak(name: str) -> None:
 def test_mfu_counts_real_tokens_on_all_devices() -> None:
     model = ModelConfig(hidden_size=8, num_layers=2, num_heads=2, ffn_size=16, vocab_size=300)
     throughput = Throughput(model=model, num_devices=4, peak_flops=1e6)
-    counts = StepCounts.of([2, 4], supervised=3, capacity_tokens=8)
+    counts = StepCounts.from_documents([2, 4], supervised=3, capacity_tokens=8)
     assert (counts.tokens, counts.keys) == (6, 3 + 10)
     found = throughput.metrics(counts, StepSeconds(step=2.0, data_wait=0.5))
     blocks = 2 * (4 * 8 * 8 + 2 * 8 * 16)
     flops = 6 * blocks * 6 + 6 * 8 * 300 * 3 + 12 * 2 * 8 * 13
-    assert found[metrics.TOKENS_PER_SECOND] == 3.0
-    assert found[metrics.MFU] == pytest.approx(flops / 2.0 / 4e6)
-    assert found[metrics.PADDING_FRACTION] == 0.25
-    assert (found[metrics.TIME_STEP], found[metrics.TIME_DATA_WAIT]) == (2.0, 0.5)
+    assert found[names.TOKENS_PER_SECOND] == 3.0
+    assert found[names.MFU] == pytest.approx(flops / 2.0 / 4e6)
+    assert found[names.PADDING_FRACTION] == 0.25
+    assert (found[names.TIME_STEP], found[names.TIME_DATA_WAIT]) == (2.0, 0.5)
 
 
 def test_an_unknown_device_logs_no_mfu() -> None:
-    throughput = Throughput.of(PHI_1B3, device=torch.device("cpu"), num_devices=2)
+    throughput = Throughput.from_config(PHI_1B3, device=torch.device("cpu"), num_devices=2)
     found = throughput.metrics(
-        StepCounts.of([5], supervised=2, capacity_tokens=8), StepSeconds(step=1.0, data_wait=0.0)
+        StepCounts.from_documents([5], supervised=2, capacity_tokens=8),
+        StepSeconds(step=1.0, data_wait=0.0),
     )
-    assert metrics.MFU not in found
+    assert names.MFU not in found
     assert metrics.mfu(1.0, 1.0, peak_flops=None) is None
 
 
@@ -157,7 +160,26 @@ def test_a_lap_holds_its_waiting_and_no_evaluation() -> None:
     assert timer.lap() == StepSeconds(step=2.0, data_wait=0.0)
 
 
-def test_goodput_is_counted_over_all_lives() -> None:
+def test_the_console_line_has_a_fixed_order() -> None:
+    values = {
+        names.MEMORY_PEAK_GIB: 12.345,
+        names.TIME_STEP: 0.5214,
+        names.TOKENS_PER_SECOND: 12345.6,
+        names.LEARNING_RATE: 3e-4,
+        names.LOSS: 2.10344,
+    }
+    line = metrics.step_line(20, 4000, values)
+    assert line == (
+        "step 20/4,000 | loss 2.1034 | lr 3.00e-04 | 12,346 tokens/s | 0.521 s | 12.35 GiB"
+    )
+    values |= {names.MFU: 0.4123, names.GRAD_NORM: 0.8125}
+    assert metrics.step_line(20, 4000, values) == (
+        "step 20/4,000 | loss 2.1034 | grad norm 0.812 | lr 3.00e-04 | 12,346 tokens/s | "
+        "MFU 41.2% | 0.521 s | 12.35 GiB"
+    )
+
+
+def test_goodput_is_counted_over_all_attempts() -> None:
     first = Goodput(first_start=1000.0)
     for _ in range(4):
         first.count(10.0)

@@ -1,40 +1,40 @@
 """Progress: how many lines there are, with and without a terminal."""
 
+import logging
+
 import pytest
 
 from training.monitoring.progress import Progress
 
 
-def _lines(capsys: pytest.CaptureFixture[str], *, line_every: int, skipped: int = 0) -> list[str]:
-    with Progress("training", total=10, unit="steps", line_every=line_every) as bar:
-        bar.skip(skipped)
-        for step in range(skipped, 10):
-            bar.advance(1, note=f"loss {step + 1}")
-    return [line for line in capsys.readouterr().err.splitlines() if "training:" in line]
+def _lines(caplog: pytest.LogCaptureFixture, **options: bool) -> list[str]:
+    caplog.set_level(logging.INFO)
+    with Progress("training", total=10, unit="steps", **options) as bar:
+        bar.skip(5)
+        for _ in range(5):
+            bar.advance(1, note="loss 2")
+    return caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("line_every", "steps"),
-    [(1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), (4, [4, 8, 10]), (20, [10]), (0, [10])],
-)
-def test_a_line_is_printed_every_so_many_steps(
-    capsys: pytest.CaptureFixture[str], line_every: int, steps: list[int]
+def test_the_end_is_logged_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = _lines(caplog)
+    assert line.startswith("training: 10/10 steps, ") and line.endswith(" s left loss 2")
+
+
+@pytest.mark.parametrize("option", ["shown", "logs_lines"])
+def test_nothing_is_logged_where_it_is_not_wanted(
+    caplog: pytest.LogCaptureFixture, option: str
 ) -> None:
-    lines = _lines(capsys, line_every=line_every)
-    assert [line.rsplit("loss ", 1)[1] for line in lines] == [str(step) for step in steps]
+    assert _lines(caplog, **{option: False}) == []
 
 
-def test_a_resumed_run_counts_from_its_first_step(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = _lines(capsys, line_every=4, skipped=5)
-    assert [line.rsplit("loss ", 1)[1] for line in lines] == ["8", "10"]
-
-
-def test_lines_stand_above_the_bar_of_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_terminal_has_a_bar_and_no_lines(
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    lines = _lines(capsys, line_every=4)
-    assert [f"{step}/10" in line for step, line in zip((4, 8, 10), lines, strict=True)] == [
-        True
-    ] * 3
+    assert _lines(caplog) == []
+    written = capsys.readouterr()
+    assert "10/10" in written.err and not written.out

@@ -24,7 +24,10 @@ from training.monitoring.metrics_file import read_lines
 
 
 def test_an_offline_run_reads_back(
-    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Start,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tmp_path / "run"
     tracker = start()
@@ -41,7 +44,7 @@ def test_an_offline_run_reads_back(
     tracker.finish(exit_code=75)
     tracker.finish()
 
-    (message,) = offline_messages(capsys)
+    (message,) = offline_messages(capsys, caplog)
     assert "no WANDB_API_KEY" in message and "wandb sync" in message
     assert piece.parent == folder / "wandb"
     first, second, third = history(piece)

@@ -150,7 +150,10 @@ def test_an_outage_stops_nothing_and_its_numbers_arrive_later(
 
 
 def test_no_server_at_the_start_means_offline_said_once(
-    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr(wandb_run, "_INIT_SECONDS", 2.0)
@@ -158,14 +161,17 @@ def test_no_server_at_the_start_means_offline_said_once(
         piece = Path(tracker.link)
         log_steps(tracker, 1)
     assert [line["_step"] for line in history(piece)] == [1]
-    (message,) = offline_messages(capsys)
+    (message,) = offline_messages(capsys, caplog)
     assert "127.0.0.1" in message and KEY not in message
     assert gone(os.getpid())
     assert_key_is_nowhere(piece.parent)
 
 
 def test_the_run_goes_on_when_its_wandb_process_is_terminated(
-    start: Start, server: WandbServer, capsys: pytest.CaptureFixture[str]
+    start: Start,
+    server: WandbServer,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with start() as tracker:
         log_steps(tracker, 1, 2)
@@ -177,12 +183,15 @@ def test_the_run_goes_on_when_its_wandb_process_is_terminated(
     run = server.runs[tracker.run_id]
     assert [line["_step"] for line in run.history] == [1, 2, 3, 4]
     assert run.preempting and run.exit_code == 0
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "" and "tracking:" not in caplog.text
     assert gone(os.getpid())
 
 
 def test_what_a_dying_wandb_process_had_not_sent_is_told_again(
-    start: Start, server: WandbServer, capsys: pytest.CaptureFixture[str]
+    start: Start,
+    server: WandbServer,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with start() as tracker:
         log_steps(tracker, 1)
@@ -197,4 +206,4 @@ def test_what_a_dying_wandb_process_had_not_sent_is_told_again(
     assert [line["_step"] for line in run.history] == [1, 2]
     assert run.preempting and run.exit_code == 0
     assert run.summary["best"] == 0.5
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "" and "tracking:" not in caplog.text

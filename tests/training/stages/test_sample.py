@@ -18,6 +18,7 @@ from tests.training.stages import folders
 from training import manifest
 from training.config import ConfigError, SampleConfig
 from training.data import candidates
+from training.errors import CheckpointError, DataError
 from training.evaluation.sampler import Sampler
 from training.records import Candidate
 from training.stages.sample import sample
@@ -102,7 +103,7 @@ def test_two_ranks_draw_the_same_candidates(inputs: Path, sampled: Path, tmp_pat
 
 
 def test_jobs_that_share_the_work_draw_the_same_candidates(
-    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     folder = tmp_path / "candidates"
     shutil.copytree(sampled, folder)
@@ -114,7 +115,7 @@ def test_jobs_that_share_the_work_draw_the_same_candidates(
         candidates.part_path(folder, number).unlink()
     config = SampleConfig.model_validate(folders.sample_tree(inputs, folder))
     sample(config, ranks, ArrayTask(1, 3))
-    assert "array task 1 of 3 is done; 1 of 8 parts are not yet" in capsys.readouterr().out
+    assert "array task 1 of 3 is done; 1 of 8 parts are not yet" in caplog.text
     assert not (folder / manifest.MANIFEST).exists()
     before = times(folder)
     sample(config, ranks, ArrayTask(2, 3))
@@ -139,12 +140,12 @@ def test_a_job_that_fails_in_its_share_is_alerted_to_in_the_folder(
 
 
 def test_a_finished_stage_is_left_alone(
-    inputs: Path, sampled: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+    inputs: Path, sampled: Path, ranks: Ranks, caplog: pytest.LogCaptureFixture
 ):
     before = times(sampled)
     run(inputs, sampled, ranks)
     assert times(sampled) == before
-    assert "nothing to do" in capsys.readouterr().out
+    assert "nothing to do" in caplog.text
 
 
 def test_a_killed_stage_makes_only_what_is_missing(
@@ -164,12 +165,12 @@ def test_a_killed_stage_makes_only_what_is_missing(
 
 
 def test_parts_of_another_config_are_made_anew(
-    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, sampled: Path, ranks: Ranks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     folder = tmp_path / "candidates"
     shutil.copytree(sampled, folder)
     run(inputs, folder, ranks, checkpoints=[str(inputs / "step_1")], num_candidates=2)
-    assert "8 parts of another config or input are made anew" in capsys.readouterr().out
+    assert "8 parts of another config or input are made again" in caplog.text
     assert len(drawn(folder)) == 14 and len(times(folder)) == 4
     # A rounding matter and nothing else: the batch decoded at a time.
     before = times(folder)
@@ -212,7 +213,7 @@ def test_an_empty_question_set_is_said_to_be_one(inputs: Path, ranks: Ranks, tmp
         "split": "train",
         "skip_questions": 100,
     }
-    with pytest.raises(ConfigError, match="question"):
+    with pytest.raises(DataError, match="question"):
         run(inputs, tmp_path / "candidates", ranks, questions=questions)
 
 
@@ -251,5 +252,5 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_whole(inputs: Path, tmp_path:
 
 def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_path: Path):
     source = str(models.write_overflowing(tmp_path / "large"))
-    with pytest.raises(ConfigError, match="large: the model's logits are not finite"):
+    with pytest.raises(CheckpointError, match="large: the model's logits are not finite"):
         run(inputs, tmp_path / "candidates", ranks, checkpoints=[source])

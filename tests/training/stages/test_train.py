@@ -17,6 +17,7 @@ from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
+from training.errors import DataError
 from training.files import read_json, write_json
 from training.stages import train as train_stage
 from training.stages.train import standing, train
@@ -57,7 +58,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
-    site: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+    site: Path, ranks: Ranks, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = config(site, data={"prepare_if_missing": True})
     train(first, ranks)
@@ -68,9 +69,9 @@ def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
         data={"prepare_if_missing": True, "train_on_prompt": True},
     )
     assert standing(changed).words.startswith("prepares its data again, then starts")
-    capsys.readouterr()
+    caplog.clear()
     train(changed, ranks)
-    assert "data.train_on_prompt was False, is True" in capsys.readouterr().out
+    assert "data.train_on_prompt was False, is True" in caplog.text
     made, run = manifest.read(site / "data"), manifest.read(site / "again")
     assert made["config"]["data"]["train_on_prompt"] is True
     assert made["facts"]["supervised_tokens"] > made["facts"]["tokens"] * 0.9
@@ -78,7 +79,7 @@ def test_stale_data_is_prepared_again_where_that_is_allowed_and_recorded(
     assert run["config"] == resolved(changed) == read_json(site / "again" / "run.json")
     # The first run was trained on other data, which is to be said and not to be made anew.
     train(changed, ranks)
-    assert "nothing to do" in capsys.readouterr().out
+    assert "nothing to do" in caplog.text
     before = content(site / "data")
     more = config(site, data={"prepare_if_missing": True, "train_on_prompt": True})
     with pytest.raises(ConfigError, match=r"data\.train_on_prompt was False, is True"):
@@ -103,24 +104,22 @@ def test_stale_data_is_refused_where_it_may_not_be_prepared(site: Path, ranks: R
     wanted = config(site)
     prepare(of_data(wanted))
     jsonl(site, *(row(QUESTION.format(number)) for number in range(50)))
-    with pytest.raises(
-        ConfigError, match=r"data\.sources\.0 \(.*rows\.jsonl\) had the fingerprint"
-    ):
+    with pytest.raises(DataError, match=r"data\.sources\.0 \(.*rows\.jsonl\) had the fingerprint"):
         train(wanted, ranks)
     assert not (site / "run").exists()
 
 
 def test_data_moved_to_a_machine_without_its_sources_is_used_and_that_is_said(
-    site: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+    site: Path, ranks: Ranks, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(of_data(config(site)))
     shutil.move(site / "data", site / "moved")
     (site / "rows.jsonl").unlink()
     moved = config(site, data={"folder": str(site / "moved")})
-    capsys.readouterr()
+    caplog.clear()
     train(moved, ranks)
     path = str(site / "rows.jsonl")
-    assert f"were not compared: data.sources.0 ({path})" in capsys.readouterr().out
+    assert f"were not compared: data.sources.0 ({path})" in caplog.text
     facts = manifest.read(site / "run")["facts"]
     assert facts["inputs_not_compared"] == [f"data.sources.0 ({path})"]
     with pytest.raises(ConfigError, match=r"data\.sequence_length was 256, is 128"):
@@ -140,7 +139,7 @@ def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) 
     ):
         wanted = config(site, **sections)
         for refused in (train, lambda config, _: standing(config)):
-            with pytest.raises(ConfigError, match=f"{setting} = .* have different tokenizers"):
+            with pytest.raises(DataError, match=f"{setting} = .* have different tokenizers"):
                 refused(wanted, ranks)
     assert not (site / "run").exists()
     # A verifier that is never asked may be anything.

@@ -127,7 +127,7 @@ def test_tier_1_is_isolated_by_the_kernel(executor: Executor) -> None:
 
 
 def test_where_tier_1_cannot_be_jailed_cpython_judges(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_with(
         monkeypatch,
@@ -136,7 +136,7 @@ def test_where_tier_1_cannot_be_jailed_cpython_judges(
     with Executor(limits=LIMITS, num_workers=2) as made:
         results = made.run(programs(["return 6 * 7"] * 4))
     assert [(r.value, r.tier) for r in results] == [(42.0, "cpython")] * 4
-    assert "all programs run in CPython" in capfd.readouterr().out
+    assert "all programs run in CPython" in caplog.text
 
 
 def test_a_tier_1_that_has_a_way_out_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""What a config and its layout mean to DeepSpeed: its settings, and the dtype of weights.
+
+Imports no DeepSpeed, so that a plan can read them as well.
+"""
+
+from typing import Any
+
+import torch
+
+from parallel.layout import Layout, micro_batches_per_step
+from training.config import ConfigError, TrainConfig
+from training.models.dtypes import DTYPES
+
+BUCKET_ELEMENTS = 50_000_000
+"""Gradients that ZeRO reduces at a time. Its default, ten times as many, is sized for GPUs with
+memory to spare; on a CPU it would exceed a small model's own memory."""
+
+
+def check_precision(precision: str, device_type: str) -> None:
+    """Check that the device can train in this precision.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if precision == "fp16" and device_type == "cpu":
+        raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
+
+
+def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
+    """The dtype of the weights that the passes use: without ZeRO always fp32.
+
+    ZeRO keeps fp32 weights beside its 16-bit ones. DeepSpeed's bf16 without ZeRO does not, and
+    would round small updates away: there the weights are fp32 and autocast casts the products.
+    """
+    return DTYPES[config.training.precision] if layout.zero_stage else torch.float32
+
+
+def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
+    """DeepSpeed's settings, a new dictionary at each call: DeepSpeed may change it."""
+    training, precision, zero = config.training, config.training.precision, layout.zero_stage > 0
+    return {
+        "train_micro_batch_size_per_gpu": training.micro_batch_sequences,
+        "gradient_accumulation_steps": micro_batches_per_step(config, layout),
+        # Without ZeRO the engine clips (parallel/engine.py).
+        "gradient_clipping": config.optimizer.max_grad_norm if zero else 0.0,
+        "zero_optimization": {"stage": layout.zero_stage, "reduce_bucket_size": BUCKET_ELEMENTS},
+        "zero_allow_untested_optimizer": True,
+        # Each gradient is added to its fp32 sum at once: DeepSpeed's other way, after the
+        # backward pass, loses some in every pipeline stage but the last.
+        "bf16": {"enabled": precision == "bf16" and zero, "immediate_grad_update": True},
+        "torch_autocast": {"enabled": precision == "bf16" and not zero, "dtype": "bfloat16"},
+        "fp16": {"enabled": precision == "fp16"},
+        "data_types": {"grad_accum_dtype": "fp32"} if precision != "fp16" else {},
+        "communication_data_type": "fp32",
+        "steps_per_print": 10**12,
+        "wall_clock_breakdown": False,
+        # Partitioning what a tensor group sends to the next pipeline stage gives wrong numbers
+        # under sequence parallelism, where its ranks already hold different tokens.
+        "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},
+    }
