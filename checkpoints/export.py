@@ -29,6 +29,7 @@ from checkpoints import universal
 from checkpoints.store import find_checkpoint
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS
+from training.config.values import HeadKind
 from training.data import programs
 from training.data.tokenizer import Tokenizer
 from training.disk import require
@@ -37,8 +38,9 @@ from training.files import sync
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.build import WEIGHTS
+from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_config import ARCHITECTURES, Kind, to_huggingface
+from training.models.huggingface_config import ARCHITECTURES, to_huggingface
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class Source:
         try:
             with huggingface.WeightFolder(weights) as described:
                 self.shape = described.shape
-                self.kind: Kind = described.kind
+                self.kind: HeadKind = described.kind
             self.tokenizer = Tokenizer.load(weights)
         except (FileNotFoundError, ValueError) as error:
             raise CheckpointError(f"{checkpoint} cannot be exported: {error}") from error
@@ -367,6 +369,3 @@ def _architecture(source: Source) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return next(name for name, named in DTYPES.items() if named == dtype)
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

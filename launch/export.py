@@ -11,8 +11,10 @@ FOLDER is made; one that holds anything is refused. Afterwards
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from launch.arguments import plain_parser, run
+from training.config.values import Precision
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,13 +24,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument(
         "--dtype",
-        choices=("fp32", "bf16", "fp16"),
+        choices=get_args(Precision),
         default="fp32",
         help="of the weights written (default: fp32, as they are trained)",
     )
     arguments = parser.parse_args(words)
     # The libraries behind this take seconds to import.
-    from checkpoints.export import DTYPES, export, source_for
+    from checkpoints.export import export, source_for
+    from training.models.dtypes import DTYPES
 
     dtype = DTYPES[arguments.dtype]
     if arguments.dry_run:

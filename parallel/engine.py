@@ -20,6 +20,7 @@ from parallel.layout import micro_batches_per_step
 from parallel.sharding import shard_of, unshard, unsharded_size
 from training.config import TrainConfig
 from training.losses import Loss, MicroBatch, micro_batch_loss
+from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
 from training.optimizer import adamw
 
@@ -49,7 +50,7 @@ class Engine:
         loss: Loss,
     ) -> None:
         self.config, self.groups, self.device, self.model = config, groups, device, model
-        self.dtype = settings.DTYPES[config.training.precision]
+        self.dtype = DTYPES[config.training.precision]
         self._loss = loss
         self._zero_stage = groups.layout.zero_stage
         # Without ZeRO DeepSpeed steps the plain optimizer and reports no gradient norm: the

@@ -9,13 +9,11 @@ import torch
 
 from parallel.layout import Layout, micro_batches_per_step
 from training.config import ConfigError, TrainConfig
+from training.models.dtypes import DTYPES
 
 BUCKET_ELEMENTS = 50_000_000
 """Gradients that ZeRO reduces at a time. Its default, ten times as many, is sized for GPUs with
 memory to spare; on a CPU it would exceed a small model's own memory."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What each `training.precision` computes in."""
 
 
 def check_precision(precision: str, device_type: str) -> None:

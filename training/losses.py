@@ -1,7 +1,7 @@
 """The two losses, each a weighted sum over supervised tokens.
 
-Sums, not means: the loop divides by the weights of the whole step, so that accumulation,
-ranks and packing never change the arithmetic.
+Sums, not means: the trainer divides by the loss normalizer, the sum of the weights of the whole
+step, so that accumulation, data-parallel size and packing never change the arithmetic.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of each row of whole logits, `[rows]`."""
+    """Cross entropy per token, `[tokens]`, of logits over the whole vocabulary."""
     return F.cross_entropy(logits, labels, reduction="none")
 
 
@@ -34,8 +34,8 @@ def language_model_loss(
     Args:
         logits: `[supervised, vocab]`.
         labels: the next token's id, `[supervised]`.
-        weights: how much each counts, `[supervised]`.
-        cross_entropy: of each row; another one where ranks share the vocabulary.
+        weights: of each token, `[supervised]`.
+        cross_entropy: per token; another one where tensor-parallel ranks share the vocabulary.
     """
     return torch.dot(cross_entropy(logits.float(), labels), weights)
 
@@ -49,7 +49,7 @@ def verifier_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Args:
         scores: `[supervised]`.
         labels: 1.0 right, 0.0 wrong, `[supervised]`.
-        weights: how much each counts, `[supervised]`.
+        weights: of each token, `[supervised]`.
     """
     return F.binary_cross_entropy_with_logits(
         scores.float(), labels.float(), weight=weights, reduction="sum"
@@ -57,7 +57,7 @@ def verifier_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 class MicroBatch(Protocol):
-    """What a loss needs of some rows: `[rows, tokens]` each, on the CPU."""
+    """What a loss needs of a micro-batch: `[sequences, tokens]` each, on the CPU."""
 
     @property
     def tokens(self) -> Tensor:
@@ -66,7 +66,7 @@ class MicroBatch(Protocol):
 
     @property
     def positions(self) -> Tensor:
-        """Each token's place in its own document."""
+        """Each token's position in its own document."""
         ...
 
     @property
@@ -76,43 +76,43 @@ class MicroBatch(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """What each supervised position is to say."""
+        """The next token's id, or the program's label."""
         ...
 
     @property
     def supervised(self) -> Tensor:
-        """Which positions are."""
+        """Whether the loss counts the token."""
         ...
 
     @property
     def weights(self) -> Tensor:
-        """How much each counts."""
+        """Weight of each supervised token in the loss."""
         ...
 
 
 def supervised(batch: MicroBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Where a batch is supervised: places in the flattened rows, labels and weights there."""
-    # Chosen on the CPU: a GPU would be waited for.
-    places = batch.supervised.flatten().nonzero().flatten()
-    found = (places, batch.labels.flatten()[places], batch.weights.flatten()[places])
-    places, labels, weights = (values.to(device, non_blocking=True) for values in found)
-    return places, labels, weights
+    """Positions of the supervised tokens in the flattened batch, their labels and weights."""
+    # Selected on the CPU: on a GPU, `nonzero` would make the host wait for the device.
+    positions = batch.supervised.flatten().nonzero().flatten()
+    selected = (positions, batch.labels.flatten()[positions], batch.weights.flatten()[positions])
+    positions, labels, weights = (values.to(device, non_blocking=True) for values in selected)
+    return positions, labels, weights
 
 
 def micro_batch_loss(
     model: Callable[..., Tensor], loss: Loss, batch: MicroBatch, device: torch.device
 ) -> Tensor:
-    """The summed loss of one micro-batch; a zero that has gradients where none counts.
+    """The summed loss of one micro-batch; without supervised tokens, a zero with gradients.
 
     Args:
-        model: a headed model, called as `training.models.heads` says.
+        model: a model with a head, called as `training.models.heads` says.
         loss: one of the above.
-        batch: rows on the CPU.
+        batch: packed sequences, on the CPU.
         device: where the model is.
     """
     tokens, positions = (
         values.to(device, non_blocking=True) for values in (batch.tokens, batch.positions)
     )
-    places, labels, weights = supervised(batch, device)
+    at, labels, weights = supervised(batch, device)
     attention = PackedAttention(batch.document_ids, device)
-    return loss(model(tokens, positions, attention, at=places), labels, weights)
+    return loss(model(tokens, positions, attention, at=at), labels, weights)

@@ -11,7 +11,7 @@ def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
 
     torch's own, because DeepSpeed compiles its variant at first use, for most of a minute.
     """
-    # By name: where ranks share a matrix, what each holds of it may be a flat piece.
+    # By name, not by shape: a rank may hold its shard of a matrix as a flat tensor.
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():

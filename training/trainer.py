@@ -3,15 +3,16 @@
     with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
         trainer.run()
 
-A step: take this step's micro-batches, agree with all ranks on how many tokens are
-supervised (and whether somebody wants to stop), add up gradients of `sum of losses /
-supervised tokens`, update, log. Then, when due: commit a checkpoint, evaluate. Whatever
-the next life needs to go on to the bit is in the checkpoint (training/train_state.py).
+A step: load this step's micro-batches; sum the loss normalizer over all ranks (and whether a
+signal came to one of them); accumulate gradients of `sum of losses / loss normalizer`; update;
+log. Then, when due: commit a checkpoint, evaluate. A checkpoint holds all that the next attempt
+needs to resume bit-exactly (training/train_state.py).
 """
 
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
-from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
+from training.checkpoint_paths import CHECKPOINTS, step_name
 from training.config import TrainConfig, resolved
 from training.data.loader import Loader, SequenceDataset
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
@@ -40,11 +41,12 @@ from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.divergence import diverged
+from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import Watchdog
 from training.models import huggingface
 from training.models.build import WEIGHTS, empty_model, shape_of
-from training.monitoring import metrics
+from training.monitoring import metrics, names
 from training.monitoring.metrics_file import has_evaluation
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
@@ -69,32 +71,13 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
     return tokenizer
 
 
-def refuse(config: TrainConfig, checkpoint: Path) -> None:
-    """Stop where a run may not go on from its newest checkpoint.
-
-    Raises:
-        FileExistsError: `run.resume` is `never`.
-        ConfigError: it is past the last step.
-    """
-    if config.run.resume == "never":
-        raise FileExistsError(
-            f"{config.run.folder} holds {checkpoint.name} and run.resume is 'never': "
-            "set run.resume = 'auto' to go on, or another run.folder to start anew"
-        )
-    if (step_of(checkpoint.name) or 0) > config.training.max_steps:
-        raise ConfigError(
-            f"{checkpoint} is past training.max_steps = {config.training.max_steps}: "
-            "raise it, or set another run.folder"
-        )
-
-
 class Trainer:
-    """One life of a training run.
+    """One attempt of a training run.
 
     Args:
         config: The whole run.
         ranks: The processes of the run, connected.
-        stop: Asked at every step and between the batches of an evaluation.
+        stop: Checked at every step and between the batches of an evaluation.
 
     Raises:
         UserError: a setting does not fit the data, the ranks or the checkpoint.
@@ -105,16 +88,51 @@ class Trainer:
         self._config, self._ranks, self._stop = config, ranks, stop
         self._device = ranks.device(config.training.device)
         self._layout = Layout.of(config, ranks.world_size)
-        self._groups = Groups.connect(self._layout, ranks)
         self._folder = config.run.folder
-        self._store = CheckpointStore(
-            self._folder / CHECKPOINTS,
-            ranks=ranks,
-            keep=config.checkpoint.keep_latest,
-            keep_steps=config.checkpoint.keep_steps,
-        )
-        checkpoint = self._newest_checkpoint()
-        self._loader = Loader(
+        with ExitStack() as stack:
+            self._groups = Groups.connect(self._layout, ranks)
+            stack.callback(self._groups.disconnect)
+            self._store = CheckpointStore(
+                self._folder / CHECKPOINTS,
+                ranks=ranks,
+                keep=config.checkpoint.keep_latest,
+                keep_steps=config.checkpoint.keep_steps,
+            )
+            checkpoint = self._store.newest()
+            if checkpoint:
+                refuse_checkpoint(config, checkpoint)
+            self._loader = self._new_loader()
+            self._tokenizer = tokenizer_of(config)
+            if config.model.initial_weights:
+                load.verify(config.model.initial_weights, ranks)
+            self._engine = parallelize(config, self._groups, self._device)
+            stack.callback(self._engine.close)
+            self._state = TrainState(layout=asdict(self._layout))
+            self._saved_step = 0
+            if checkpoint:
+                self._resume(checkpoint)
+            self._goodput = metrics.Goodput.from_state(self._state.goodput)
+            self._throughput = metrics.Throughput.from_config(
+                config.model, device=self._device, num_devices=ranks.world_size
+            )
+            self._tracker = self._new_tracker()
+            self._state.wandb_run_id = self._tracker.run_id
+            self._watchdog = Watchdog(
+                ranks, minutes=config.run.watchdog_minutes, alert=self._tracker.alert
+            )
+            self._evaluation = InTrainingEvaluation(
+                config,
+                ranks,
+                self._tokenizer,
+                self._device,
+                cancellation=Cancellation(stop, self._watchdog),
+            )
+            stack.push(self._tracker)  # last: a run that is refused here raises no alert
+            self._stack = stack.pop_all()
+
+    def _new_loader(self) -> Loader:
+        config = self._config
+        return Loader(
             SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length),
             seed=config.run.seed,
             global_batch_sequences=config.training.global_batch_sequences,
@@ -124,19 +142,10 @@ class Trainer:
             head=config.model.head,
             question_weight=config.training.prompt_loss_weight,
         )
-        self._tokenizer = tokenizer_of(config)
-        if config.model.initial_weights:
-            load.verify(config.model.initial_weights, ranks)
-        self._engine = parallelize(config, self._groups, self._device)
-        self._state = TrainState(layout=asdict(self._layout))
-        self._saved_step = 0
-        if checkpoint:
-            self._resume(checkpoint)
-        self._goodput = metrics.Goodput.from_state(self._state.goodput)
-        self._throughput = metrics.Throughput.from_config(
-            config.model, device=self._device, num_devices=ranks.world_size
-        )
-        self._tracker = Tracker.start(
+
+    def _new_tracker(self) -> Tracker:
+        config = self._config
+        return Tracker.start(
             config.tracking,
             folder=self._folder,
             name=config.run.name,
@@ -145,18 +154,7 @@ class Trainer:
             resolved=resolved(config),
             run_id=self._state.wandb_run_id or None,
             resume_step=self._state.step,
-            enabled=ranks.is_main,
-        )
-        self._state.wandb_run_id = self._tracker.run_id
-        self._watchdog = Watchdog(
-            ranks, minutes=config.run.watchdog_minutes, alert=self._tracker.alert
-        )
-        self._evaluation = InTrainingEvaluation(
-            config,
-            ranks,
-            self._tokenizer,
-            self._device,
-            cancellation=Cancellation(stop, self._watchdog),
+            enabled=self._ranks.is_main,
         )
 
     def run(self) -> None:
@@ -182,7 +180,7 @@ class Trainer:
                 timer = metrics.StepTimer()
                 while self._state.step < total:
                     stopped, values = self._step(timer)
-                    bar.advance(1, note=f"loss {values[metrics.LOSS]:.4f}")
+                    bar.advance(1, note=f"loss {values[names.LOSS]:.4f}")
                     self._watchdog.heartbeat()
                     last = self._state.step == total
                     if last or self._is_due(self._config.training.log_every_steps):
@@ -208,18 +206,16 @@ class Trainer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End tracking, which tells how the run ended, and let go of the engine."""
+        """Finish tracking, which records how the run ended, then close the engine."""
         if isinstance(error, Exception):
             self._store.discard_unfinished()
-        self._tracker.__exit__(kind, error, trace)
-        self._engine.close()
-        self._groups.disconnect()
+        self._stack.__exit__(kind, error, trace)
 
     def _is_due(self, every_steps: int) -> bool:
         return bool(every_steps) and self._state.step % every_steps == 0
 
     def _evaluation_is_missing(self) -> bool:
-        """Whether an earlier life was stopped or killed while it evaluated at this step."""
+        """Whether an earlier attempt ended while it evaluated at this step."""
         step = self._state.step
         if not step or not self._is_due(self._config.evaluation.every_steps):
             return False
@@ -232,9 +228,11 @@ class Trainer:
         counted = ("weight", "num_tokens", "num_supervised", "num_attended")
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
-            counts = [0.0] * len(counts)  # another rank speaks for these batches
-        weight, tokens, supervised, keys, stop = self._summed([*counts, int(self._stop.requested)])
-        if not weight:
+            counts = [0.0] * len(counts)  # another rank reports these batches
+        loss_normalizer, tokens, supervised, keys, stop = self._summed(
+            [*counts, int(self._stop.requested)]
+        )
+        if not loss_normalizer:
             raise DataError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
         rate = learning_rate(
@@ -242,14 +240,16 @@ class Trainer:
             max_steps=self._config.training.max_steps,
             optimizer=self._config.optimizer,
         )
-        losses = self._engine.train_step(batches, loss_normalizer=weight, learning_rate=rate)
+        losses = self._engine.train_step(
+            batches, loss_normalizer=loss_normalizer, learning_rate=rate
+        )
         loss = float(losses) if self._groups.computes_loss else 0.0
-        loss, overflown = self._summed([loss, float(self._gradients_overflowed())])
-        loss /= weight
+        loss, overflowed = self._summed([loss, float(self._gradients_overflowed())])
+        loss /= loss_normalizer
         self._state.step += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}")
-        if overflown:
+        if overflowed:
             raise self._diverged("the gradient norm is not finite")
         self._state.tokens += int(tokens)
         step_counts = metrics.StepCounts(
@@ -263,12 +263,12 @@ class Trainer:
 
     def _gradients_overflowed(self) -> bool:
         norm = self._engine.grad_norm
-        # In fp16 such a step is passed over, and the loss scaled less in the next one.
+        # In fp16 such a step is skipped and the loss scale lowered.
         is_scaled = self._config.training.precision == "fp16"
         return norm is not None and not math.isfinite(norm) and not is_scaled
 
     def _check_weights(self) -> None:
-        """All ranks look at what each holds, before anything is made of the weights.
+        """Check on all ranks that what each holds is finite, before the weights are used.
 
         Raises:
             TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
@@ -286,9 +286,9 @@ class Trainer:
         )
 
     def _seed_dropout(self) -> None:
-        """Make dropout's randomness a function of the step: nothing of it has to be saved.
+        """Make dropout's randomness a function of the step, so that none of it has to be saved.
 
-        Tensor neighbours draw the same, since each works out a part of the same activations.
+        Tensor-parallel neighbours draw the same: each computes a part of the same activations.
         """
         layout, place = self._layout, self._groups.place
         stream = place.stage * layout.data + place.data
@@ -302,12 +302,12 @@ class Trainer:
     ) -> dict[str, float]:
         seconds = timer.lap()
         self._goodput.count(seconds.step)
-        values: dict[str, float] = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate}
+        values: dict[str, float] = {names.LOSS: loss, names.LEARNING_RATE: rate}
         if (norm := self._engine.grad_norm) is not None:
-            values[metrics.GRAD_NORM] = norm
+            values[names.GRAD_NORM] = norm
         values |= self._throughput.metrics(counts, seconds)
-        values[metrics.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
-        values[metrics.GOODPUT] = self._goodput.fraction()
+        values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[names.GOODPUT] = self._goodput.fraction()
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
         return values
 
@@ -333,7 +333,7 @@ class Trainer:
                     if self._ranks.is_main:
                         self._write_model(folder, weights)
                 finally:
-                    for _ in weights:  # the stream is all ranks': it is walked to its end
+                    for _ in weights:  # a collective of all ranks: each must reach its end
                         pass
         self._saved_step = self._state.step
         self._watchdog.heartbeat()
@@ -362,7 +362,7 @@ class Trainer:
         weights = sum(size.numel() for size in sizes.values()) * self._engine.dtype.itemsize
         prepared = (self._config.data.folder / TOKENIZER_FOLDER).iterdir()
         tokenizer = [path.stat().st_size for path in prepared]
-        # What names every file, or every tensor, takes some 200 bytes for each.
+        # Lists of all files and all tensors take about 200 bytes per entry.
         return [*states, weights, *tokenizer, 200 * len(states), 4096, 4096, 4096]
 
     def _evaluate(self) -> None:
@@ -380,18 +380,12 @@ class Trainer:
                 step=step,
                 tokens=tokens,
             )
-        # Last and in one line: it tells that the evaluation is whole (`has_evaluation`).
+        # Last and in one line: it marks the evaluation as complete (`has_evaluation`).
         values = {name: value for result in results for name, value in result.metrics().items()}
         self._tracker.log(values, step=step, tokens=tokens)
         shown = " | ".join(f"{name} {value:.3f}" for name, value in values.items())
         logger.info(f"step {step:,}/{self._config.training.max_steps:,} | {shown}")
         self._watchdog.heartbeat()
-
-    def _newest_checkpoint(self) -> Path | None:
-        checkpoint = self._store.newest()
-        if checkpoint:
-            refuse(self._config, checkpoint)
-        return checkpoint
 
     def _resume(self, checkpoint: Path) -> None:
         state = TrainState.load(checkpoint)

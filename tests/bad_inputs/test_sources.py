@@ -86,7 +86,7 @@ CASES = [
         name="Parquet that is said to be JSON lines",
         verb="train",
         make=lambda site: read(site, "a.parquet", parquet_bytes(site), "jsonl"),
-        says=["a.parquet' is read as a file ending in .jsonl", "set the kind that it is of"],
+        says=["a.parquet' does not end in .jsonl", "set the kind of this file"],
     ),
     BadInput(
         name="gz that is none",

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from checkpoints import export as exporting
-from checkpoints.export import DTYPES, ExportDiffers, export
+from checkpoints.export import ExportDiffers, export
 from launch.export import main
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
 from tests.ranks import ROOT
@@ -31,6 +31,7 @@ from training.data.programs import prompt
 from training.errors import ConfigError
 from training.models import huggingface
 from training.models.attention import causal_attention
+from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
 
 TOKENS = torch.randint(0, 320, (3, 40), generator=torch.Generator().manual_seed(7))

@@ -15,6 +15,7 @@ from tests import small
 from tests.launch.test_recipe import TOY
 from tests.ranks import ROOT, run_ranks
 from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolved
+from training.errors import CheckpointError
 from training.files import write_json
 
 Told = Callable[..., str]
@@ -129,7 +130,7 @@ def test_prepare_tells_whether_its_folder_is_up_to_date(
     path = trained / "config.json"
     assert f"prepare has nothing to do: {trained / 'data'} is up to date" in told("prepare", path)
     out = told("prepare", path, "data.sources.0.num_examples=20")
-    assert f"prepare makes {trained / 'data'} anew" in out
+    assert f"prepare makes {trained / 'data'} again" in out
     assert "source: problems of seed 1, the first 20" in out
     assert f"prepare makes {tmp_path / 'd'}\n" in told(
         "prepare", path, f"data.folder={tmp_path / 'd'}"
@@ -180,7 +181,7 @@ def test_evaluate_tells_what_is_drawn_and_scored(told: Told, trained: Path, tmp_
     out = told("evaluate", path)
     assert "evaluate draws 1 of 1 parts, scores none: no verifier" in out
     assert "b: 3 questions x 3 = 9 candidates in 1 parts" in out
-    with pytest.raises(ConfigError, match="holds a generator, not a verifier"):
+    with pytest.raises(CheckpointError, match="holds a generator, not a verifier"):
         told("evaluate", path, f"evaluation.verifier={generator}")
     first = "evaluation.benchmarks.0"
     with pytest.raises(ConfigError, match="there is no such file"):

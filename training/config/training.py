@@ -12,8 +12,10 @@ from training.config.values import (
     MOST_TOKENS,
     MOST_WORKERS,
     SMALLEST_FLOAT32,
+    HeadKind,
     Many,
     OptionalSource,
+    Precision,
     Section,
 )
 
@@ -45,7 +47,7 @@ class ModelConfig(Section):
     """Standard deviation of the normal distribution that random initial weights are drawn from."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of dropout on the outputs of attention and MLP, in training only."""
-    head: Literal["language_model", "verifier"] = "language_model"
+    head: HeadKind = "language_model"
     """`language_model`: next-token logits, for a generator; `verifier`: one score per position."""
     initial_weights: OptionalSource = ""
     """Hugging Face folder, checkpoint folder or hub id that the weights are loaded from; empty:
@@ -80,7 +82,7 @@ class TrainingConfig(Section):
     """Packed sequences of one update, over all ranks and accumulation."""
     micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
     """Packed sequences that one rank computes at a time."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision = "bf16"
     """Precision of the forward and backward pass; weights are updated in fp32. `fp16` uses loss
     scaling and needs a GPU and `parallel.zero_stage` of 1 or more."""
     prompt_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)

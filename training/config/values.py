@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, field_validator
 
@@ -33,6 +33,11 @@ _MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 4096
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+HeadKind = Literal["language_model", "verifier"]
+"""What a model has on its body: next-token logits, or one score per position."""
+Precision = Literal["fp32", "bf16", "fp16"]
+"""In what numbers a model is trained or exported."""
 
 Many = Annotated[tuple[Item, ...], Strict(False)]
 """A list in a file, a tuple here; its entries are as strict as any other field."""

@@ -1,1 +1,1 @@
-"""From problems to rows of tokens."""
+"""Prepares data: from questions and programs to packed sequences of tokens on disk."""

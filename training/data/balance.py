@@ -1,14 +1,13 @@
-"""As many wrong as right programs of every question.
+"""Keeps as many wrong as right programs of each question, for a verifier.
 
-Candidates of a hard question are mostly wrong, of an easy one mostly right. A verifier
-that learns from all of them learns first to tell hard questions from easy ones, which
-separates programs of different questions well and those of one question not at all; and
-only the latter selects. Balanced within each question, the label can be told from the
-program alone; and with the two of a question in one optimizer step, most of the gradient's
-noise is gone, since whatever does not tell them apart pulls both ways.
+Candidates of a hard question are mostly wrong, those of an easy one mostly right. Trained on all
+of them, a verifier first learns to separate hard questions from easy ones. That ranks programs of
+different questions well, but not the programs of one question, which is all that selection uses.
+With as many right as wrong programs of each question, the question says nothing about the label.
+With both programs of a pair in one optimizer step, the gradient has less noise, because features
+common to both cancel.
 
-This is the last filter: any filter after it would leave a question more programs of one
-verdict than of the other.
+This has to be the last filter: any later one would unbalance a question again.
 """
 
 import hashlib
@@ -24,24 +23,23 @@ SURPLUS = "candidate: its question has more of this verdict than of the other"
 
 
 def order_of(candidate: Candidate) -> bytes:
-    """Where a candidate stands among those of its question and verdict; the first ones stay.
+    """A sort key among the candidates of one question and verdict; the first ones are kept.
 
-    Of a surplus of wrong programs those that gave no number go first, since running them has
-    told already what the verifier would. The rest is decided by a hash of the text, as good
-    as chance and the same every time.
+    Programs that gave no number come last: running them already shows that they are wrong, so
+    the verifier need not. Beyond that, a hash of the text gives an arbitrary but fixed order.
     """
     failed = b"\1" if candidate.verdict == "failed" else b"\0"
     return failed + hashlib.sha256(candidate.program.encode("utf-8", "replace")).digest()[:8]
 
 
 def balanced(distinct: Iterable[Kept]) -> Iterator[tuple[Kept, str]]:
-    """Every candidate with the reason to leave it out; empty: it stays.
+    """Every candidate with the reason to drop it; an empty reason keeps it.
 
-    Those of one question and verdict that stay come in turn with those of the other, so that
-    packing keeps the two together (`pack.pairs`). Questions are told apart by their tokens.
+    Kept candidates of a question alternate between right and wrong, so that packing keeps each
+    pair together (`pack.pairs`). Questions are identified by their tokens.
 
     Args:
-        distinct: Candidates that passed all other filters, without copies. All are held in
+        distinct: Candidates that passed all other filters, without duplicates. All are held in
             memory.
     """
     questions: dict[bytes, list[Kept]] = defaultdict(list)

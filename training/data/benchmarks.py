@@ -1,8 +1,9 @@
-"""Questions with gold answers: GSM8K, SVAMP and the built-in problems.
+"""Reads questions with gold answers: GSM8K, SVAMP and the built-in problems.
 
     questions(BenchmarkConfig(name="gsm8k", kind="gsm8k", path="data/gsm8k"))
 
-A question keeps its id wherever the set is cut, so that results of two runs can be paired.
+A question's id does not depend on which part of the set is read, so that the results of two runs
+can be paired by question.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,36 +23,36 @@ _SVAMP_SPLITS = ("train", "test")
 
 
 def questions(config: BenchmarkConfig) -> list[Question]:
-    """The questions of a benchmark, those passed over and those beyond the number left out.
+    """The questions of a benchmark, without skipped ones and those beyond `num_questions`.
 
-    The built-in problems may repeat by chance; a set that was read from files may not.
+    Built-in problems may repeat by chance; a set read from files must not contain duplicates.
 
     Raises:
-        DataError: its file or hub data set is not there, it holds too few questions, one
-            of them has no readable answer, or one is there twice.
+        DataError: its file or hub data set is missing, it holds too few questions, or one of
+            them has no readable answer or occurs twice.
     """
     if config.kind == "problems":
         return _problems(config)
     origins: list[str] = []
     rows = _noted(_rows(config), origins)
-    found = _gsm8k(config, rows) if config.kind == "gsm8k" else _svamp(config, rows)
+    all_questions = _gsm8k(config, rows) if config.kind == "gsm8k" else _svamp(config, rows)
     end = config.skip_questions + config.num_questions if config.num_questions else None
-    taken = list(islice(found, config.skip_questions, end))
+    taken = list(islice(all_questions, config.skip_questions, end))
     if len(taken) < max(1, config.num_questions):
         raise DataError(
             f"benchmark {config.name}: skip_questions = {config.skip_questions} and "
-            f"num_questions = {config.num_questions} ask for more questions than "
-            f"{config.path} holds: it gave {len(taken)}"
+            f"num_questions = {config.num_questions} need more questions than {config.path} "
+            f"holds: it gave {len(taken)}"
         )
     _check_distinct(config, taken, origins[config.skip_questions :])
     return taken
 
 
 def difficulty_of(config: DifficultyConfig) -> Difficulty:
-    """The problem writer's difficulty for the settings of the same names.
+    """The problem writer's difficulty, from the settings of the same names.
 
     Raises:
-        DataError: the writer knows no such kind of story.
+        ConfigError: the writer knows no such kind of story.
     """
     settings = config.model_dump()
     settings["story_kinds"] = config.story_kinds or STORY_KINDS
@@ -82,12 +83,12 @@ def _problems(config: BenchmarkConfig) -> list[Question]:
 def _check_distinct(
     config: BenchmarkConfig, found: Sequence[Question], origins: Sequence[str]
 ) -> None:
-    """Raise where a question text is there twice: it would count twice in every measure.
+    """Raise where a question occurs twice: it would count twice in every metric.
 
     Args:
         config: The benchmark.
         found: Its questions.
-        origins: Where each was read.
+        origins: The file or split that each was read from.
     """
     first: dict[str, int] = {}
     repeated = [
@@ -106,7 +107,7 @@ def _check_distinct(
 
 
 def _noted(rows: Iterable[tuple[str, tables.Row]], origins: list[str]) -> Iterator[tables.Row]:
-    """The rows; where each was read is appended to `origins`."""
+    """The rows; appends the file or split of each to `origins`."""
     for origin, row in rows:
         origins.append(origin)
         yield row
@@ -129,7 +130,7 @@ def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
 
 
 def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
-    """All of SVAMP: it is published as one set of 1,000, the hub's two splits together."""
+    """All of SVAMP, which is one set of 1,000 questions: both splits of the hub together."""
     for index, row in enumerate(rows):
         body, question = _text(row, "Body", config), _text(row, "Question", config)
         try:
@@ -148,7 +149,7 @@ def files_of(config: BenchmarkConfig) -> list[Path]:
     """The local files that the benchmark reads; none for the built-in problems and the hub.
 
     Raises:
-        DataError: its file or folder is not there.
+        DataError: its file or folder is missing.
     """
     setting = f"path of benchmark {config.name}"
     path = None if config.kind == "problems" else hub.local_path(config.path, setting)
@@ -167,7 +168,7 @@ def files_of(config: BenchmarkConfig) -> list[Path]:
 
 
 def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
-    """Each row with the file or hub split it was read from."""
+    """Each row, with the file or hub split that it was read from."""
     files = files_of(config)
     for file in files:
         yield from ((str(file), row) for row in tables.rows_of([file]))
@@ -184,7 +185,7 @@ def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
     text = _cell(row, column, config)
     if not isinstance(text, str):
         raise DataError(
-            f"benchmark {config.name}: {config.path} has a {column!r} that is no text: "
+            f"benchmark {config.name}: {config.path} has a {column!r} that is not a text: "
             f"{text!r:.100}"
         )
     return text

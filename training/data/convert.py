@@ -1,8 +1,8 @@
-"""One chunk of source rows becomes a part on disk: what every worker of `prepare` does.
+"""Converts a chunk of source rows into a part on disk: the work of each worker of `prepare`.
 
-Filter, run the programs, compare with the benchmarks, tokenise; each row either is kept or
-counted under the reason it was dropped for. Programs run in their sandbox. Duplicates and
-packing need all chunks and are prepare's.
+A worker filters rows, compares their questions with the benchmarks, runs the programs in the
+sandbox, and tokenises. Each row is either kept or counted under the reason it was dropped for.
+Deduplication and packing need all chunks and happen in `prepare`.
 """
 
 import warnings
@@ -31,13 +31,13 @@ class Chunk:
     source: int
     """Its index in `data.sources`."""
     rows: list[Raw]
-    """Empty where there is nothing to do: the part is there, or somebody else's."""
+    """Empty where there is nothing to do: the part exists, or another array task makes it."""
     part: Path
     """The file to write."""
 
 
 class Converter:
-    """Converts chunks; what it needs is opened in the process that uses it."""
+    """Converts chunks; opens tokenizer and sandbox in the process that uses them."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Converter:
         """Take the settings.
 
         Args:
-            data: What to keep.
+            data: Which examples to keep.
             execution: Limits of the programs.
-            overlap: What the questions may not overlap.
+            overlap: The benchmarks that questions must not overlap.
             tokenizer: The tokenizer's folder.
             made_from: The label of the parts.
         """
@@ -65,7 +65,7 @@ class Converter:
 
     def open(self) -> None:
         """Load the tokenizer and, where programs are to be run, start the sandbox."""
-        # Docstrings in the wild hold `\\$`; a warning for each is no news.
+        # Many docstrings hold `\\$`; a warning for each is of no use.
         warnings.simplefilter("ignore", SyntaxWarning)
         self._tokenizer = Tokenizer.load(self._tokenizer_folder)
         # The programs of candidates were run when they were sampled.
@@ -117,7 +117,7 @@ class Converter:
         return "overlaps a benchmark" if self._overlap.hits(example.question) else None
 
     def _running(self, found: list[Labelled], dropped: Counter[str]) -> list[Labelled]:
-        """Those whose program gives a finite number; all where nothing is to be run."""
+        """Those whose program gives a finite number; all, if programs are not to be run."""
         if self._executor is None:
             return found
         code = [

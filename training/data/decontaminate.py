@@ -1,9 +1,9 @@
-"""Which questions overlap a benchmark: n-grams of words, as the paper compared them.
+"""Finds questions that overlap a benchmark, by n-grams of words as the paper compared them.
 
-Punctuation and numbers are stripped and letters lowered before comparing (arXiv 2312.09241,
-section 2), so that the same story with other numbers is found. A benchmark question shorter
-than an n-gram is compared whole. A 13-gram hardly ever fires on questions this short (22 of
-the paper's 12 million); 8 words hit 0.35 % of them.
+Before comparing, punctuation and numbers are removed and letters lowered (arXiv 2312.09241,
+section 2), so that the same story with other numbers matches. A benchmark question shorter than
+an n-gram is compared as a whole. With 13 words hardly any question this short matches (22 of the
+paper's 12 million); with 8 words 0.35 % of them do.
 """
 
 import re
@@ -14,7 +14,7 @@ _APOSTROPHE = re.compile(r"['\u2019`]")
 
 
 def words(text: str) -> list[str]:
-    """The text's words, lowered, without punctuation and without words that hold a digit."""
+    """The text's words in lower case, without punctuation and without words that hold a digit."""
     found = _WORD.findall(_APOSTROPHE.sub("", text.lower()).replace("_", " "))
     return [word for word in found if not any(character.isdigit() for character in word)]
 
@@ -26,8 +26,8 @@ class Overlap:
         """Collect the n-grams.
 
         Args:
-            questions: The benchmark's.
-            ngram: Words of an n-gram that counts as overlap.
+            questions: The benchmarks' questions.
+            ngram: Number of words of an n-gram.
         """
         self._ngram = ngram
         self._grams: set[str] = set()
@@ -38,12 +38,12 @@ class Overlap:
         return len(self._grams)
 
     def hits(self, question: str) -> bool:
-        """Whether the question shares an n-gram with a benchmark's, or is a short one itself."""
+        """Whether the question has an n-gram of a benchmark's, or is equal to a shorter one."""
         return any(gram in self._grams for gram in _grams(words(question), self._ngram))
 
 
 def _grams(found: list[str], ngram: int) -> Iterable[str]:
-    """Its n-grams; of fewer words the whole, which no n-gram can equal."""
+    """The n-grams of a text; if it has fewer words, the whole, which no n-gram can equal."""
     if len(found) < ngram:
         return [" ".join(found)] if found else []
     return (" ".join(found[at : at + ngram]) for at in range(len(found) - ngram + 1))

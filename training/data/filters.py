@@ -1,5 +1,7 @@
-"""Which examples are worth learning from (arXiv 2312.09241, section 2: too short, no number,
-does not run). Each check gives the reason to drop, or None; nothing is run here.
+"""Decides which examples are dropped for their question or for their program's result.
+
+The criteria are the paper's (arXiv 2312.09241, section 2): too short, no number, does not run.
+Each check returns the reason to drop an example, or None. No program is run here.
 """
 
 import re
@@ -24,7 +26,7 @@ _EXECUTION_REASONS = {
 
 
 def question_fault(question: str, *, min_characters: int) -> str | None:
-    """Why the question is dropped: it is too short, or nothing in it can be counted with."""
+    """Why the question is dropped: it is too short, or holds no number."""
     if len(question) < min_characters:
         return "question too short"
     if not _NUMBER.search(question):
@@ -33,5 +35,5 @@ def question_fault(question: str, *, min_characters: int) -> str | None:
 
 
 def execution_fault(execution: Execution) -> str | None:
-    """Why the program is dropped, by what came of running it."""
+    """Why the program is dropped, given the result of running it."""
     return None if execution.status == "ok" else _EXECUTION_REASONS[execution.status]

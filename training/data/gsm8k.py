@@ -1,4 +1,4 @@
-"""GSM8K's answers, with their `<<48/2=24>>` calculator marks, as TinyGSM programs.
+"""Converts GSM8K's answers, with their `<<48/2=24>>` calculator marks, to TinyGSM programs.
 
     Natalia sold 48/2 = <<48/2=24>>24 clips in May.
     Natalia sold 48+24 = <<48+24=72>>72 clips altogether in April and May.
@@ -11,9 +11,9 @@ becomes
     result = clips_altogether
     return result
 
-Every mark is a line, and so is a true equation that stands unmarked in the text. A number
-that equals an earlier line's result is that line's variable. A program is given only
-where it computes gold; it is evaluated by walking its syntax tree, never executed.
+Every mark becomes a line, and so does a correct equation without a mark. A number that equals an
+earlier line's result becomes that line's variable. Only programs that compute gold are returned;
+they are evaluated by walking the syntax tree, never executed.
 
 Of the 7,473 training questions 7,160 give one. The others solve an equation in words and
 state its root, leave their last step out, calculate with percent signs or clock times, or
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from training.execution.numbers import parse_number, read_gold
 
 HUB_CONFIG = "main"
-"""The data set's plain form, on the hub and as a folder of it; the other is `socratic`."""
+"""The data set's plain form, the name of a config on the hub and of a folder; not `socratic`."""
 
 _NUMBER = r"(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
 _MARK = re.compile(rf"<<(?P<expression>[^<>=]*)=(?P<value>[^<>]*)>>(?:{_NUMBER})?")
@@ -47,12 +47,12 @@ _FILLER = frozenset(
 )
 _MAX_NAME_WORDS = 4
 _MAX_EXPRESSION_CHARACTERS = 200
-"""Python's parser and the walks over its trees end in an error at some hundred levels."""
+"""Python's parser and walks over its trees raise an error at a few hundred levels."""
 _TAKEN = frozenset({*keyword.kwlist, *dir(builtins), "result"})
 
 
 class NoProgramError(ValueError):
-    """The answer gives no program; the message is a short reason that can be counted."""
+    """The answer gives no program; the message is a short reason, by which it is counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ class _Step:
     name: str
     expression: str
     stated: float
-    """The value that the text gives, which may be rounded."""
+    """The value in the text, which may be rounded."""
 
 
 def gold_of(answer: str) -> float:
@@ -82,8 +82,8 @@ def program_of(question: str, answer: str) -> str:
     """The body of the program that the answer describes; it computes gold.
 
     Raises:
-        NoProgramError: the answer's calculations do not lead to gold, or take a number
-            from nowhere (an equation solved in words).
+        NoProgramError: the answer's calculations do not lead to gold, or use a number that is
+            neither given nor calculated (an equation solved in words).
     """
     try:
         gold = gold_of(answer)
@@ -96,8 +96,8 @@ def program_of(question: str, answer: str) -> str:
     ends = [at + 1 for at, step in enumerate(steps) if _equal(step.stated, gold)]
     if not ends:
         raise NoProgramError("no calculation gives gold")
-    # A result that the text rounded differs from its variable. The variable is better where
-    # it still leads to gold, the text's number where it does not.
+    # A result that the text rounded differs from its variable. The variable is used if it still
+    # leads to gold, the text's number otherwise.
     for only_exact in (False, True):
         lines = _linked(steps[: ends[-1]], known, only_exact)
         if lines and _equal(lines[-1][2], gold):
@@ -118,18 +118,18 @@ def _steps(text: str) -> list[_Step]:
             if stated is None or not expression:
                 continue
             if re.fullmatch(_NUMBER, expression) and any(stated == step.stated for step in steps):
-                continue  # says an earlier result again
+                continue  # repeats an earlier result
             before, after = line[:begin], line[end:]
             name = _unique(_name(before, after, value.rpartition("=")[2]), taken)
             steps.append(_Step(name=name, expression=expression, stated=stated))
     return steps
 
 
-_Found = tuple[int, int, str, str]
+_Calculation = tuple[int, int, str, str]
 """Begin and end of the mark or the value in the line, expression, value."""
 
 
-def _calculations(line: str) -> list[_Found]:
+def _calculations(line: str) -> list[_Calculation]:
     """Marks and equations of a line; of `12+24 = <<36=36>>36` the equation."""
     unmarked = _unmarked(line)
     ends = {end for _, end, expression, _ in unmarked if expression}
@@ -141,10 +141,10 @@ def _calculations(line: str) -> list[_Found]:
     return sorted(marked + unmarked)
 
 
-def _unmarked(line: str) -> list[_Found]:
+def _unmarked(line: str) -> list[_Calculation]:
     """True equations that stand in the text: `20 bars * 110 kgs = 2200`."""
     tokens = list(_TOKEN.finditer(_MARK.sub(_masked, line)))
-    found: list[_Found] = []
+    found: list[_Calculation] = []
     for at, token in enumerate(tokens[:-1]):
         value = at + 2 if tokens[at + 1].group() == "$" else at + 1
         if token.group() == "=" and value < len(tokens) and tokens[value]["number"]:
@@ -154,13 +154,13 @@ def _unmarked(line: str) -> list[_Found]:
 
 
 def _masked(mark: re.Match[str]) -> str:
-    """Hides a mark, lest `48/2 = <<48/2=24>>24` be found twice; a bare one leaves its value."""
+    """Hide a mark, so that `48/2 = <<48/2=24>>24` is found once; a bare mark leaves its value."""
     bare = mark["expression"] == mark["value"]
     return (mark["value"] if bare else "\0").rjust(len(mark.group()))
 
 
 def _before(tokens: list[re.Match[str]]) -> list[str]:
-    """The numbers and signs in front of an equals sign, without units and currency."""
+    """The numbers and operators before an equals sign, without units and currency."""
     kept: list[str] = []
     num_words = 0
     for token in reversed(tokens):
@@ -180,7 +180,7 @@ def _before(tokens: list[re.Match[str]]) -> list[str]:
 
 
 def _equal_to(parts: list[str], value: float) -> str:
-    """The longest tail of `parts` that is a calculation with this result; else nothing."""
+    """The longest tail of `parts` that is a calculation with this result; empty if none is."""
     for start in range(len(parts) - 2):
         expression = _parsed(" ".join(parts[start:]))
         if expression and not re.fullmatch(_NUMBER, expression):
@@ -198,8 +198,8 @@ def _plain(number: str) -> str:
 
 
 def _parsed(expression: str) -> str:
-    """The expression in Python's own spacing; nothing where it is no arithmetic."""
-    expression = re.sub(rf"(?<![\d.]){_NUMBER}", lambda found: _plain(found.group()), expression)
+    """The expression in Python's own spacing; empty if it is not arithmetic."""
+    expression = re.sub(rf"(?<![\d.]){_NUMBER}", lambda number: _plain(number.group()), expression)
     try:
         _evaluate(expression.strip(), {})
         return ast.unparse(ast.parse(expression.strip(), mode="eval"))
@@ -212,8 +212,8 @@ def _linked(
 ) -> list[tuple[str, str, float]]:
     """Lines (name, expression, value) in which earlier results are variables.
 
-    A number that is also `known` from the question is taken for the last line's result,
-    or else for the question's.
+    A number that is also `known` from the question becomes a variable only if it is the last
+    line's result.
     """
     values: dict[str, float] = {}
     stated: dict[float, str] = {}
@@ -238,9 +238,10 @@ def _is_bare(step: _Step) -> bool:
 
 
 class _Reuse(ast.NodeTransformer):
-    """Puts variables for the numbers that they hold, each once in a line.
+    """Replaces numbers by the variables that hold them, each variable once per line.
 
-    `/ 100` stays a percentage's, and of `2 * 2` only one is an earlier result.
+    The 100 of `/ 100` stays a number, as it belongs to a percentage, and of `2 * 2` only one 2
+    becomes a variable.
     """
 
     def __init__(self, stated: Mapping[float, str]) -> None:
@@ -263,7 +264,7 @@ def _is_hundred(node: ast.expr) -> bool:
 
 
 def _equal(value: float, other: float) -> bool:
-    """Closer than a benchmark's scorer asks: 1,001 must not teach that it is 1,000."""
+    """Stricter than a benchmark's scorer: a program must not learn to round 1,001 to 1,000."""
     return math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-6)
 
 
@@ -312,17 +313,17 @@ def _value(node: ast.expr, values: Mapping[str, float]) -> float:
 
 
 def _name(before: str, after: str, value: str) -> str:
-    """A variable's name: the words behind the value, else behind the same number
-    earlier in the line ("600 pages because"), else those in front of the calculation."""
+    """A variable's name: the words after the value, else those after the same number earlier in
+    the line ("600 pages because"), else those before the calculation."""
     words = _words(_phrase(after))
     if before.endswith("$") and words[:1] != ["dollars"]:
         words = ["dollars", *words]
     if not words:
-        told = re.search(
+        repeated = re.search(
             rf"(\$?)(?<![\d.]){re.escape(value)}(?![\d.])(.*)", before.replace(",", "")
         )
-        if told:
-            words = ["dollars"] * bool(told[1]) + _words(_phrase(told[2]))
+        if repeated:
+            words = ["dollars"] * bool(repeated[1]) + _words(_phrase(repeated[2]))
     if not words:
         words = _words(" ".join(_words(re.split(r"[.,;:]", before.lower())[-1])[-_MAX_NAME_WORDS:]))
     words = words[:_MAX_NAME_WORDS]
@@ -337,7 +338,7 @@ def _phrase(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Its words without fillers in front; possessives lose their `'s`."""
+    """The words of a text without leading fillers; possessives lose their `'s`."""
     words = [word for word in _WORD.findall(text.replace("'s", "")) if len(word) > 1]
     while words and words[0] in _FILLER:
         words.pop(0)

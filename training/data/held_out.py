@@ -1,16 +1,16 @@
-"""Evaluated questions must be none that a model learns from: their texts are compared.
+"""Refuses configs that evaluate on questions which a model is trained on.
 
     refuse_shared(config)          # of train, sample, evaluate or a whole recipe
 
-Compared with every benchmark are what its verifier is sampled on, the sources of its
-generator less what `decontaminate` drops, and what the `run.json` of a saved model says
-that it learnt from. Texts are compared as `question_texts.normalised` has them. To take
-seconds whatever the size of the data, only the first 10,000 rows of a training source and the
-first 10,000 built-in problems that are sampled are looked at (all of candidates, whose column
-of questions is read alone). Sets of the hub, which
-are not fetched for this, are compared by split and position, and so are the built-in
-problems of one seed. Overlap beyond that is `data.decontaminate`'s, which prepare applies to
-every row.
+Every benchmark is compared with three things: the questions that candidates are sampled on, the
+generator's sources without the rows that `decontaminate` drops, and the sources that the
+`run.json` of a saved model lists. Texts are compared in the form of `question_texts.normalised`.
+
+So that this takes seconds for data of any size, only the first 10,000 rows of a training source
+and the first 10,000 sampled built-in problems are read. Of candidates all are read, but no column
+except their questions. Sets of the hub are not downloaded for this, but compared by split and
+position, and so are built-in problems of the same seed. Finding every overlap is the task of
+`data.decontaminate`, which prepare applies to every row.
 """
 
 import sys
@@ -42,32 +42,32 @@ _MOST_ROWS = 10_000
 _EXAMPLE_CHARACTERS = 100
 
 Texts = Mapping[BenchmarkConfig, Sequence[str]]
-"""Question texts of benchmarks that were read."""
+"""Question texts of benchmarks that were read already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Set:
-    """Questions that are evaluated or learnt from."""
+    """Questions that are evaluated or trained on."""
 
     setting: str
     what: BenchmarkConfig | SourceConfig
     data: DataConfig | None = None
-    """Of a source: the section it is in, whose `decontaminate` drops some of it."""
+    """The section of a source, whose `decontaminate` drops some of its rows; None: a benchmark."""
 
 
 def refuse_shared(
     config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
     known: Texts | None = None,
 ) -> None:
-    """Raise where a question is both evaluated and learnt from.
+    """Raise if a question is both evaluated and trained on.
 
     Args:
-        config: Of the stage that is about to start, or of all of them.
+        config: The config of the stage that is about to start, or of a whole recipe.
         known: Texts that the caller has read already.
 
     Raises:
-        DataError: a line for each two sets, with the number of shared questions and one of
-            them; or a benchmark that cannot be read.
+        DataError: two sets have questions in common (a line for each such pair, with the number
+            of questions and an example), or a benchmark cannot be read.
     """
     if problems := [*shared(config, known)]:
         raise DataError("\n".join(problems))
@@ -77,7 +77,7 @@ def shared(
     config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
     known: Texts | None = None,
 ) -> Iterator[str]:
-    """What `refuse_shared` raises, line by line."""
+    """The lines of the error that `refuse_shared` raises."""
     evaluated, learnt = _sides(config)
     yield from _compared(evaluated, learnt, known or {})
 
@@ -85,7 +85,7 @@ def shared(
 def _sides(
     config: TrainConfig | SampleConfig | EvaluateConfig | RecipeConfig,
 ) -> tuple[list[_Set], list[_Set]]:
-    """The sets that are evaluated, and those that are learnt from."""
+    """The sets that are evaluated, and those that are trained on."""
     if isinstance(config, RecipeConfig):
         evaluated = _benchmarks(config.evaluation)
         learnt = [_Set(setting="sampling.questions", what=config.sampling.questions)]
@@ -134,7 +134,7 @@ def _learnt(config: TrainConfig, prefix: str) -> list[_Set]:
 
 
 def _run_of(model: str) -> TrainConfig | None:
-    """The config that a saved model was trained with, where its run's folder is at hand."""
+    """The config that a saved model was trained with; None if its run's folder is not here."""
     try:
         folder = Path(model).absolute()
         if (folder / MANIFEST).is_file():  # an exported model names its checkpoint
@@ -150,13 +150,13 @@ def _run_of(model: str) -> TrainConfig | None:
 def _compared(evaluated: Sequence[_Set], learnt: Sequence[_Set], known: Texts) -> Iterator[str]:
     if not evaluated or not learnt:
         return
-    asked = [
+    texts_of = [
         {normalised(text) for text in _benchmark_texts(_benchmark(entry), known)}
         for entry in evaluated
     ]
     for source in learnt:
-        learnt_texts = {normalised(text): text for text in _learnt_texts(source, asked, known)}
-        for entry, texts in zip(evaluated, asked, strict=True):
+        learnt_texts = {normalised(text): text for text in _learnt_texts(source, texts_of, known)}
+        for entry, texts in zip(evaluated, texts_of, strict=True):
             if _is_dropped(entry, source):
                 continue
             if found := learnt_texts.keys() & texts:
@@ -179,8 +179,8 @@ def _message(entry: _Set, source: _Set, count: str, example: str) -> str:
     else:
         remedy = "evaluate others, or name the benchmark in data.decontaminate"
     return (
-        f"{entry.setting} shares {count} with {source.setting} ({example}): what is evaluated "
-        f"must be nothing that is learnt from; {remedy}"
+        f"{entry.setting} shares {count} with {source.setting} ({example}): evaluated "
+        f"questions must not be trained on; {remedy}"
     )
 
 
@@ -190,7 +190,7 @@ def _cut(text: str) -> str:
 
 
 def _is_at_hand(config: BenchmarkConfig | SourceConfig) -> bool:
-    """Whether its texts can be read here: not those of the hub, nor of files that are gone."""
+    """Whether its texts can be read here: not those of the hub or of missing files."""
     if config.kind == "problems":
         return True
     find = benchmarks.files_of if isinstance(config, BenchmarkConfig) else sources.files_of
@@ -208,21 +208,21 @@ def _benchmark_texts(config: BenchmarkConfig, known: Texts) -> Sequence[str]:
     return [question.text for question in benchmarks.questions(config)]
 
 
-def _learnt_texts(learnt: _Set, asked: Sequence[set[str]], known: Texts) -> Iterable[str]:
-    """Texts of a set that is learnt from; of a source those which are among `asked`."""
+def _learnt_texts(learnt: _Set, evaluated: Sequence[set[str]], known: Texts) -> Iterable[str]:
+    """Texts of a set that is trained on; of a source only those which are also evaluated."""
     if isinstance(learnt.what, BenchmarkConfig):
         sampled = learnt.what
         if sampled.kind == "problems" and sampled not in known:
             first = min(sampled.num_questions, _MOST_ROWS)
             sampled = sampled.model_copy(update={"num_questions": first})
         return _benchmark_texts(sampled, known)
-    wanted = set[str]().union(*asked)
-    if not wanted or not _is_at_hand(learnt.what):
+    all_evaluated = set[str]().union(*evaluated)
+    if not all_evaluated or not _is_at_hand(learnt.what):
         return ()
     try:
-        found = [text for text in _source_texts(learnt.what) if normalised(text) in wanted]
+        found = [text for text in _source_texts(learnt.what) if normalised(text) in all_evaluated]
     except (UserError, UnicodeDecodeError):
-        return ()  # damaged, which prepare reports: it has learnt nothing from this file
+        return ()  # a damaged file, which prepare reports and does not use
     if not found or learnt.data is None:
         return found
     overlap = Overlap(
@@ -240,11 +240,11 @@ def _source_texts(source: SourceConfig) -> Iterable[str]:
     rows = islice(sources.rows(source), _MOST_ROWS)
     if source.kind == "problems":
         return (sources.example_of(source, row).example.question for row in rows)
-    return (_asked_by(row) for row in rows if not isinstance(row, tables.Damaged))
+    return (_question_of(row) for row in rows if not isinstance(row, tables.Damaged))
 
 
-def _asked_by(row: Mapping[str, object]) -> str:
-    """A row's question; the row is not converted, which takes longer."""
+def _question_of(row: Mapping[str, object]) -> str:
+    """A row's question, read without converting the whole row, which takes longer."""
     text = str(row.get("question") or "")
     if text or not row.get("code"):
         return text
@@ -254,11 +254,14 @@ def _asked_by(row: Mapping[str, object]) -> str:
         return ""
 
 
-# --- Sets that are cut from the same one, without their texts.
+# --- Parts of the same set, compared without their texts.
 
 
 def _shared_positions(entry: _Set, learnt: _Set, known: Texts) -> tuple[str, str] | None:
-    """How many questions two cuts of one set share, and which; of files their texts say it."""
+    """How many questions two parts of one set have in common, and which; None: none.
+
+    Sets that can be read here are not compared by position, since their texts are compared.
+    """
     first, second = _cut_of(entry.what), _cut_of(learnt.what)
     if not first or not second or first[0] != second[0]:
         return None
@@ -275,7 +278,7 @@ def _shared_positions(entry: _Set, learnt: _Set, known: Texts) -> tuple[str, str
 
 
 def _is_dropped(entry: _Set, learnt: _Set) -> bool:
-    """Whether `decontaminate` names all of a benchmark: whatever a source shares is dropped."""
+    """Whether `decontaminate` names the whole benchmark, so that every common row is dropped."""
     cut = _cut_of(entry.what)
     for other in map(_cut_of, learnt.data.decontaminate if learnt.data else ()):
         if cut and other and cut[0] == other[0]:
@@ -285,11 +288,11 @@ def _is_dropped(entry: _Set, learnt: _Set) -> bool:
 
 
 _Cut = tuple[tuple[str, str], range]
-"""A set, by its name and what else tells it from others, and positions in it."""
+"""A set, identified by its name and further settings, and a range of positions in it."""
 
 
 def _cut_of(config: BenchmarkConfig | SourceConfig) -> _Cut | None:
-    """The set that a config is a cut of; None: of any file."""
+    """The set that a config takes questions from, and which; None for sets known only as files."""
     if isinstance(config, BenchmarkConfig):
         start, count = config.skip_questions, config.num_questions
     else:

@@ -15,20 +15,20 @@ number of consumed sequences, and any number of ranks can resume from it.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.config.values import HeadKind
 from training.data.pack import Mode
 from training.data.shards import PackedSequence, SequenceDataset
 from training.errors import CheckpointError, ConfigError, DataError
 
-__all__ = ["Batch", "Head", "Loader", "SequenceDataset", "collate", "sequence_indices"]
+__all__ = ["Batch", "Loader", "SequenceDataset", "collate", "sequence_indices"]
 
-Head = Literal["language_model", "verifier"]
 
 IGNORED = -100
 """The label of a position whose next token is not supervised."""
@@ -75,7 +75,7 @@ class Loader:
         micro_batch_sequences: int,
         rank: int,
         world_size: int,
-        head: Head,
+        head: HeadKind,
         question_weight: float = 1.0,
     ) -> None:
         """Start at the first sequence; `load_state_dict` resumes at a later one.
@@ -110,7 +110,7 @@ class Loader:
                 f"{head!r}: set one of them"
             )
         self._dataset, self._seed = dataset, seed
-        self._head: Head = head
+        self._head: HeadKind = head
         self._global_batch_sequences, self._micro_batch_sequences = (
             global_batch_sequences,
             micro_batch_sequences,
@@ -238,7 +238,7 @@ def collate(
     sequences: list[PackedSequence],
     *,
     sequence_length: int,
-    head: Head,
+    head: HeadKind,
     question_weight: float = 1.0,
 ) -> Batch:
     """Pad sequences to `sequence_length`, stack them, and derive labels and weights."""

@@ -1,13 +1,13 @@
-"""Converted rows on disk while a folder is being prepared: one Parquet file for each chunk.
+"""Stores converted rows while a data folder is being prepared: a Parquet file for each chunk.
 
     write(path, converted, made_from=label)
     if is_current(path, made_from=label): converted = read(path)
 
-A part is there whole or not at all, so whoever comes next (another life, another job of an
-array) goes on with those that are missing. Its label says what made it.
+A part is complete or absent, so a later attempt or another array task makes only the missing
+ones. Its label identifies what it was made from.
 
-The folder of the parts carries a mark from its first moment. A folder of the same name without
-the mark is somebody else's: it is neither written to nor removed.
+The folder of the parts contains a marker file from the moment it exists. A folder of the same
+name without that file is not prepare's and is neither written to nor removed.
 """
 
 import os
@@ -35,7 +35,7 @@ from training.files import write_json
 from training.lifecycle.attempts import parts_folder
 
 STAGE = "prepare"
-"""Whose the parts and the data folder are, as its manifest says."""
+"""The stage in the manifest of a data folder."""
 _SCHEMA = pa.schema(
     [
         ("key", pa.binary(8)),
@@ -47,49 +47,49 @@ _SCHEMA = pa.schema(
     ]
 )
 _VERSION = 2
-"""Of the columns: parts of another are made anew."""
+"""Version of the columns; parts of another version are made again."""
 _SHARD_TOKEN_BYTES = 2
 _MARK = "made_by_prepare.json"
 _OURS = re.compile(
     r"part-\d{6,}\.parquet|tokenizer-[0-9a-f]{12}|(old-)?packed-[0-9a-f]+"
     r"|\.part-\d{6,}\.parquet\.[0-9a-f]{8}\.tmp|" + re.escape(_MARK)
 )
-"""All that prepare puts into the folder of the parts."""
+"""Names of everything that prepare writes into the folder of the parts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """An example that passed the filters which need no other example."""
+    """An example that passed the filters which look at one example at a time."""
 
     key: bytes
-    """8 bytes: examples with equal keys are duplicates."""
+    """8 bytes; examples with equal keys are duplicates (`dedupe`)."""
     example: TokenizedExample
     order: bytes = b""
-    """Of a candidate: its place among those of its question and verdict (`balance.order_of`)."""
+    """A candidate's sort key among those of its question and verdict (`balance.order_of`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Converted:
-    """What became of a chunk of a source's rows."""
+    """The result of converting a chunk of a source's rows."""
 
     source: int
     """The source's index in `data.sources`."""
     num_rows: int
     kept: list[Kept]
     dropped: Counter[str] = field(default_factory=Counter[str])
-    """Reason to number of rows."""
+    """Number of dropped rows by reason."""
 
 
 def claim(folder: Path) -> None:
-    """Make the folder of the parts, unless it is there and marked.
+    """Make the folder of the parts with its marker file, unless it exists.
 
     Raises:
-        FileExistsError: something else has its place; names it.
+        FileExistsError: something else has its name.
     """
     refuse_others(folder)
     if (folder / _MARK).is_file():
         return
-    # Jobs of an array may do this at the same moment: the folder appears with its mark in it.
+    # Array tasks may do this at the same moment: the folder appears with its marker in it.
     made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     write_json(made / _MARK, {"content": "parts of a data folder that is being prepared"})
     try:
@@ -102,11 +102,11 @@ def claim(folder: Path) -> None:
 
 
 def refuse_others(folder: Path) -> None:
-    """Refuse a folder that is there and not prepare's alone.
+    """Refuse a folder of parts that exists and is not prepare's alone.
 
     Raises:
-        FileExistsError: it is no folder, has no mark, or holds something that prepare did not
-            write; names it.
+        FileExistsError: it is not a folder, has no marker, or holds something that prepare did
+            not write; the message names it.
     """
     advice = "prepare keeps its parts there: move it away, or set another data.folder"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -120,22 +120,22 @@ def refuse_others(folder: Path) -> None:
 
 
 def refuse_data(folder: Path) -> None:
-    """Refuse a data folder that holds what prepare did not write, or parts that it did not.
+    """Refuse a data folder, or its folder of parts, that holds what prepare did not write.
 
     Raises:
-        FileExistsError: names what is there.
+        FileExistsError: the message names what prepare did not write.
     """
     manifest.refuse_others(folder, stage=STAGE, setting="data.folder")
     refuse_others(parts_folder(folder))
 
 
 def remove(folder: Path) -> None:
-    """Remove what prepare wrote, and the folder when it is empty then; the mark goes last.
+    """Remove what prepare wrote, the marker last, and the folder if it is empty then.
 
-    What cannot be removed stays: the data folder does not need it gone.
+    Errors are ignored: leftovers do not affect the data folder.
     """
     if not (folder / _MARK).is_file():
-        with suppress(OSError):  # an empty one is of a job that was at work when another ended
+        with suppress(OSError):  # a job at work when another one ended leaves an empty folder
             folder.rmdir()
         return
     for path in [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]:
@@ -151,17 +151,17 @@ def remove(folder: Path) -> None:
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """Where part `number` is or would be."""
+    """The file of part `number`, whether or not it exists."""
     return folder / f"part-{number:06d}.parquet"
 
 
 def write(path: Path, converted: Converted, *, made_from: str) -> None:
-    """Durably write a part; one without examples is whole too.
+    """Durably write a part, which may hold no examples.
 
     Raises:
         FileExistsError: as `claim`.
     """
-    # Another job that was faster may have removed the folder: it has its mark again before all.
+    # A faster job may have removed the folder: then make it again, with its marker.
     if not (path.parent / _MARK).is_file():
         claim(path.parent)
     examples = [kept.example for kept in converted.kept]
@@ -186,15 +186,15 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
 
 
 def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
-    """Check that the rest of a data folder can be written, taking all parts to be like one.
+    """Check that the disk has room for the remaining parts and the shards.
 
     Args:
-        path: That part.
-        num_missing: Parts that are still to be written.
-        num_parts: All of them, which are packed.
+        path: A part; all others are assumed to be as large.
+        num_missing: Number of parts that are still to be written.
+        num_parts: Number of all parts, from which the shards are packed.
 
     Raises:
-        NoSpace: there is no room.
+        NoSpace: there is not enough room.
     """
     metadata = parquet.read_metadata(path)
     column = _SCHEMA.names.index("tokens")
@@ -208,16 +208,16 @@ def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
 
 
 def is_current(path: Path, *, made_from: str) -> bool:
-    """Whether a whole part is there and made from this."""
+    """Whether the part exists, is complete, and was made from the same."""
     label = parquet_files.label_of(path) or {}
     return (label.get("version"), label.get("made_from")) == (_VERSION, made_from)
 
 
 def read(path: Path) -> Converted:
-    """What was written there.
+    """Read a part.
 
     Raises:
-        FileNotFoundError: it is gone: another job has finished and removed it.
+        FileNotFoundError: another job has finished and removed it.
         DataError: it is damaged since.
     """
     try:

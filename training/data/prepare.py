@@ -1,16 +1,15 @@
-"""The prepare stage: sources become packed, tokenised rows on disk.
+"""Runs the prepare stage: turns sources of examples into packed, tokenised sequences on disk.
 
     facts = prepare(config)        # launch/prepare.py
 
-    sources -> filter, run -> decontaminate -> tokenise -> drop duplicates -> pack -> shards
+    sources -> filter -> decontaminate -> run -> tokenise -> deduplicate -> balance -> pack
 
-Chunks of rows are converted by whatever workers there are and kept as parts in
-`FOLDER.parts`; packing reads the parts in order, as they come. So the output is the same, to
-the byte, for any number of workers, and whatever ended a prepare (a signal, a dead node), the
-next one makes only the parts that are missing. The folder itself is replaced as a whole, at
-the end, and only where it holds nothing but what an earlier prepare wrote. Memory holds one
-packing window, the chunks under way and one short key per distinct question (about 90 bytes:
-1 GB for TinyGSM's 11 million).
+Workers convert chunks of rows into parts, which are kept in `FOLDER.parts`; packing reads the
+parts in order as they are completed. So the output is the same, to the byte, for any number of
+workers, and after an interruption (a signal, a failed node) only the missing parts are made. The
+folder is replaced as a whole at the end, and only if an earlier prepare wrote everything in it.
+Memory holds one packing window, the chunks in progress and one key per distinct example (about 90
+bytes: 1 GB for TinyGSM's 11 million questions).
 """
 
 import logging
@@ -51,9 +50,9 @@ _TOKENIZER_EXAMPLES = 10_000
 
 
 def prepare(config: PrepareConfig, pool: WorkerPool | None = None) -> dict[str, Any]:
-    """`prepare_array_task` of the whole: `data.folder` is there in the end; returns its facts."""
+    """Write `data.folder` in a single job; returns its facts. See `prepare_array_task`."""
     facts = prepare_array_task(config, ONLY_TASK, pool)
-    assert facts is not None  # nobody else has anything to make
+    assert facts is not None  # no other array task makes any part
     return facts
 
 
@@ -64,43 +63,43 @@ def prepare_array_task(
     *,
     stop: StopSignal | None = None,
 ) -> dict[str, Any] | None:
-    """Write `data.folder`, with other jobs, unless it is there and made from the same.
+    """Write `data.folder` together with other array tasks, unless it is up to date.
 
     Args:
-        config: What to make.
+        config: The data to prepare.
         array_task: The parts that this job makes.
         pool: Worker processes that convert; None: `data.num_workers` processes of this machine.
-        stop: Looked at between two chunks.
+        stop: Checked between two chunks.
 
     Returns:
         The folder's facts; None while parts of other array tasks are missing.
 
     Raises:
-        DataError: a source, benchmark or tokenizer is not there, does not fit the others,
-            or nothing is left after filtering.
+        ConfigError: the sources do not fit each other or the tokenizer.
+        DataError: a source, benchmark or tokenizer is missing, or no example is left after
+            filtering.
         FileExistsError: `data.folder`, or the folder of parts beside it, holds something that
             prepare did not write.
-        IsolationError: programs are to be run and nothing here can isolate them.
-        NoSpace: the disk is full, or would be before the end, judged by the first part.
-        Stopped: a signal came; the parts that were begun are kept.
+        IsolationError: programs are to be run and cannot be isolated here.
+        NoSpace: the disk is full, or would be before the end, estimated from the first part.
+        Stopped: a signal arrived; completed parts are kept.
     """
     data = config.data
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
     if facts := made_of.facts_of(data.folder):
         logger.info(
-            f"{data.folder} is up to date ({facts['sequences']:,} sequences, {facts['tokens']:,} "
-            "tokens): "
-            "nothing to do"
+            f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
+            f"{facts['tokens']:,} tokens): nothing to do"
         )
         return facts
     parts.refuse_data(data.folder)
-    work = _Work.of(config, files.sha256_json([made_of.config, made_of.inputs]))
+    work = _Work.from_config(config, files.sha256_json([made_of.config, made_of.inputs]))
     parts.claim(work.folder)
     try:
         facts = _made(work, made_of, pool or WorkerPool(data.num_workers), array_task, stop)
     except (OSError, UserError):
-        # Another job, which was faster, has removed the parts and what this one was packing.
+        # A faster job may have finished, and removed the parts and what this one was packing.
         if not (facts := made_of.facts_of(data.folder)):
             raise
     if facts:
@@ -116,21 +115,21 @@ def _made(
     array_task: ArrayTask,
     stop: StopSignal | None,
 ) -> dict[str, Any] | None:
-    """Make the task's parts and, where no other is missing, the folder; returns its facts."""
+    """Make the task's parts and, if no other part is missing, the folder; returns its facts."""
     target = work.config.data.folder
     converted = _converted(work, pool, array_task, stop)
     if not array_task.is_only:
-        deque(converted, maxlen=0)  # others may be at it: packing waits for the last part
+        deque(converted, maxlen=0)  # other tasks may be at work: packing waits for all parts
         if missing := sum(not work.is_made(number) for number in range(work.num_parts)):
-            # They are gone as well when another array task has packed them.
+            # They are missing as well if another array task has packed and removed them.
             if not (facts := made_of.facts_of(target)):
                 logger.info(
                     f"{array_task} is done; {missing} of {work.num_parts} parts are not yet"
                 )
             return facts
         converted = map(work.path, range(work.num_parts))
-    # A name of its own: the last two array tasks, or two prepares of the same, may do it at once.
-    # What a killed life has left is removed in the end, with the parts.
+    # A unique name, since two array tasks or two prepares of the same data may pack at once. The
+    # folder of a killed attempt is removed at the end, with the parts.
     folder = work.folder / f"packed-{secrets.token_hex(4)}"
     try:
         with reported(folder):
@@ -144,7 +143,7 @@ def _made(
                 facts=facts,
             )
         if made := made_of.facts_of(target):
-            return made  # by another, in the meantime: it may be in use
+            return made  # another job was faster, and its folder may be in use
         _put_in_place(folder, target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -153,40 +152,40 @@ def _made(
 
 
 def status(config: PrepareConfig) -> manifest.Status:
-    """What `prepare` would do now; reads files, fetches and writes none. Raises as `prepare`."""
+    """What `prepare` would do now; downloads and writes nothing. Raises as `prepare`."""
     data = config.data
     _check(data)
-    tokenizer, fetched = data.tokenizer.source, False
+    tokenizer, is_on_hub = data.tokenizer.source, False
     if tokenizer != "train":
-        fetched = hub.local_path(tokenizer, "data.tokenizer.source") is None
-        if not fetched:
-            Tokenizer.of(tokenizer)
-    found = prepared.compare(config)
-    if found.is_current and not fetched:
+        is_on_hub = hub.local_path(tokenizer, "data.tokenizer.source") is None
+        if not is_on_hub:
+            Tokenizer.from_source(tokenizer)
+    comparison = prepared.compare(config)
+    if comparison.is_current and not is_on_hub:
         facts = manifest.read(data.folder)["facts"]
         counts = f"{facts['sequences']:,} sequences, {facts['tokens']:,} tokens"
         return manifest.Status(f"has nothing to do: {data.folder} is up to date ({counts})", True)
     parts.refuse_data(data.folder)
-    if not found.is_prepared:
+    if not comparison.is_prepared:
         made = len(list(parts_folder(data.folder).glob("part-*")))
-        known = f", from {made} parts that are there, if they are of the same" if made else ""
+        known = f", with {made} existing parts if they are of the same data" if made else ""
         return manifest.Status(f"makes {data.folder}{known}")
-    if fetched:
+    if is_on_hub:
         return manifest.Status(
-            f"makes {data.folder} anew, unless it is of the same data and of the hub's {tokenizer}"
+            f"makes {data.folder} again, unless it is of the same data and the hub's {tokenizer}"
         )
-    return manifest.Status(f"makes {data.folder} anew: {'; '.join(found.differences)}")
+    return manifest.Status(f"makes {data.folder} again: {'; '.join(comparison.differences)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _MadeOf:
-    """What decides the content of a data folder, as its manifest has it."""
+    """What determines the content of a data folder, in its manifest's form."""
 
     config: dict[str, Any]
     inputs: dict[str, str]
 
     def facts_of(self, folder: Path) -> dict[str, Any] | None:
-        """The facts of a finished folder that was made of this; None: it is none."""
+        """The facts of a finished folder that was made from this; None if it was not."""
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
             return None
         facts = manifest.read(folder)["facts"]
@@ -199,15 +198,15 @@ class _Work:
 
     config: PrepareConfig
     folder: Path
-    """Where they are."""
+    """The folder of the parts."""
     tokenizer: Tokenizer
     made_from: str
-    """Their label."""
+    """The label of the parts."""
     num_parts: int = 0
-    """Those met so far: only reading the sources to their end tells how many there are."""
+    """Parts counted so far; the total is known once the sources are read to their end."""
 
     @classmethod
-    def of(cls, config: PrepareConfig, made_from: str) -> "_Work":
+    def from_config(cls, config: PrepareConfig, made_from: str) -> "_Work":
         tokenizer = _tokenizer(config.data)
         return cls(
             config=config,
@@ -227,13 +226,13 @@ def _check(data: DataConfig) -> None:
     kinds = {source.kind for source in data.sources}
     if "candidates" in kinds and len(kinds) > 1:
         raise ConfigError(
-            f"data.sources mixes kinds {', '.join(sorted(kinds))}: labelled candidates are a "
-            "verifier's, all others a generator's"
+            f"data.sources mixes kinds {', '.join(sorted(kinds))}: use 'candidates' alone for a "
+            "verifier, and the other kinds for a generator"
         )
     if data.is_for_verifier and data.tokenizer.source == "train":
         raise ConfigError(
-            "data.tokenizer.source = 'train' with candidates: a verifier reads with its "
-            "generator's tokenizer, set it to the generator's data.folder"
+            "data.tokenizer.source = 'train' with candidates: a verifier uses its generator's "
+            "tokenizer, so set it to the generator's data.folder"
         )
     for source in data.sources:
         if source.kind == "problems":
@@ -243,9 +242,9 @@ def _check(data: DataConfig) -> None:
 def _converted(
     work: _Work, pool: WorkerPool, array_task: ArrayTask, stop: StopSignal | None
 ) -> Iterator[Path]:
-    """The parts in order, each when it is made, those of other array tasks at once."""
+    """The parts in order, each once it is made; those of other array tasks without waiting."""
     data = work.config.data
-    # Its fingerprint in the name: workers of another config may be at work beside it.
+    # Named by its fingerprint, as workers of another config may run at the same time.
     tokenizer = work.folder / f"tokenizer-{work.tokenizer.fingerprint[:12]}"
     work.tokenizer.save(tokenizer)
     converter = Converter(
@@ -273,7 +272,7 @@ def _converted(
         has_room = False
         for path in pool.imap(converter, todo()):
             progress.advance(sizes.popleft())
-            if not has_room and path.is_file():  # another job's may not be there
+            if not has_room and path.is_file():  # another task's part may not exist yet
                 _require_room(work, path, total)
                 has_room = True
             yield path
@@ -288,8 +287,8 @@ def _require_room(work: _Work, part: Path, num_rows: int) -> None:
 def _pack(
     work: _Work, converted: Iterator[Path], folder: Path
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Write shards and tokenizer; returns facts and files."""
-    # Slow to import (megatron-core), and a folder that is up to date needs none of it.
+    """Write shards and tokenizer; returns the facts and the files."""
+    # Slow to import (megatron-core), and not needed where the folder is up to date.
     from training.data.shards import ShardWriter
 
     data = work.config.data
@@ -301,7 +300,7 @@ def _pack(
         writer.add(sequence)
         counts.sequences += 1
     if not counts.sequences:
-        parts.remove(work.folder)  # all parts are there, and nothing comes of them
+        parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
@@ -332,14 +331,14 @@ def _remaining(
 
 def _tokenizer(data: DataConfig) -> Tokenizer:
     if data.tokenizer.source != "train":
-        return Tokenizer.of(data.tokenizer.source)
+        return Tokenizer.from_source(data.tokenizer.source)
     return Tokenizer.train(_texts(data), vocab_size=data.tokenizer.vocab_size)
 
 
 def _texts(data: DataConfig) -> Iterator[str]:
-    share = -(-_TOKENIZER_EXAMPLES // len(data.sources))
+    per_source = -(-_TOKENIZER_EXAMPLES // len(data.sources))
     for source in data.sources:
-        for example in islice(sources.examples(source), share):
+        for example in islice(sources.examples(source), per_source):
             yield programs.prompt(example.question)
             yield example.program
 
@@ -360,8 +359,8 @@ def _chunks(work: _Work) -> Iterator[Chunk]:
 
 
 def _put_in_place(made: Path, folder: Path) -> None:
-    """Rename `made` to `folder`; what stood there goes away after that, not before."""
-    parts.refuse_data(folder)  # hours may have passed
+    """Rename `made` to `folder`; an earlier folder is removed afterwards, not before."""
+    parts.refuse_data(folder)  # checked at the start, hours ago
     old = made.with_name(f"old-{made.name}")
     replaces = folder.exists()
     if replaces:

@@ -1,11 +1,11 @@
-"""What a data folder was prepared from, compared with what a config asks for.
+"""Compares what a data folder was prepared from with a config.
 
     compare(config).check()
 
-The manifest of a data folder holds the settings that made it and fingerprints of the files that
-were read. Settings can be compared anywhere. Fingerprints can be compared only where the files
-are: a data folder may have been copied to a machine that has no sources. What could not be
-compared is listed.
+The manifest of a data folder holds the settings it was prepared with, and fingerprints of the
+files that were read. Settings can be compared anywhere, but fingerprints only where the files are:
+a data folder may have been copied to a machine without its sources. Inputs that could not be
+compared are listed.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ _TABLES = ("config", "inputs", "facts")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A data folder beside the config that is to use it."""
+    """The comparison of a data folder with a config that is to use it."""
 
     folder: Path
     is_prepared: bool
@@ -36,11 +36,11 @@ class Comparison:
     differences: list[str] = field(default_factory=list[str])
     """One line for each setting or input that differs, with both values."""
     not_compared: list[str] = field(default_factory=list[str])
-    """Inputs that are not on this machine."""
+    """Inputs that do not exist on this machine."""
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing is known to differ."""
+        """Whether the folder is prepared and no difference is known."""
         return self.is_prepared and not self.differences
 
     def refusal(self) -> str:
@@ -63,7 +63,7 @@ class Comparison:
 
         Raises:
             FileNotFoundError: it holds no prepared data.
-            DataError: it was prepared from something else; names what differs.
+            DataError: it was prepared with other settings or inputs; the message lists them.
         """
         if not self.is_prepared:
             raise FileNotFoundError(self.refusal())
@@ -71,7 +71,7 @@ class Comparison:
             raise DataError(self.refusal())
 
     def note(self) -> str:
-        """A sentence on what could not be compared; empty: nothing."""
+        """A sentence that lists what could not be compared; empty if everything was."""
         if not self.not_compared:
             return ""
         return (
@@ -81,7 +81,7 @@ class Comparison:
 
 
 def made_from(config: PrepareConfig) -> dict[str, Any]:
-    """What decides the content: neither where it is written nor how many workers write it."""
+    """The settings that determine the content: not its folder or the number of workers."""
     data = resolved(config.data)
     for key in ("folder", "num_workers", "prepare_if_missing"):
         del data[key]
@@ -93,19 +93,19 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
 
 
 def inputs(data: DataConfig) -> dict[str, str]:
-    """Fingerprints of all local files that are read, by the setting that names them.
+    """Fingerprints of all local files to be read, by the setting that names them.
 
     Raises:
-        DataError: a file is not there, or the tokenizer cannot be fetched.
+        DataError: a file is missing, or the tokenizer cannot be downloaded.
     """
     found = {key: _of_files(path, find()) for key, path, find in _tables(data)}
     if data.tokenizer.source != "train":
-        found[_TOKENIZER] = Tokenizer.of(data.tokenizer.source).fingerprint
+        found[_TOKENIZER] = Tokenizer.from_source(data.tokenizer.source).fingerprint
     return {key: value for key, value in found.items() if value}
 
 
 def compare(config: PrepareConfig) -> Comparison:
-    """Compare `data.folder` with what `prepare` would make of a config; fetches nothing.
+    """Compare `data.folder` with what `prepare` would make of a config; downloads nothing.
 
     Raises:
         UserError: the folder's manifest or the tokenizer that the config names is damaged.
@@ -142,7 +142,7 @@ def compare(config: PrepareConfig) -> Comparison:
 
 
 def _tables(data: DataConfig) -> Iterator[tuple[str, str, Callable[[], list[Path]]]]:
-    """Everything that is read from tables: the setting, its path, and how to find the files."""
+    """All inputs that are tables: the setting, its path, and a function that finds the files."""
     for number, source in enumerate(data.sources):
         if source.kind != "problems":
             yield f"data.sources.{number}", source.path, partial(sources.files_of, source)
@@ -152,7 +152,7 @@ def _tables(data: DataConfig) -> Iterator[tuple[str, str, Callable[[], list[Path
 
 
 def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
-    """Setting, path and fingerprint of every input; empty where it is not on this machine."""
+    """Setting, path and fingerprint of every input; the last is empty for a missing input."""
     for key, path, find in _tables(data):
         try:
             yield key, path, _of_files(path, find())
@@ -167,7 +167,7 @@ def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_files(path: str, found: list[Path]) -> str:
-    """A digest of files by their places below the path that names them; empty: no files."""
+    """A digest of files and their paths below `path`; empty if there are none."""
     root = Path(path)
     # Only a folder can hold two files of one name.
     names = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]

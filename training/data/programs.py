@@ -1,4 +1,4 @@
-"""TinyGSM's program format: how a question becomes a prompt and a body a program.
+"""Defines TinyGSM's program format: a question's prompt, and the program made of its body.
 
     def simple_math_problem() -> int:
         \"\"\"
@@ -6,8 +6,8 @@
         \"\"\"
         <body>
 
-The signature and the docstring are the prompt; the model writes the body
-(arXiv 2312.09241, section 2; that the prompt ends there is our reading).
+The signature and the docstring are the prompt; the model writes the body (arXiv 2312.09241,
+section 2, which does not state where the prompt ends: this is our interpretation).
 """
 
 import ast
@@ -16,12 +16,12 @@ import re
 FUNCTION = "simple_math_problem"
 _INDENT = "    "
 _LINE_END = re.compile(r"\r\n|\r|\n")
-"""Where Python's parser counts a new line. `str.splitlines` counts more: form feeds, U+2028, …"""
+"""Line ends of Python's parser. `str.splitlines` also splits at form feeds, U+2028, …"""
 _PROMPT = 'def simple_math_problem() -> int:\n    """\n    {question}\n    """\n'
 
 
 def prompt(question: str) -> str:
-    """The text the model is given: signature and docstring, ending in a newline."""
+    """The text that the model continues: signature and docstring, ending in a newline."""
     return _PROMPT.format(question=question.replace("\\", "\\\\").replace('"""', "'''"))
 
 
@@ -31,10 +31,10 @@ def source(question: str, program: str) -> str:
 
 
 def split(code: str) -> tuple[str, str]:
-    """Cut a whole TinyGSM function into (question, body).
+    """Split a whole TinyGSM function into (question, body).
 
-    The body is what follows the docstring, re-indented to four spaces, comments kept,
-    anything after the function dropped. Both docstring delimiters occur in the wild.
+    The body is the code after the docstring, re-indented to four spaces, with its comments.
+    Anything after the function is dropped. Either docstring delimiter is accepted.
 
     Raises:
         ValueError: the code does not parse, holds no function, or its first function
@@ -62,9 +62,9 @@ def split(code: str) -> tuple[str, str]:
 
 
 def _reindented(lines: list[str], function: ast.FunctionDef, offset: int) -> str:
-    """The lines that follow number `offset`, indented by four spaces instead of as they were.
+    """The lines after line `offset`, indented by four spaces instead of their own indentation.
 
-    Blank lines become empty. What a string of several lines holds is data and stays as it is.
+    Blank lines become empty. Lines within a multi-line string are data and stay unchanged.
     """
     inside: set[int] = set()
     """Numbers of lines that begin within a string."""

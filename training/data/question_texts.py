@@ -1,4 +1,4 @@
-"""Question texts compared: two are the same where they differ in case, spaces and punctuation.
+"""Normalises questions for comparison: case, white space and punctuation do not count.
 
 normalised("How many\\n apples?") == normalised("how many apples")
 """

@@ -1,9 +1,9 @@
-"""Where examples come from: one interface over five kinds of sources.
+"""Reads examples from five kinds of sources through one interface.
 
-    for raw in rows(source):                 # a stream; memory does not grow with the set
+    for raw in rows(source):                 # a stream; memory does not grow with the source
         example = example_of(source, raw)    # pure; raises DroppedError with the reason
 
-Reading and converting are apart, so that one process reads while many convert.
+Reading and converting are separate, so that one process reads while many convert.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ Raw = Any
 
 _SETTING = "path of a source"
 _ENDINGS = {"parquet": tables.PARQUET, "jsonl": tables.JSON}
-"""By kind; GSM8K is published in both."""
+"""File endings by kind; GSM8K is published in both formats."""
 
 
 class DroppedError(ValueError):
@@ -35,19 +35,20 @@ class DroppedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labelled:
-    """An example, and for a verifier whether its program was right."""
+    """An example, with its label if it is for a verifier."""
 
     example: Example
     right: bool | None = None
+    """Whether a candidate's program was right; None for a generator's example."""
     order: bytes = b""
-    """Of a candidate: `balance.order_of` it."""
+    """A candidate's `balance.order_of`."""
 
 
 def examples(source: SourceConfig) -> Iterator[Example]:
-    """The source's examples in order; rows that give none are passed over.
+    """The source's examples in order; rows that give none are skipped.
 
     Raises:
-        DataError: its file, folder or hub data set is not there or cannot be read.
+        DataError: its file, folder or hub data set is missing or cannot be read.
     """
     for raw in rows(source):
         try:
@@ -60,8 +61,8 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
     """The source's rows in order, at most `num_examples`.
 
     Raises:
-        DataError: its file, folder or hub data set is not there, or something in it cannot be
-            read and `damaged` is `refuse`.
+        DataError: its file, folder or hub data set is missing, or something in it cannot be read
+            and `damaged` is `refuse`.
     """
     return islice(
         _sound(source) if source.damaged == "refuse" else _rows(source), source.num_examples or None
@@ -72,26 +73,26 @@ def _sound(source: SourceConfig) -> Iterator[Raw]:
     for raw in _rows(source):
         if isinstance(raw, tables.Damaged):
             raise DataError(
-                f"{raw.message}. Mend it, or set damaged = 'skip' of the source to leave out and "
+                f"{raw.message}. Repair it, or set damaged = 'skip' in the source to skip and "
                 "count what cannot be read"
             )
         yield raw
 
 
 def num_rows(source: SourceConfig) -> int:
-    """How many rows `rows` gives, for progress; 0 where only reading them all would tell."""
+    """The number of rows, for progress; 0 if only reading the whole source would show it."""
     files = files_of(source)
     if source.kind == "problems" or (not files and source.num_examples):
         return source.num_examples
-    found = tables.num_rows(files)
-    return min(found, source.num_examples) if source.num_examples else found
+    in_files = tables.num_rows(files)
+    return min(in_files, source.num_examples) if source.num_examples else in_files
 
 
 def files_of(source: SourceConfig) -> list[Path]:
     """The local files that the source reads; none for the built-in problems and the hub.
 
     Raises:
-        DataError: its file or folder is not there.
+        DataError: its file or folder is missing.
     """
     if source.kind == "problems":
         return []
@@ -135,7 +136,7 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether no surrogate stands alone, as JSON's escapes allow and tokenizers do not."""
+    """Whether the text has no lone surrogates, which JSON's escapes allow and tokenizers do not."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -179,16 +180,16 @@ def _of_table(source: SourceConfig, row: tables.Row) -> Example:
         return Example(question=question, program=_text(row, "program").strip("\n").rstrip())
     _require(source, row, "code")
     try:
-        asked, program = programs.split(_text(row, "code"))
+        docstring, program = programs.split(_text(row, "code"))
     except ValueError as error:
         raise DroppedError("code cannot be cut into question and program") from error
-    return Example(question=question or asked, program=program)
+    return Example(question=question or docstring, program=program)
 
 
 def _of_candidate(candidate: Candidate) -> Labelled:
-    # An unfinished program has no end token, where the verifier's score is read, and gives
-    # no number that could be selected: a label on it would teach lengths, nothing else.
-    # A finished one that fails is as wrong as one that gives another number.
+    # An unfinished program has no end token, at which the verifier's score is read, and no result
+    # that could be selected: labelling it would teach the verifier nothing but lengths. A finished
+    # one that fails is as wrong as one that gives another number.
     if not candidate.finished:
         raise DroppedError("candidate: not finished")
     return Labelled(

@@ -1,7 +1,7 @@
-"""Rows of JSON, JSON-lines and Parquet files as dictionaries, read while they are used.
+"""Reads rows of JSON, JSON-lines and Parquet files as dictionaries, one after the other.
 
-Knows nothing of what the columns mean. A folder stands for the files of one split in it,
-in the order of their names.
+The meaning of the columns is not known here. The path of a folder means the files of one split
+in it, sorted by name.
 """
 
 import gzip
@@ -26,22 +26,22 @@ JSON = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _SPLITS = ("train", "test", "validation")
 _ROWS_AT_ONCE = 4096
 _MAX_LINE_BYTES = 1 << 24
-"""A longer line is taken for damage: no question with its program has 16 MiB."""
+"""A longer line counts as damaged: no question with its program has 16 MiB."""
 _MAX_JSON_BYTES = 1 << 28
 _MAX_CAUSE_CHARACTERS = 200
 _DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, MemoryError)
-"""What readers raise on damaged content; see `_raise_if_unreadable` for the system's errors."""
+"""Errors that readers raise on damaged content; `_raise_if_unreadable` lets others through."""
 
 
 def files_at(
     path: Path, *, split: str, setting: str, endings: tuple[str, ...] = PARQUET + JSON
 ) -> list[Path]:
-    """The table files that `path` stands for: itself, or a folder's; `endings` says of which kinds.
+    """The table files that `path` names: itself, or those of a folder, with one of `endings`.
 
-    Of a folder, Parquet before JSON lines before JSON. Of each the files named exactly for
-    the split (`test.jsonl`), else its numbered ones (`main/test-00000-of-00002.parquet`), else
-    those in folders named for it, else the one variant there is (`test_socratic.jsonl`), else
-    all files, where none is named for any split.
+    In a folder, the first ending that has any files counts (Parquet, then JSON lines, then JSON).
+    Of those, the first of these groups that is not empty: files named exactly for the split
+    (`test.jsonl`), numbered ones (`main/test-00000-of-00002.parquet`), files in folders named for
+    the split, a single variant (`test_socratic.jsonl`), or all files, if none is named for a split.
 
     Raises:
         DataError: there are none, there are several variants, or `path` is a file of another
@@ -50,8 +50,8 @@ def files_at(
     if path.is_file():
         if not path.name.endswith(endings):
             raise DataError(
-                f"{setting} = {str(path)!r} is read as a file ending in {' or '.join(endings)}, "
-                "which it does not: set the kind that it is of, or rename it"
+                f"{setting} = {str(path)!r} does not end in {' or '.join(endings)}: set the kind "
+                "of this file, or rename it"
             )
         named = _split_of(path.name)
         if named not in ("", split) and not _is_named_for(path.name, split):
@@ -90,22 +90,22 @@ def _is_named_for(name: str, split: str) -> bool:
 
 
 def _split_of(name: str) -> str:
-    """The common split that a file is named for; empty: none."""
+    """The common split that a file is named for; empty if it is named for none."""
     return next((split for split in _SPLITS if _is_named_for(name, split)), "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Damaged:
-    """What stands where a row, or the rest of a file, cannot be read."""
+    """Takes the place of a row, or of the rest of a file, that cannot be read."""
 
     reason: str
-    """Short, to be counted."""
+    """A short reason, by which damage is counted."""
     message: str
-    """Names the file, and the line or the row group in it."""
+    """A sentence that names the file, and the line or the row group in it."""
 
 
 def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of these files in order; of a Parquet file only `columns`, where given.
+    """The rows of these files in order; of a Parquet file only `columns`, if given.
 
     Raises:
         DataError: a file or a row of it cannot be read; the message names both.
@@ -117,7 +117,7 @@ def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]
 
 
 def rows_or_damage(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row | Damaged]:
-    """As `rows_of`, with a `Damaged` for each row and for each rest of a file that is damaged.
+    """As `rows_of`, with a `Damaged` in place of each row or rest of a file that is damaged.
 
     Raises:
         DataError: a Parquet file has other columns.
@@ -132,7 +132,7 @@ def rows_or_damage(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterat
 
 
 def num_rows(files: Sequence[Path]) -> int:
-    """How many rows there are, without reading more than needed to tell; of damaged files 0."""
+    """The number of rows, reading no more than necessary; 0 for damaged files."""
     return sum(map(_num_rows, files))
 
 
@@ -154,9 +154,10 @@ def _num_rows(path: Path) -> int:
 def batches(
     path: Path, columns: Sequence[str], *, num_rows: int
 ) -> Iterator[pa.RecordBatch | Damaged]:
-    """A Parquet file in batches of at most `num_rows`; a row group that is damaged is passed over.
+    """A Parquet file in batches of at most `num_rows`, with a `Damaged` for each damaged row.
 
-    Checksums of pages are compared where the file has them.
+    A damaged row group gives one for each of its remaining rows. Checksums of pages are verified
+    if the file has them.
 
     Raises:
         DataError: it lacks one of the columns.
@@ -270,7 +271,7 @@ def _json_lines(path: Path) -> Iterator[Row | Damaged]:
 
 
 def parsed(line: bytes, where: str) -> Row | Damaged:
-    """The JSON object of a line, or why there is none."""
+    """The JSON object of a line, or a `Damaged` that says why there is none."""
     try:
         return _row(json.loads(line), where)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -286,7 +287,7 @@ def _row(row: object, where: str) -> Row | Damaged:
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Lines of a file, or of a `.gz`, with their numbers from 1; None for one above 16 MiB.
+    """Lines of a file or a `.gz` with their numbers, from 1; None for a line above 16 MiB.
 
     Raises:
         EOFError, OSError, zlib.error: a `.gz` is damaged.
@@ -305,7 +306,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _raise_if_unreadable(error: BaseException) -> None:
-    """Raise what the system says of a file (permissions, a disk's fault): the file may be whole."""
+    """Raise the system's errors (permissions, a disk's fault): the file itself may be intact."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 

@@ -1,11 +1,11 @@
-"""Text to token ids and back: an existing tokenizer, or one trained on the spot.
+"""Encodes text as token ids and decodes it: loads a tokenizer, or trains one.
 
-    tokenizer = Tokenizer.load(Path("tokenizer"))       # what `save` wrote
-    tokenizer = Tokenizer.of("microsoft/phi-1_5")       # a folder of any form, or the hub
+    tokenizer = Tokenizer.load(Path("tokenizer"))             # a folder that `save` wrote
+    tokenizer = Tokenizer.from_source("microsoft/phi-1_5")    # a folder of any form, or a hub id
     tokenizer = Tokenizer.train(texts, vocab_size=1024)
 
-A prompt and its program are always tokenised apart: the sampler sees the prompt's ids
-before the program exists, so a token across the border could never be sampled.
+A prompt and its program are always tokenised separately: the sampler encodes the prompt before
+the program exists, so it could never sample a token that spans the two.
 """
 
 import json
@@ -25,7 +25,7 @@ from training.errors import DataError, UserError
 
 END = "<|endoftext|>"
 FOLDER = "tokenizer"
-"""Where a data, checkpoint or model folder keeps its tokenizer, unless at the top."""
+"""The folder of the tokenizer within a data, checkpoint or model folder, if not at the top."""
 
 _NAMES = (
     "tokenizer.json",
@@ -41,11 +41,11 @@ _BPE_FILES = (
 )
 
 _FILES = tuple(dict.fromkeys((*_NAMES, *(name for names in _BPE_FILES for name in names))))
-"""All that may be read of a tokenizer's folder."""
+"""Names of all files that are read from a tokenizer's folder."""
 
 
 class Tokenizer:
-    """A byte-level tokenizer: any text encodes, and decodes to itself."""
+    """A byte-level tokenizer: any text can be encoded, and decodes to itself."""
 
     def __init__(self, fast: FastTokenizer, end: str = END) -> None:
         """Wrap a `tokenizers` tokenizer.
@@ -61,16 +61,19 @@ class Tokenizer:
         if end_token is None:
             raise DataError(f"the tokenizer has no token {end!r} to end a program with")
         self._fast, self._end = fast, end
-        # A question that spells the end token out must not end there.
+        # The text of the end token within a question must not become the end token.
         self._fast.encode_special_tokens = True
         self.end_token: int = end_token
-        """The id written after a program, and where sampling stops."""
+        """The id that follows every program, at which sampling stops."""
         self.vocab_size: int = max(fast.get_vocab(with_added_tokens=True).values()) + 1
         """One more than the largest id; a model's embedding has at least as many rows."""
 
     @classmethod
-    def of(cls, source: str) -> Self:
-        """The tokenizer of `data.tokenizer.source`, unless that is `train`.
+    def from_source(cls, source: str) -> Self:
+        """Load a tokenizer from a local folder or a hub id.
+
+        Args:
+            source: `data.tokenizer.source`, unless that is `train`.
 
         Raises:
             DataError: there is none at that path, or the hub cannot be reached.
@@ -82,14 +85,14 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read a tokenizer's folder, or the `tokenizer/` within the folder.
+        """Load a tokenizer from a folder, or from the `tokenizer/` in it.
 
         Known forms: `tokenizer.json`; `vocab.json` + `merges.txt` (+ `added_tokens.json`);
         GPT-2's `encoder.json` + `vocab.bpe` (+ `codegen_added_tokens.json`).
 
         Raises:
-            DataError: the folder holds none of them, or they do not fit together, are
-                damaged, or are not as the manifest says that lists them.
+            DataError: the folder holds none of them, or they do not fit together, are damaged,
+                or differ from the manifest that lists them.
         """
         if (folder / FOLDER).is_dir():
             folder = folder / FOLDER
@@ -98,7 +101,7 @@ class Tokenizer:
             return cls._load(folder)
         except UserError:
             raise
-        except Exception as error:  # `tokenizers` raises nothing more precise
+        except Exception as error:  # `tokenizers` raises no narrower class
             raise DataError(f"{folder} holds a damaged tokenizer: {error}") from error
 
     @classmethod
@@ -117,11 +120,11 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int) -> Self:
-        """A byte-level BPE of these texts; the same texts give the same tokenizer.
+        """Train a byte-level BPE; the same texts give the same tokenizer.
 
-        Every digit is a token of its own, and so is the space before a number: `18` and
-        `81` are then read and written by the same two pieces wherever they stand. Runs of
-        white space are pieces too, so a line's break and indentation become one token.
+        Every digit is a token, and so is the space before a number, so that `18` consists of the
+        same two tokens wherever it occurs. Runs of white space may become one token, so that a
+        line break and the indentation after it are one.
         """
         fast = _byte_level(BPE())
         fast.pre_tokenizer = pre_tokenizers.Sequence(
@@ -144,28 +147,28 @@ class Tokenizer:
         return self._fast.encode(text, add_special_tokens=False).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, faster than one by one."""
+        """The ids of many texts, encoded in one call."""
         encodings = self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def prompt_ids(self, question: str) -> list[int]:
-        """The ids a model is given for a question."""
+        """The ids of a question's prompt."""
         return self.encode(programs.prompt(question))
 
     def program_ids(self, program: str) -> list[int]:
-        """The ids a model is to write: the program and the end token."""
+        """The ids of a program, with the end token."""
         return [*self.encode(program), self.end_token]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these ids; the end token and ids without a token give nothing."""
+        """The text of these ids; the end token and ids without a token are left out."""
         return self._fast.decode(list(ids), skip_special_tokens=True)
 
     @property
     def fingerprint(self) -> str:
-        """A digest that is equal for tokenizers that give the same ids, in whatever form saved.
+        """A digest that is equal for tokenizers that give the same ids, however they were saved.
 
-        transformers, for one, writes a post-processor into every tokenizer that it saves. We
-        never ask for the special tokens that it would add.
+        transformers, for example, adds a post-processor to every tokenizer that it saves; it only
+        adds special tokens, which are never requested here.
         """
         content = json.loads(self._fast.to_str())
         for name in ("version", "post_processor", "decoder"):
@@ -174,7 +177,7 @@ class Tokenizer:
         return files.sha256_json([_decisive(content), self._end])
 
     def difference(self, other: "Tokenizer") -> str:
-        """Where another tokenizer gives other ids, as the end of a sentence; empty: nowhere."""
+        """How another tokenizer's ids differ, as the end of a sentence; empty if they do not."""
         if self.fingerprint == other.fingerprint:
             return ""
         if self._end != other._end:
@@ -185,10 +188,10 @@ class Tokenizer:
             (self._fast.id_to_token(i), other._fast.id_to_token(i), i)
             for i in range(self.vocab_size)
         )
-        for mine, theirs, number in texts:
-            if mine != theirs:
-                return f"id {number} is {mine!r} in one and {theirs!r} in the other"
-        return "they cut texts into the same pieces by different rules"
+        for mine, others, number in texts:
+            if mine != others:
+                return f"id {number} is {mine!r} in one and {others!r} in the other"
+        return "they have the same tokens, but split texts by different rules"
 
     def save(self, folder: Path) -> list[Path]:
         """Write Hugging Face files, which `load` and transformers' AutoTokenizer read."""
@@ -208,10 +211,10 @@ class Tokenizer:
 
 
 def refuse_different(tokenizers: Mapping[str, Tokenizer]) -> None:
-    """Refuse models and data that do not read and write the same ids.
+    """Refuse models and data whose tokenizers give different ids.
 
     Args:
-        tokenizers: By the setting that names whose they are, with its value.
+        tokenizers: Tokenizers by the setting, with its value, of the model or data they are of.
 
     Raises:
         DataError: two of them differ; says in what.
@@ -220,20 +223,19 @@ def refuse_different(tokenizers: Mapping[str, Tokenizer]) -> None:
     for name, tokenizer in named[1:]:
         if difference := named[0][1].difference(tokenizer):
             raise DataError(
-                f"{named[0][0]} and {name} have different tokenizers, so that an id means one "
-                f"text to the one and another to the other: {difference}; name a model and data "
-                "of one tokenizer"
+                f"{named[0][0]} and {name} have different tokenizers, so that the same id means "
+                f"different texts: {difference}; name a model and data of one tokenizer"
             )
 
 
 def is_in(folder: Path) -> bool:
     """Whether a folder holds a tokenizer in a form that `Tokenizer.load` knows."""
     names = ("tokenizer.json", *(vocabulary for vocabulary, _, _ in _BPE_FILES))
-    return any((place / name).is_file() for place in (folder, folder / FOLDER) for name in names)
+    return any((each / name).is_file() for each in (folder, folder / FOLDER) for name in names)
 
 
 def _decisive(content: Any) -> Any:
-    """A tokenizer's JSON without what changes no id: offsets, empty for absent, flags unused."""
+    """A tokenizer's JSON without what changes no id: offsets, unused flags, empty for absent."""
     if isinstance(content, dict):
         unused = ("trim_offsets", "normalized")
         return {key: _decisive(value) for key, value in content.items() if key not in unused}
@@ -262,17 +264,17 @@ def _end_of(folder: Path) -> str:
 
 
 def _add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
-    """Add the tokens of an added-tokens file and check that they get the ids it states."""
+    """Add the tokens of an added-tokens file, and check that they get the ids it lists."""
     content: Any = files.read_json_object(path) if path.is_file() else {}
     if "added_tokens" in content:
-        wanted = {str(entry["content"]): int(entry["id"]) for entry in content["added_tokens"]}
+        ids = {str(entry["content"]): int(entry["id"]) for entry in content["added_tokens"]}
     else:
-        wanted = {str(text): int(number) for text, number in content.items()}
-    for text in sorted(wanted, key=lambda text: wanted[text]):
+        ids = {str(text): int(number) for text, number in content.items()}
+    for text in sorted(ids, key=lambda text: ids[text]):
         fast.add_tokens([AddedToken(text, normalized=False, special=text == end)])
-        if fast.token_to_id(text) != wanted[text]:
+        if fast.token_to_id(text) != ids[text]:
             raise DataError(
-                f"{path} gives {text!r} the id {wanted[text]}, but after the vocabulary beside "
+                f"{path} gives {text!r} the id {ids[text]}, but after the vocabulary beside "
                 f"it comes {fast.token_to_id(text)}: the files do not belong together"
             )
     fast.add_special_tokens([AddedToken(end, normalized=False, special=True)])

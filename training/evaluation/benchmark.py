@@ -30,7 +30,7 @@ from training.evaluation.score import score
 from training.evaluation.select import best, distinct, numeric_answer, vote_groups
 from training.evaluation.statistics import Outcomes
 from training.models.heads import Verifier
-from training.monitoring.metrics import evaluation_metric
+from training.monitoring.names import evaluation_metric
 from training.records import Candidate, Question
 
 _SCORED_TOKENS = 16_384
@@ -244,7 +244,7 @@ def evaluate(
     scorer: Scorer | None = None,
     answers: Sequence[Answers] | None = None,
     num_table_rows: int = 32,
-    share: Callable[[], AbstractContextManager[None]] = nullcontext,
+    independent_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> BenchmarkResult:
     """Evaluate on all ranks together.
 
@@ -257,15 +257,15 @@ def evaluate(
         scorer: Around this rank's replica of the verifier; None: no verify@k.
         answers: This rank's answers of an earlier result, to be scored instead of drawn.
         num_table_rows: Rows for the table of samples.
-        share: What a rank's share is made in: `Cancellation.independent_work` lets all ranks
-            leave alike.
+        independent_work: Context of what a rank does on its own:
+            `Cancellation.independent_work` cancels it on all ranks together.
 
     Raises:
         ValueError: there are no questions.
     """
     if not questions:
         raise ValueError(f"benchmark {name} has no questions")
-    with share():
+    with independent_work():
         if answers is None:
             assert sampler is not None, "without answers there must be a sampler"
             answers = answer(sampler, work.of_rank(questions, ranks), settings)
@@ -278,11 +278,11 @@ def evaluate(
         with_scores=scorer is not None,
         num_table_rows=num_table_rows,
     )
-    shares = ranks.gather((mine.outcomes, mine.table_rows))
-    rows = {row[0]: row for _, share in shares for row in share}
+    of_ranks = ranks.gather((mine.outcomes, mine.table_rows))
+    rows = {row[0]: row for _, table in of_ranks for row in table}
     return replace(
         mine,
-        outcomes=_interleaved([share for share, _ in shares]),
+        outcomes=_interleaved([rank_outcomes for rank_outcomes, _ in of_ranks]),
         operations=[operations_of(question) for question in questions],
         table_rows=[rows[q.id] for q in questions[:num_table_rows] if q.id in rows],
     )
@@ -294,17 +294,16 @@ def operations_of(question: Question) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _interleaved(shares: Sequence[Outcomes]) -> Outcomes:
+def _interleaved(parts: Sequence[Outcomes]) -> Outcomes:
     """Undo `work.of_rank`: question i is row i // world_size of rank i % world_size."""
-    num_questions = sum(share.num_questions for share in shares)
-    places = np.arange(num_questions)
-    # Row of each question in the shares laid end to end.
-    starts = np.cumsum([0, *(share.num_questions for share in shares)])
-    rows = starts[places % len(shares)] + places // len(shares)
-    scores = [share.score for share in shares if share.score is not None]
+    positions = np.arange(sum(part.num_questions for part in parts))
+    # Row of each question in the ranks' outcomes laid end to end.
+    starts = np.cumsum([0, *(part.num_questions for part in parts)])
+    rows = starts[positions % len(parts)] + positions // len(parts)
+    scores = [part.score for part in parts if part.score is not None]
     return Outcomes(
-        right=np.concatenate([share.right for share in shares]),
-        group=np.concatenate([share.group for share in shares]),
+        right=np.concatenate([part.right for part in parts]),
+        group=np.concatenate([part.group for part in parts]),
         score=np.concatenate(scores) if scores else None,
-        greedy_right=np.concatenate([share.greedy_right for share in shares]),
-    ).of(rows)
+        greedy_right=np.concatenate([part.greedy_right for part in parts]),
+    ).select(rows)

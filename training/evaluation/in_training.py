@@ -164,5 +164,5 @@ class InTrainingEvaluation:
             scorer=scorer,
             answers=self._answers.get(entry.name),
             num_table_rows=self._config.tracking.num_table_rows,
-            share=self._cancellation.independent_work,
+            independent_work=self._cancellation.independent_work,
         )

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from parallel.ranks import Ranks
+from training.config.values import HeadKind
 from training.data import tokenizer
 from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError, UserError
 from training.models import huggingface
 from training.models.build import WEIGHTS, fingerprint, weights_folder
 from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_config import Kind
 from training.models.phi import PhiShape
 
 __all__ = [
@@ -65,7 +65,7 @@ def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenize
     return model.eval(), _tokenizer(folder)
 
 
-def shape_of(source: str, wanted: Kind) -> PhiShape:
+def shape_of(source: str, wanted: HeadKind) -> PhiShape:
     """A saved model's shape; its weights are looked for, not read. Raises as the loaders."""
     with huggingface.WeightFolder(weights_folder(source)) as weights:
         found, shape = weights.kind, weights.shape
@@ -75,7 +75,7 @@ def shape_of(source: str, wanted: Kind) -> PhiShape:
     return shape
 
 
-def check(models: Iterable[tuple[str, Kind]], ranks: Ranks) -> None:
+def check(models: Iterable[tuple[str, HeadKind]], ranks: Ranks) -> None:
     """Refuse saved models that cannot be used before one is loaded (all ranks call it).
 
     The files of a checkpoint or an export are compared with its manifest; the ranks share them.
@@ -99,7 +99,7 @@ def verify(source: str, ranks: Ranks) -> None:
     huggingface.verify(weights_folder(source), ranks=ranks)
 
 
-def _open(source: str, wanted: Kind) -> None:
+def _open(source: str, wanted: HeadKind) -> None:
     shape_of(source, wanted)
     _tokenizer(weights_folder(source))
 
@@ -114,7 +114,7 @@ def tokenizer_of(source: str) -> Tokenizer | None:
     if folder.is_dir():
         return Tokenizer.load(folder) if tokenizer.is_in(folder) else None
     try:
-        return Tokenizer.of(source)
+        return Tokenizer.from_source(source)
     except UserError:
         return None
 
@@ -156,4 +156,4 @@ def names(sources: Sequence[str]) -> list[str]:
 
 
 def _tokenizer(folder: str) -> Tokenizer:
-    return Tokenizer.load(Path(folder)) if Path(folder).is_dir() else Tokenizer.of(folder)
+    return Tokenizer.load(Path(folder)) if Path(folder).is_dir() else Tokenizer.from_source(folder)

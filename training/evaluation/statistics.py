@@ -57,8 +57,8 @@ class Outcomes:
         """Sampled candidates per question; the greedy program is not one of them."""
         return self.right.shape[1]
 
-    def of(self, rows: NDArray[np.int64]) -> "Outcomes":
-        """The outcomes of some of the questions."""
+    def select(self, rows: NDArray[np.int64]) -> "Outcomes":
+        """The outcomes of the questions in these rows, in their order."""
         return Outcomes(
             right=self.right[rows],
             group=self.group[rows],

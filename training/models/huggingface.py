@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from parallel.ranks import Ranks
 from training import hub, verification
+from training.config.values import HeadKind
 from training.disk import reported
 from training.errors import CheckpointError, DataError, UserError
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import (
-    Kind,
     config_of,
     kind_of,
     shape_of,
@@ -121,7 +121,7 @@ class WeightFolder:
         paths = _paths(self.folder)
         config = read_json_object(config_path)
         self.shape = shape_of(config, str(config_path))
-        self.kind: Kind = kind_of(config, str(config_path))
+        self.kind: HeadKind = kind_of(config, str(config_path))
         self._files: dict[str, Any] = {}
         self._stack = ExitStack()
         try:
@@ -221,7 +221,7 @@ def reading(
         FileNotFoundError: no such folder or hub id.
         CheckpointError: the folder holds tensors of other shapes or names; lists them.
     """
-    kind: Kind = "verifier" if isinstance(model, Verifier) else "language_model"
+    kind: HeadKind = "verifier" if isinstance(model, Verifier) else "language_model"
     module: nn.Module = model
     sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
     with WeightFolder(source) as weights:
@@ -296,7 +296,7 @@ def load_verifier(
 def write_folder(
     folder: Path,
     shape: PhiShape,
-    kind: Kind,
+    kind: HeadKind,
     tensors: Iterable[tuple[str, Tensor]],
     *,
     dtype: torch.dtype = torch.float32,

@@ -7,22 +7,21 @@ Nothing here reads or writes files; `huggingface.py` does.
 
 import math
 import re
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from training.config.values import HeadKind
 from training.errors import CheckpointError
 from training.models.phi import PhiShape
 
-Kind = Literal["language_model", "verifier"]
-
-ARCHITECTURES: dict[str, Kind] = {
+ARCHITECTURES: dict[str, HeadKind] = {
     "PhiForCausalLM": "language_model",
     "PhiForTokenClassification": "verifier",
 }
 _MOST = 1 << 24
 """Larger than any size in a real model."""
-_HEADS: dict[Kind, str] = {"language_model": "lm_head", "verifier": "score"}
+_HEADS: dict[HeadKind, str] = {"language_model": "lm_head", "verifier": "score"}
 _BLOCK = {
     "norm": "input_layernorm",
     "query": "self_attn.q_proj",
@@ -38,7 +37,7 @@ _PLAIN = {
 }
 
 
-def to_huggingface(name: str, kind: Kind) -> str:
+def to_huggingface(name: str, kind: HeadKind) -> str:
     """Hugging Face's name of one of our parameters, such as `body.blocks.3.fc1.bias`.
 
     Raises:
@@ -55,7 +54,7 @@ def to_huggingface(name: str, kind: Kind) -> str:
     return f"model.layers.{matched[1]}.{_BLOCK[matched[2]]}.{leaf}"
 
 
-def config_of(shape: PhiShape, kind: Kind, dtype: torch.dtype, end_token: int | None) -> Any:
+def config_of(shape: PhiShape, kind: HeadKind, dtype: torch.dtype, end_token: int | None) -> Any:
     """The `config.json` of a model, as transformers writes and reads it."""
     head: dict[str, Any] = {}
     if kind == "verifier":
@@ -94,7 +93,7 @@ def config_of(shape: PhiShape, kind: Kind, dtype: torch.dtype, end_token: int | 
     }
 
 
-def kind_of(config: dict[str, Any], where: str) -> Kind:
+def kind_of(config: dict[str, Any], where: str) -> HeadKind:
     """The kind of model (and so of head) that a `config.json` describes.
 
     Raises:

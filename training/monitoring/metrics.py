@@ -1,4 +1,4 @@
-"""What a run measures of itself: names, MFU, seconds, memory, goodput.
+"""What a run measures of itself: MFU, seconds, memory, goodput.
 
     timer, goodput = StepTimer(), Goodput.from_state(state.goodput)
     with timer.waiting():
@@ -23,27 +23,17 @@ from dataclasses import dataclass, field
 import torch
 
 from training.config import ModelConfig
-
-STEP = "step"
-TOKENS = "train/tokens"
-"""Real tokens consumed so far: the axis of every chart."""
-LOSS = "train/loss"
-GRAD_NORM = "train/grad_norm"
-LEARNING_RATE = "train/learning_rate"
-TOKENS_PER_SECOND = "train/tokens_per_second"
-MFU = "train/mfu"
-PADDING_FRACTION = "train/padding_fraction"
-TIME_DATA_WAIT = "time/data_wait"
-TIME_STEP = "time/step"
-MEMORY_PEAK_GIB = "memory/peak_gib"
-GOODPUT = "goodput/productive_fraction"
-EVALUATION = "eval/"
-"""What the names of evaluations' numbers begin with."""
-
-
-def evaluation_metric(benchmark: str, measure: str) -> str:
-    """Name of a benchmark's measure: `eval/gsm8k/pass_at_1`."""
-    return f"{EVALUATION}{benchmark}/{measure}"
+from training.monitoring.names import (
+    GRAD_NORM,
+    LEARNING_RATE,
+    LOSS,
+    MEMORY_PEAK_GIB,
+    MFU,
+    PADDING_FRACTION,
+    TIME_DATA_WAIT,
+    TIME_STEP,
+    TOKENS_PER_SECOND,
+)
 
 
 def step_line(step: int, total: int, values: Mapping[str, float]) -> str:

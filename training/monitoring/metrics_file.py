@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from training.disk import reported
 from training.files import replacing
-from training.monitoring.metrics import EVALUATION, STEP
+from training.monitoring.names import EVALUATION, STEP
 
 NAME = "metrics.jsonl"
 

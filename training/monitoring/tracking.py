@@ -30,8 +30,8 @@ from training.config import TrackingConfig
 from training.files import read_json, replacing, write_json
 from training.lifecycle.signals import EXIT_STOPPED, Stopped
 from training.manifest import code_version
-from training.monitoring.metrics import STEP, TOKENS
 from training.monitoring.metrics_file import MetricsFile
+from training.monitoring.names import STEP, TOKENS
 from training.monitoring.wandb_run import WandbRun
 
 Mode = Literal["auto", "online", "offline", "disabled"]

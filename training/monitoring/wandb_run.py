@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 import torch
 
-from training.monitoring.metrics import STEP, TOKENS
 from training.monitoring.metrics_file import Line, read_lines
+from training.monitoring.names import STEP, TOKENS
 
 logger = logging.getLogger(__name__)
 

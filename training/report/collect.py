@@ -6,7 +6,6 @@ Only a folder without any result at all is an error. Configs are read as plain J
 that runs of an older version still give a page.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from training.config import STAGE_VERBS
 from training.data import candidates
 from training.errors import DamagedFileError
 from training.files import read_json_object
+from training.monitoring import names
+from training.monitoring.metrics_file import read_lines
 from training.records import Candidate
 from training.report.formatting import Interval, finite, interval
 
@@ -196,30 +197,30 @@ def _by_k(raw: Any) -> dict[int, Interval]:
 
 
 def _curve(folder: Path, name: str) -> Curve | None:
-    lines = list(_json_lines(folder / "metrics.jsonl"))
+    lines = list(read_lines(folder))
     # A restarted run repeats steps: what it did last is what it went on from.
     steps: dict[float, Tree] = {}
     for line in lines:
-        step = finite(line.get("step"))
-        if step is not None and finite(line.get("train/loss")) is not None:
+        step = finite(line.get(names.STEP))
+        if step is not None and finite(line.get(names.LOSS)) is not None:
             steps[step] = line
     if not steps:
         return None
     kept = [steps[step] for step in sorted(steps)]
-    counts_tokens = all(finite(line.get("train/tokens")) is not None for line in kept)
-    axis = "train/tokens" if counts_tokens else "step"
+    counts_tokens = all(finite(line.get(names.TOKENS)) is not None for line in kept)
+    axis = names.TOKENS if counts_tokens else names.STEP
     position = {step: float(steps[step][axis]) for step in sorted(steps)}
     speeds = sorted(
-        speed for line in kept if (speed := finite(line.get("train/tokens_per_second"))) is not None
+        speed for line in kept if (speed := finite(line.get(names.TOKENS_PER_SECOND))) is not None
     )
     return Curve(
         name=name,
         tokens=tuple(position.values()),
         counts_tokens=counts_tokens,
-        losses=tuple(float(line["train/loss"]) for line in kept),
+        losses=tuple(float(line[names.LOSS]) for line in kept),
         evaluations=_evaluations(lines, position, axis),
         num_steps=int(max(steps)),
-        seconds=sum(finite(line.get("time/step")) or 0.0 for line in lines),
+        seconds=sum(finite(line.get(names.TIME_STEP)) or 0.0 for line in lines),
         tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
     )
 
@@ -229,30 +230,16 @@ def _evaluations(
 ) -> dict[str, tuple[tuple[float, float], ...]]:
     found: dict[str, dict[float, float]] = {}
     for line in lines:
-        step = finite(line.get("step"))
+        step = finite(line.get(names.STEP))
         # An evaluation line may carry no token count of its own.
         place = finite(line.get(axis))
         if place is None and step is not None:
             place = position.get(step, 0.0 if step == 0 else None)
         for key, raw in line.items():
             value = finite(raw)
-            if key.startswith("eval/") and value is not None and place is not None:
-                found.setdefault(key.removeprefix("eval/"), {})[place] = value
+            if key.startswith(names.EVALUATION) and value is not None and place is not None:
+                found.setdefault(key.removeprefix(names.EVALUATION), {})[place] = value
     return {key: tuple(sorted(values.items())) for key, values in sorted(found.items())}
-
-
-def _json_lines(path: Path) -> Iterable[Tree]:
-    """The objects in a file of JSON lines; a line cut short by a kill is passed over."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for text in stream:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict):
-                yield line
 
 
 def _sampled(facts: Any) -> tuple[Sampled, ...]:

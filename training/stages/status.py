@@ -20,6 +20,7 @@ from training.files import read_json_object
 from training.lifecycle import attempts
 from training.lifecycle.run_folder import CONFIG, RUN, verb_of
 from training.manifest import MANIFEST
+from training.monitoring import metrics_file, names
 from training.stages import jobs
 
 _LATEST_STEPS = 50
@@ -219,24 +220,14 @@ def _metrics(folder: Path) -> _Metrics:
     last: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
     seconds: list[float] = []
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return _Metrics(last, 0.0, evaluation)
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for text in stream:
-            line = _line(text)
-            if "train/loss" in line:
-                last = line
-                seconds = [*seconds[1 - _LATEST_STEPS :], float(line.get("time/step", 0.0))]
-            if any(name.startswith("eval/") for name in line):
-                evaluation = line
+    for line in metrics_file.read_lines(folder):
+        if names.LOSS in line:
+            last = line
+            seconds = [*seconds[1 - _LATEST_STEPS :], float(line.get(names.TIME_STEP, 0.0))]
+        if any(name.startswith(names.EVALUATION) for name in line):
+            evaluation = line
     rate = statistics.median(seconds) if seconds else 0.0
     return _Metrics(last, rate, evaluation)
-
-
-def _line(text: str) -> dict[str, Any]:
-    line = _object(text)
-    return line if "step" in line else {}
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -249,7 +240,12 @@ def _object(text: str) -> dict[str, Any]:
 
 def _seconds_since_change(folder: Path, now: float) -> float | None:
     """Since anything was written that a running stage writes; None: nothing was."""
-    patterns = ("metrics.jsonl", "logs/*/*/rank-*.log", "part-*.parquet", "parts/*/part-*.parquet")
+    patterns = (
+        metrics_file.NAME,
+        "logs/*/*/rank-*.log",
+        "part-*.parquet",
+        "parts/*/part-*.parquet",
+    )
     times = [path.stat().st_mtime for pattern in patterns for path in folder.glob(pattern)]
     times += [path.stat().st_mtime for path in attempts.parts_folder(folder).glob("part-*.parquet")]
     times += [entry["started"] for entry in attempts.read(folder)[-1:]]

@@ -56,7 +56,7 @@ def test_a_cut_keeps_the_ids(tmp_path: Path) -> None:
 
 def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
     path = lines(tmp_path / "test.jsonl", ROWS)
-    with pytest.raises(DataError, match="num_questions = 3 ask for more.*it gave 2"):
+    with pytest.raises(DataError, match="num_questions = 3 need more.*it gave 2"):
         questions(benchmark(path, skip_questions=3, num_questions=3))
 
 

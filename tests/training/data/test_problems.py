@@ -21,7 +21,7 @@ from training.data.problems import (
 from training.data.problems.growth import needed
 from training.data.problems.stories import STORIES
 from training.data.problems.words import NAMES
-from training.data.problems.writer import compose, tell
+from training.data.problems.writer import compose, worded
 
 # Numbers that a word stands for in the text.
 _WORDS = {
@@ -198,7 +198,7 @@ def test_irrelevant_facts_are_irrelevant():
         for fact in spare:
             assert fact.fact[1:] in problem.question
         graph.quantities = kept
-        without = tell(graph, asked, problem.id, shuffle=True)
+        without = worded(graph, asked, problem.id, shuffle=True)
         assert without.program == problem.program
         assert without.question.count(".") == problem.question.count(".") - len(spare)
 
@@ -221,11 +221,11 @@ def test_facts_are_shuffled():
     for index in range(200):
         graph, asked = compose(7, index, difficulty)
         facts = [quantity.fact for quantity in graph.quantities if quantity.fact]
-        ordered = tell(graph, asked, "", shuffle=False).question.lower()
+        ordered = worded(graph, asked, "", shuffle=False).question.lower()
         assert [ordered.index(fact.lower()) for fact in facts] == sorted(
             ordered.index(fact.lower()) for fact in facts
         )
-        shuffled = tell(graph, asked, "", shuffle=True).question.lower()
+        shuffled = worded(graph, asked, "", shuffle=True).question.lower()
         places = [shuffled.index(fact.lower()) for fact in facts]
         told_late += places != sorted(places)
     assert told_late > 150

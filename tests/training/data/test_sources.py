@@ -82,9 +82,9 @@ def test_a_folder_s_files_are_those_of_the_kind(tmp_path: Path) -> None:
     for kind, question in (("parquet", "Q 1?"), ("jsonl", "Q 2?")):
         (example,) = examples(source(kind, tmp_path))
         assert example.question == question
-    with pytest.raises(DataError, match=r"train\.jsonl' is read as a file ending in \.parquet,"):
+    with pytest.raises(DataError, match=r"train\.jsonl' does not end in \.parquet:"):
         list(rows(source("parquet", tmp_path / "train.jsonl")))
-    with pytest.raises(DataError, match=r"train\.parquet' is read as a file ending in \.jsonl or"):
+    with pytest.raises(DataError, match=r"train\.parquet' does not end in \.jsonl or"):
         list(rows(source("jsonl", tmp_path / "train.parquet")))
 
 

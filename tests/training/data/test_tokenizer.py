@@ -22,7 +22,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def codegen() -> Tokenizer:
-    return Tokenizer.of(str(real_data("codegen_tokenizer")))
+    return Tokenizer.from_source(str(real_data("codegen_tokenizer")))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_ids_beyond_the_tokenizer_decode_to_nothing(trained: Tokenizer) -> None:
 @pytest.mark.parametrize("source", ["no/such/folder", "/no/such", "tokenizer.json"])
 def test_a_missing_folder_is_named(source: str) -> None:
     with pytest.raises(DataError, match=r"data\.tokenizer\.source = .*no such file or folder"):
-        Tokenizer.of(source)
+        Tokenizer.from_source(source)
 
 
 def test_an_unreachable_hub_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_an_unreachable_hub_says_what_to_set(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("training.hub.snapshot_download", offline)
     with pytest.raises(DataError, match=r"no network.*set data\.tokenizer\.source to the folder"):
-        Tokenizer.of("microsoft/phi-1.5")
+        Tokenizer.from_source("microsoft/phi-1.5")
 
 
 def test_the_hub_is_asked_for_a_name_that_is_no_folder(
@@ -148,7 +148,7 @@ def test_the_hub_is_asked_for_a_name_that_is_no_folder(
         return str(tmp_path)
 
     monkeypatch.setattr("training.hub.snapshot_download", download)
-    assert Tokenizer.of("microsoft/phi-1_5").fingerprint == trained.fingerprint
+    assert Tokenizer.from_source("microsoft/phi-1_5").fingerprint == trained.fingerprint
     assert asked == ["microsoft/phi-1_5"]
 
 

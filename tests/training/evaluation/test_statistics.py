@@ -214,7 +214,7 @@ def test_summary_holds_every_measure_and_is_json():
     assert list(summary["by_operations"]) == ["2", "3", "4"]
     four = summary["by_operations"]["4"]
     assert four["num_questions"] == 17
-    rows = outcomes.of(np.arange(3, 20))
+    rows = outcomes.select(np.arange(3, 20))
     assert four["verify_at_n"]["value"] == pytest.approx(verify_at_k(rows, 6).mean())
 
 

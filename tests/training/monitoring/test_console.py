@@ -2,25 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from parallel.ranks import Ranks
 from training.monitoring import console
-
-_NAMES = ("launch", "training", "parallel", "checkpoints")
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Leave the loggers as they were."""
-    loggers = [logging.getLogger(name) for name in _NAMES]
-    before = [(list(logger.handlers), logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, level) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
 
 
 def _written(capsys: pytest.CaptureFixture[str], rank: int) -> list[str]:

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.config import ModelConfig
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Attention, PhiShape
-from training.monitoring import metrics
+from training.monitoring import metrics, names
 from training.monitoring.metrics import Goodput, StepCounts, StepSeconds, StepTimer, Throughput
 
 PHI_1B3 = ModelConfig()
@@ -129,10 +129,10 @@ def test_mfu_counts_real_tokens_on_all_devices() -> None:
     found = throughput.metrics(counts, StepSeconds(step=2.0, data_wait=0.5))
     blocks = 2 * (4 * 8 * 8 + 2 * 8 * 16)
     flops = 6 * blocks * 6 + 6 * 8 * 300 * 3 + 12 * 2 * 8 * 13
-    assert found[metrics.TOKENS_PER_SECOND] == 3.0
-    assert found[metrics.MFU] == pytest.approx(flops / 2.0 / 4e6)
-    assert found[metrics.PADDING_FRACTION] == 0.25
-    assert (found[metrics.TIME_STEP], found[metrics.TIME_DATA_WAIT]) == (2.0, 0.5)
+    assert found[names.TOKENS_PER_SECOND] == 3.0
+    assert found[names.MFU] == pytest.approx(flops / 2.0 / 4e6)
+    assert found[names.PADDING_FRACTION] == 0.25
+    assert (found[names.TIME_STEP], found[names.TIME_DATA_WAIT]) == (2.0, 0.5)
 
 
 def test_an_unknown_device_logs_no_mfu() -> None:
@@ -141,7 +141,7 @@ def test_an_unknown_device_logs_no_mfu() -> None:
         StepCounts.from_documents([5], supervised=2, capacity_tokens=8),
         StepSeconds(step=1.0, data_wait=0.0),
     )
-    assert metrics.MFU not in found
+    assert names.MFU not in found
     assert metrics.mfu(1.0, 1.0, peak_flops=None) is None
 
 
@@ -162,17 +162,17 @@ def test_a_lap_holds_its_waiting_and_no_evaluation() -> None:
 
 def test_the_console_line_has_a_fixed_order() -> None:
     values = {
-        metrics.MEMORY_PEAK_GIB: 12.345,
-        metrics.TIME_STEP: 0.5214,
-        metrics.TOKENS_PER_SECOND: 12345.6,
-        metrics.LEARNING_RATE: 3e-4,
-        metrics.LOSS: 2.10344,
+        names.MEMORY_PEAK_GIB: 12.345,
+        names.TIME_STEP: 0.5214,
+        names.TOKENS_PER_SECOND: 12345.6,
+        names.LEARNING_RATE: 3e-4,
+        names.LOSS: 2.10344,
     }
     line = metrics.step_line(20, 4000, values)
     assert line == (
         "step 20/4,000 | loss 2.1034 | lr 3.00e-04 | 12,346 tokens/s | 0.521 s | 12.35 GiB"
     )
-    values |= {metrics.MFU: 0.4123, metrics.GRAD_NORM: 0.8125}
+    values |= {names.MFU: 0.4123, names.GRAD_NORM: 0.8125}
     assert metrics.step_line(20, 4000, values) == (
         "step 20/4,000 | loss 2.1034 | grad norm 0.812 | lr 3.00e-04 | 12,346 tokens/s | "
         "MFU 41.2% | 0.521 s | 12.35 GiB"

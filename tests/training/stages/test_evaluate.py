@@ -16,6 +16,7 @@ from tests.training.stages import folders
 from training import manifest
 from training.config import ConfigError, EvaluateConfig
 from training.data import candidates
+from training.errors import CheckpointError
 from training.files import read_json
 from training.records import Candidate
 from training.stages.runs.evaluate import EVALUATION, evaluate
@@ -188,7 +189,7 @@ def test_missing_models_end_in_one_message(
 
 
 def test_a_generator_is_no_verifier(inputs: Path, ranks: Ranks, tmp_path: Path):
-    with pytest.raises(ConfigError, match="holds a generator, not a verifier"):
+    with pytest.raises(CheckpointError, match="holds a generator, not a verifier"):
         run(inputs, tmp_path / "evaluation", ranks, verifier=str(inputs / "step_1"))
 
 
@@ -215,5 +216,5 @@ def test_a_benchmark_may_be_called_as_an_input_is(
 
 def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_path: Path):
     source = str(models.write_overflowing(tmp_path / "large"))
-    with pytest.raises(ConfigError, match="large: the model's logits are not finite"):
+    with pytest.raises(CheckpointError, match="large: the model's logits are not finite"):
         run(inputs, tmp_path / "evaluation", ranks, generator=source)

@@ -18,6 +18,7 @@ from tests.training.stages import folders
 from training import manifest
 from training.config import ConfigError, SampleConfig
 from training.data import candidates
+from training.errors import CheckpointError, DataError
 from training.evaluation.sampler import Sampler
 from training.records import Candidate
 from training.stages.runs.sample import sample
@@ -212,7 +213,7 @@ def test_an_empty_question_set_is_said_to_be_one(inputs: Path, ranks: Ranks, tmp
         "split": "train",
         "skip_questions": 100,
     }
-    with pytest.raises(ConfigError, match="question"):
+    with pytest.raises(DataError, match="question"):
         run(inputs, tmp_path / "candidates", ranks, questions=questions)
 
 
@@ -251,5 +252,5 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_whole(inputs: Path, tmp_path:
 
 def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_path: Path):
     source = str(models.write_overflowing(tmp_path / "large"))
-    with pytest.raises(ConfigError, match="large: the model's logits are not finite"):
+    with pytest.raises(CheckpointError, match="large: the model's logits are not finite"):
         run(inputs, tmp_path / "candidates", ranks, checkpoints=[source])

@@ -17,6 +17,7 @@ from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
+from training.errors import DataError
 from training.files import read_json, write_json
 from training.stages.runs import train as train_stage
 from training.stages.runs.train import status, train
@@ -103,9 +104,7 @@ def test_stale_data_is_refused_where_it_may_not_be_prepared(site: Path, ranks: R
     wanted = config(site)
     prepare(of_data(wanted))
     jsonl(site, *(row(QUESTION.format(number)) for number in range(50)))
-    with pytest.raises(
-        ConfigError, match=r"data\.sources\.0 \(.*rows\.jsonl\) had the fingerprint"
-    ):
+    with pytest.raises(DataError, match=r"data\.sources\.0 \(.*rows\.jsonl\) had the fingerprint"):
         train(wanted, ranks)
     assert not (site / "run").exists()
 
@@ -140,7 +139,7 @@ def test_models_that_meet_the_data_have_its_tokenizer(site: Path, ranks: Ranks) 
     ):
         wanted = config(site, **sections)
         for refused in (train, lambda config, _: status(config)):
-            with pytest.raises(ConfigError, match=f"{setting} = .* have different tokenizers"):
+            with pytest.raises(DataError, match=f"{setting} = .* have different tokenizers"):
                 refused(wanted, ranks)
     assert not (site / "run").exists()
     # A verifier that is never asked may be anything.

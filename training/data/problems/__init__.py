@@ -1,9 +1,9 @@
-"""The built-in problem writer: word problems without a data set.
+"""Writes word problems with programs and answers, for training and evaluation without data sets.
 
     write_problem(seed=0, index=17, difficulty=Difficulty(max_operations=4))
 
-Problems are random graphs of quantities told in one of several kinds of stories, each
-with a program in the TinyGSM format that computes the answer.
+A problem is a random graph of quantities, worded as one of several kinds of stories, with a
+program in the TinyGSM format that computes the answer.
 """
 
 from training.data.problems.growth import OPERATIONS

@@ -1,6 +1,6 @@
-"""Operations that measure counted things: containers, shares, costs, time, totals.
+"""Adds measures of counted things to a graph: containers, equal parts, costs, time, totals.
 
-As in `counts`: each returns the new quantity, or None where it would make no sense.
+As in `counts`, each operation returns the new quantity, or None if it makes no sense.
 """
 
 from training.data.problems import wording
@@ -9,7 +9,7 @@ from training.data.problems.words import Measure, identifier, join
 
 
 def _divisors(base: Quantity) -> list[int]:
-    """Numbers that divide a count into more than one whole share."""
+    """Numbers that divide a count into equal parts of more than one thing."""
     if not base.things:
         return []
     return [n for n in range(2, 13) if base.value % n == 0 and base.value // n > 1]

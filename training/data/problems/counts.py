@@ -1,8 +1,8 @@
-"""Operations that count things: each tries to add one count to a graph.
+"""Adds counts of things to a graph, one operation each.
 
-An operation returns the new quantity, or None where it would make no sense (not
-divisible, too large, told already, nobody left to tell of). Facts are static (nothing
-changes over time), so the order in which they are told is free.
+An operation returns the new quantity, or None if it makes no sense (not divisible, too large,
+stated already, nobody left for another fact). Facts are static (nothing changes over time), so
+they may be stated in any order.
 """
 
 from training.data.problems import wording
@@ -101,10 +101,10 @@ def _compared(
     turned: str = "",
     **words: object,
 ) -> Quantity | None:
-    """A new thing whose number is told by another count.
+    """A new thing whose number is stated by a comparison with another count.
 
-    `turned` is what the comparison is from the other side, if that can be said; then
-    `misread` is only for a fact told that way.
+    `turned` is the comparison from the other side, if it can be stated so; `misread` then applies
+    only to a fact stated that way.
     """
     if not graph.free or not base.things or value < 2 or not graph.fits(value):
         return None
@@ -298,7 +298,7 @@ def as_many(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
 
 
 def together(graph: Graph, base: Quantity, other: Quantity) -> Quantity | None:
-    """Two counts together, told of by nothing but their names."""
+    """Two counts together, stated by their names alone."""
     things, value = base.things + other.things, base.value + other.value
     if not base.things or len(things) > 3 or not graph.fits(value):
         return None

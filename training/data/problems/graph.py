@@ -1,9 +1,9 @@
-"""The graph of quantities behind one problem.
+"""Defines the graph of quantities behind one problem.
 
 A `Quantity` is one line of the program: a given number or an operation on other
 quantities. A `Thing` is what a story counts (the rolls, Maya's rolls); quantities are
-about one thing or several together. The graph only remembers; what may grow is
-decided in `counts` and `amounts`, how it is told in `wording`.
+about one thing or several together. The graph only stores them; `counts` and `amounts` decide
+which quantities may be added, and `wording` how they are worded.
 """
 
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ class Quantity:
     """`given` for a number that the text states."""
     parents: tuple["Quantity", ...]
     fact: str
-    """The sentence that defines it, without its full stop; empty when its question
-    says it all (`rolls and muffins together`)."""
+    """The sentence that defines it, without its full stop; empty if its question defines it
+    (`rolls and muffins together`)."""
     question: str
-    """Asks for it, without the question mark."""
+    """The question for it, without the question mark."""
     things: tuple[Thing, ...] = ()
     """What is counted, for counts; empty for measures."""
     part: str = ""
@@ -44,7 +44,7 @@ class Quantity:
     measure: Measure | None = None
     """What kind of amount this is, for measures."""
     subjects: tuple[str, ...] = ()
-    """What the measure is of: `the rolls that were sold`."""
+    """The things that are measured: `the rolls that were sold`."""
     misread: str = ""
     """`expression` as a hasty reader of the fact writes it; empty: none is known."""
 
@@ -70,7 +70,7 @@ class Quantity:
 
 @dataclass(slots=True)
 class Graph:
-    """One story's cast and the quantities told of so far."""
+    """One story's people and things, and the quantities stated so far."""
 
     draw: Draw
     story: Story
@@ -88,7 +88,7 @@ class Graph:
     place: Noun
     measure: Measure
     free: list[Thing]
-    """Things not yet told of, in random order."""
+    """Things without a quantity so far, in random order."""
     quantities: list[Quantity] = field(default_factory=list[Quantity])
     claims: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
 
@@ -106,7 +106,7 @@ class Graph:
         return True
 
     def fits(self, value: int | float) -> bool:
-        """Whether the number is small enough and not nothing."""
+        """Whether the number is positive and not above `max_number`."""
         return 0 < value <= self.max_number
 
     def phrase(self, options: tuple[str, ...]) -> str:

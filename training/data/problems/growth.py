@@ -1,7 +1,7 @@
-"""Grows a graph of quantities until one of them needs exactly so many operations.
+"""Grows a graph of quantities until one of them needs exactly the given number of operations.
 
-`grow` makes what the answer needs, `distract` adds what it does not, `needed` tells
-the two apart. Which operations fit where is decided in `counts` and `amounts`.
+`grow` adds the quantities that the answer needs, `distract` adds irrelevant ones, and `needed`
+returns the former. `counts` and `amounts` decide which operations fit where.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ _UNARY: dict[str, _Unary] = {
     "pace": amounts.pace,
     "pack_price": amounts.pack_price,
 }
-# What these give is not built on further.
+# Nothing is computed from the results of these.
 _LAST: dict[str, _Unary] = {"share": amounts.share, "change": amounts.change}
-# What these give can only be joined with its like, paid for, or asked for.
+# Their results can only be joined with the same kind, be paid for, or be the answer.
 _AMOUNTS = ("unit_price", "pack_price", "group", "pace")
 _JOINS = ("sum", "difference")
 OPERATIONS: tuple[str, ...] = (*_SOURCES, *_UNARY, *_LAST, *_JOINS)
@@ -36,10 +36,10 @@ _MAX_MISSES = 30
 
 
 def grow(graph: Graph, num_operations: int, names: tuple[str, ...]) -> Quantity | None:
-    """A new quantity that needs so many operations; None when it went astray.
+    """A new quantity that needs `num_operations`; None if this attempt failed.
 
-    `ends` are the quantities that nothing needs yet. All ends but one must still be
-    joined in pairs, so `spare` operations are left for anything else.
+    `ends` are the quantities that no other one depends on yet. All ends but one must still be
+    joined in pairs, so that `spare` operations are left for anything else.
     """
     ends: list[Quantity] = []
     left, misses = num_operations, 0
@@ -68,15 +68,15 @@ def _cost(made: Quantity) -> int:
 
 
 def _branching(ends: list[Quantity], left: int) -> float:
-    """How likely a new thing is told of next."""
+    """The probability that the next quantity is of a new thing."""
     if len(ends) > 2:
         return 0.0
-    # Nothing much can follow an amount but to join it with another.
+    # An amount can hardly be used but by joining it with another one.
     return 0.4 if len(ends) == 1 and left > 2 and ends[0].measure else 0.1
 
 
 def _start(graph: Graph, spare: int, names: tuple[str, ...]) -> Quantity | None:
-    """A new thing, given, or computed where an operation can be spared for it."""
+    """A new thing's quantity: given, or computed if an operation can be spared for it."""
     name = graph.draw.pick(names)
     if spare > 0 and name in _SOURCES:
         return _SOURCES[name](graph)
@@ -86,16 +86,16 @@ def _start(graph: Graph, spare: int, names: tuple[str, ...]) -> Quantity | None:
 def _step(
     graph: Graph, ends: list[Quantity], left: int, spare: int, names: tuple[str, ...]
 ) -> tuple[Quantity | None, tuple[Quantity, ...]]:
-    """Try one operation on an end; gives what it made and which ends it took."""
+    """Try one operation on an end; returns the new quantity and the ends it used."""
     base, name = graph.draw.pick(ends), graph.draw.pick(names)
     if len(ends) > 1:
         chance = graph.draw.random()
-        if chance < 0.4:  # What made one end also makes the other joinable with it.
+        if chance < 0.4:  # Ends of the same operation can be joined with each other.
             name = graph.draw.pick(ends).operation
-        elif chance < 0.6:  # Left to the end, joins would be the last step of all problems.
+        elif chance < 0.6:  # Otherwise joins would be the last steps of all problems.
             name = "sum"
     elif name == "sum" and graph.draw.random() < 0.4:
-        return None, ()  # A sum fits nearly always: every other one would be a sum.
+        return None, ()  # A sum fits nearly always, and would be every other operation.
     elif name in _AMOUNTS and left > 2 and graph.draw.random() < 0.7:
         return None, ()  # Too early: little can follow an amount.
     if spare == 0 and name not in _JOINS:
@@ -130,18 +130,18 @@ def _join(graph: Graph, name: str, base: Quantity, other: Quantity) -> Quantity 
     if base.measure:
         return amounts.together(graph, base, other)
     if len(other.things) > len(base.things):
-        base, other = other, base  # Three are added from left to right, as they are told.
+        base, other = other, base  # Three are added from left to right, as in the text.
     if graph.draw.random() < 0.5:
         return counts.as_many(graph, base, other)
     return counts.together(graph, base, other)
 
 
-def distract(graph: Graph, asked: Quantity, wanted: int, names: tuple[str, ...]) -> bool:
-    """Add facts that the asked quantity does not need; whether there are as many as wanted."""
-    kept = needed(asked)
+def distract(graph: Graph, answer: Quantity, num_facts: int, names: tuple[str, ...]) -> bool:
+    """Add facts that the answer does not need; returns whether it has exactly `num_facts` now."""
+    kept = needed(answer)
     spare = sum(1 for quantity in graph.quantities if quantity.fact and quantity not in kept)
     misses = 0
-    while spare < wanted and misses < _MAX_MISSES:
+    while spare < num_facts and misses < _MAX_MISSES:
         name = graph.draw.pick(names)
         if graph.draw.random() < 0.3:
             made = counts.given(graph)
@@ -151,14 +151,14 @@ def distract(graph: Graph, asked: Quantity, wanted: int, names: tuple[str, ...])
             made = _UNARY[name](graph, graph.draw.pick(graph.quantities))
         else:
             made = None
-        told = made is not None and bool(made.fact or made.operation == "unit_price")
-        spare += told
-        misses += not told
-    return spare == wanted
+        is_stated = made is not None and bool(made.fact or made.operation == "unit_price")
+        spare += is_stated
+        misses += not is_stated
+    return spare == num_facts
 
 
-def needed(asked: Quantity) -> list[Quantity]:
-    """The quantities an answer depends on, parents first, itself last."""
+def needed(answer: Quantity) -> list[Quantity]:
+    """The quantities that an answer depends on, parents first, the answer itself last."""
     order: list[Quantity] = []
 
     def visit(quantity: Quantity) -> None:
@@ -167,5 +167,5 @@ def needed(asked: Quantity) -> list[Quantity]:
                 visit(parent)
             order.append(quantity)
 
-    visit(asked)
+    visit(answer)
     return order

@@ -1,4 +1,4 @@
-"""Kinds of stories: nothing but words.
+"""Lists the kinds of stories, as words only.
 
 Every verb's participle equals its past form, because one sentence grammar serves all
 kinds. What things `were` or `were not` must be possible for each item of the story.

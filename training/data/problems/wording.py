@@ -1,4 +1,4 @@
-"""The sentences: how each relation between quantities is told and asked.
+"""Words each relation between quantities as a sentence, and each answer as a question.
 
 One grammar for all kinds of stories. Each relation has several wordings, the plainest
 first; `Graph.phrase` draws among the first few. Numbers are written as digits except
@@ -13,7 +13,7 @@ from training.data.problems.words import join
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Ways to tell a count by another one."""
+    """Wordings that state a count by comparing it with another one."""
 
     named: tuple[str, ...]
     """Name the other one in a word: `more muffins than rolls`."""
@@ -103,7 +103,7 @@ PAID = (
 
 
 def by_person(things: tuple[Thing, ...]) -> bool:
-    """Whether things are told apart by their holders."""
+    """Whether things are distinguished by their holders."""
     return things[0].stem == things[0].holder.lower()
 
 

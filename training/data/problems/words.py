@@ -1,8 +1,8 @@
-"""The words a story is told with, and small helpers for English.
+"""Defines the words of a story, and small helpers for English.
 
 A story is data: who does what to which things, how the things are packed, shared,
 measured. The sentences themselves are in `wording`, one grammar for every story, so
-that a model which learnt some kinds of stories can read the others.
+that a model trained on some kinds of stories can read the others.
 """
 
 from collections.abc import Sequence
@@ -50,11 +50,11 @@ class Story:
 
     name: str
     subjects: tuple[str, ...]
-    """Who acts when several kinds of things are told apart: `the bakery`."""
+    """Who acts if the story distinguishes several kinds of things: `the bakery`."""
     past: str
     base: str
     items: tuple[Noun, ...]
-    """Kinds of things told apart in one story."""
+    """Kinds of things in one story."""
     parts: tuple[str, ...]
     """What some of the things `were`, and the others `were not`: `sold`."""
     packed: str

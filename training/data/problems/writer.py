@@ -1,10 +1,10 @@
-"""Writes one word problem: grows a graph of quantities and tells it.
+"""Writes one word problem: grows a graph of quantities and words it.
 
 `write_problem` is a pure function of seed, index and difficulty, so any problem of
 any set can be written anywhere, in any order, without keeping the set.
 
-A problem's graph is grown so that exactly the drawn number of operations is needed
-for the quantity asked for; irrelevant facts are further quantities of the same graph.
+A problem's graph is grown so that its answer needs exactly the drawn number of operations;
+irrelevant facts are further quantities of the same graph.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Difficulty:
     operations: tuple[str, ...] = OPERATIONS
     """Operations that may occur; `pack_price` brings a `unit_price` with it."""
     shuffle: bool = True
-    """Whether facts are told in random order instead of the order of need."""
+    """Whether facts are in random order rather than in the order in which they are needed."""
     num_phrasings: int = 4
     """Wordings in use for each kind of fact, 1 (always the plainest) to 4 (all)."""
     num_names: int = len(NAMES)
@@ -52,8 +52,8 @@ class Difficulty:
     decimals: bool = False
     """Whether prices have quarters of a dollar; answers may then be floats."""
     reversed_comparison_fraction: float = 0.25
-    """Share of the comparisons told from the side of what is known: `Maya picked 5 fewer
-    plums than Tom` where Tom's are asked for, so that they are Maya's plus 5."""
+    """Fraction of the comparisons stated from the known side: `Maya picked 5 fewer plums than
+    Tom`, where the answer needs Tom's plums, which are Maya's plus 5."""
 
     def __post_init__(self) -> None:
         """Check bounds and names."""
@@ -108,29 +108,29 @@ def write_problem(
 ) -> Problem:
     """Problem `index` of the set `seed`: always the same for the same arguments.
 
-    `misread_fraction` makes the program's author a hasty one, who misreads so many of the
-    facts that can be misread. Question and answer do not depend on it.
+    `misread_fraction` is the fraction of the facts that can be misread which the program gets
+    wrong. Question and answer do not depend on it.
 
     Raises:
         ValueError: seed or index is negative, or the difficulty's operations cannot make
             so long a problem.
     """
-    graph, asked = compose(seed, index, difficulty)
+    graph, answer = compose(seed, index, difficulty)
     id = f"{seed}-{index}"
     haste = Draw(f"misread {id}")  # Its own draws, so that the question stays the same.
-    misread = [q for q in needed(asked) if q.misread and haste.random() < misread_fraction]
-    return tell(graph, asked, id, shuffle=difficulty.shuffle, misread=misread)
+    misread = [q for q in needed(answer) if q.misread and haste.random() < misread_fraction]
+    return worded(graph, answer, id, shuffle=difficulty.shuffle, misread=misread)
 
 
 def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quantity]:
-    """The graph of a problem and which of its quantities is asked for.
+    """The graph of a problem, and the quantity that is its answer.
 
     Raises:
         ValueError: as `write_problem`.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must not be negative")
-    # Cantor's pairing keeps sets apart: no (seed, index) shares its draws with another.
+    # Cantor's pairing: no two pairs of (seed, index) have the same draws.
     draw = Draw((seed + index) * (seed + index + 1) // 2 + index)
     num_operations = draw.between(difficulty.min_operations, difficulty.max_operations)
     num_distractors = draw.between(difficulty.min_distractors, difficulty.max_distractors)
@@ -147,37 +147,37 @@ def compose(seed: int, index: int, difficulty: Difficulty) -> tuple[Graph, Quant
             num_names=difficulty.num_names,
             num_items=difficulty.num_items,
         )
-        asked = grow(graph, num_operations, difficulty.operations)
-        if asked and distract(graph, asked, num_distractors, difficulty.operations):
-            return graph, asked
+        answer = grow(graph, num_operations, difficulty.operations)
+        if answer and distract(graph, answer, num_distractors, difficulty.operations):
+            return graph, answer
     raise ValueError(
         f"no {story.name} problem with {num_operations} operations in {_MAX_ATTEMPTS} attempts: "
         f"allow more than the operations {', '.join(difficulty.operations)}"
     )
 
 
-def tell(
-    graph: Graph, asked: Quantity, id: str, *, shuffle: bool, misread: Sequence[Quantity] = ()
+def worded(
+    graph: Graph, answer: Quantity, id: str, *, shuffle: bool, misread: Sequence[Quantity] = ()
 ) -> Problem:
-    """The finished text, and the program of an author who misreads some of the quantities."""
-    lines_of = needed(asked)
-    told = [quantity for quantity in graph.quantities if quantity.fact]
+    """The problem in words, with its program, in which the quantities in `misread` are misread."""
+    lines_of = needed(answer)
+    facts = [quantity for quantity in graph.quantities if quantity.fact]
     if shuffle:
-        graph.draw.mix(told)
-    sentences = [sentence(quantity.fact) for quantity in told]
-    sentences.append(sentence(asked.question, "?"))
+        graph.draw.mix(facts)
+    sentences = [sentence(quantity.fact) for quantity in facts]
+    sentences.append(sentence(answer.question, "?"))
     lines = [
         f"    {quantity.variable} = "
         + (quantity.misread if quantity in misread else quantity.expression)
         for quantity in lines_of
     ]
-    lines += [f"    result = {asked.variable}", "    return result"]
+    lines += [f"    result = {answer.variable}", "    return result"]
     operations = tuple(q.operation for q in lines_of if q.operation != "given")
     return Problem(
         id=id,
         question=" ".join(sentences),
         program="\n".join(lines),
-        answer=asked.value,
+        answer=answer.value,
         num_operations=len(operations),
         story_kind=graph.story.name,
         operations=operations,

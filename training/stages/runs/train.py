@@ -24,7 +24,9 @@ from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
 from training.stages import same_run
 from training.stages.readable import refuse_unwritable
-from training.trainer import Trainer, refuse, tokenizer_of
+from training.monitoring import metrics_file
+from training.lifecycle.resume import refuse_checkpoint
+from training.trainer import Trainer, tokenizer_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             stage="train",
             config=resolved(config),
             inputs=inputs,
-            outputs=[last, folder / "metrics.jsonl"],
+            outputs=[last, folder / metrics_file.NAME],
             facts={"inputs_not_compared": not_compared},
         )
 
@@ -102,7 +104,7 @@ def status(config: TrainConfig) -> manifest.Status:
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Status(f"has nothing to do: all {last:,} steps are done", True)
     if step := saved_step(folder):
-        refuse(config, checkpoint_path(folder, step))
+        refuse_checkpoint(config, checkpoint_path(folder, step))
         said = f", with other settings: {'; '.join(changed)}" if changed else ""
         return manifest.Status(f"{first}resumes from step {step:,} of {last:,}{said}")
     return manifest.Status(f"{first}starts, from {source or 'random weights'}")

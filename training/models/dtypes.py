@@ -1,0 +1,13 @@
+"""The torch dtype of each precision that a config may name."""
+
+from collections.abc import Mapping
+
+import torch
+
+from training.config.values import Precision
+
+DTYPES: Mapping[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
