@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.dry_run:
         return dry_run("train", config, parsed)
     ranks = discover()
-    Layout.of(config, ranks.world_size)
+    Layout.from_config(config, ranks.world_size)
     # Checked first, since the libraries behind this take seconds to import.
     from training.lifecycle.signals import Stopped
     from training.stages.train import train

@@ -29,7 +29,7 @@ config = load(TrainConfig, [sys.argv[1]], [
 ranks = discover()
 device = ranks.device("cpu")
 ranks.connect(device)
-groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
 engine = parallelize(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
 row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),

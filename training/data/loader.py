@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parallel.layout import accumulation_steps
 from training.config import ConfigError
 from training.data.pack import Mode
 from training.data.shards import Row, RowDataset
@@ -93,13 +94,9 @@ class Loader:
             ConfigError: the rows do not divide evenly, the data holds no rows, or they
                 were prepared for the other head.
         """
-        if global_batch_sequences % (micro_batch_sequences * world_size):
-            raise ConfigError(
-                f"training.global_batch_sequences = {global_batch_sequences} is not a multiple of "
-                f"training.micro_batch_sequences = {micro_batch_sequences} x {world_size} "
-                "data-parallel "
-                f"ranks = {micro_batch_sequences * world_size}"
-            )
+        self._num_micro_batches = accumulation_steps(
+            global_batch_sequences, micro_batch_sequences, data_degree=world_size
+        )
         if not len(dataset):
             raise ConfigError("the prepared data holds no rows")
         if dataset.facts["head"] != head:
@@ -127,7 +124,7 @@ class Loader:
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of one step on this rank."""
-        return self._global_batch_sequences // (self._micro_batch_sequences * self._world_size)
+        return self._num_micro_batches
 
     def next_rows(self) -> list[list[int]]:
         """The row numbers of this rank's next micro-batches, without consuming them."""

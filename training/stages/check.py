@@ -201,7 +201,7 @@ def _layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> I
     """Whether ranks and rows divide among the degrees of the layout."""
     if num_ranks:
         try:
-            Layout.of(config, num_ranks)
+            Layout.from_config(config, num_ranks)
         except ConfigError as error:
             yield f"{prefix}{error}"
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from parallel.layout import Layout, micro_batches_per_step
+from parallel.layout import Layout, accumulation_steps_of
 from training import manifest
 from training.config import (
     BenchmarkConfig,
@@ -174,8 +174,8 @@ def _facts(verb: str, config: Any, num_ranks: int, models: "Sequence[_Model]") -
 
 
 def _training(config: TrainConfig, num_ranks: int) -> Iterator[str]:
-    layout, training = Layout.of(config, num_ranks), config.training
-    count = micro_batches_per_step(config, layout)
+    layout, training = Layout.from_config(config, num_ranks), config.training
+    count = accumulation_steps_of(config, layout)
     tokens = training.global_batch_sequences * config.data.sequence_length
     yield (
         f"{num_ranks:,} ranks: {layout}; {count} micro-batch{'es' * (count > 1)} of "
