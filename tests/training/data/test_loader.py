@@ -142,7 +142,7 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
 
 def test_rows_that_do_not_divide_are_refused_with_the_numbers(dataset: RowDataset) -> None:
     with pytest.raises(
-        ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences = 2 x 3 .*6"
+        ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences .*= 2 x 3 = 6"
     ):
         loader(dataset, world_size=3)
 
