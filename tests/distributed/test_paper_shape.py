@@ -36,7 +36,7 @@ row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
           modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
 batch = batch_of([row], sequence_length=96, head="language_model")
 for _ in range(4):
-    loss = engine.train_step([batch], weight=batch.weight, learning_rate=1e-3)
+    loss = engine.train_step([batch], loss_normalizer=batch.weight, learning_rate=1e-3)
     print(f"loss {loss.item() / batch.weight:.4f}")
 engine.close()
 ranks.disconnect()
