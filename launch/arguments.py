@@ -4,7 +4,7 @@
     python launch/train.py configs/generator_1b3.toml --dry-run --ranks 32
 
 Launchers add options of their own (`--local_rank=3`); they are accepted and ignored,
-ranks are found from the environment (parallel/ranks.py).
+ranks are found from the environment (parallel/launchers.py).
 """
 
 import argparse

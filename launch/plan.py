@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")
     if chosen.json is not None:
         refuse_existing(chosen.json)
-    layout = Layout.of(config, chosen.world_size)
+    layout = Layout.from_config(config, chosen.world_size)
     if not 0 <= chosen.rank < layout.world_size:
         raise ConfigError(
             f"--rank {chosen.rank}: the {layout.world_size} ranks are 0 to {layout.world_size - 1}"

@@ -1,1 +1,1 @@
-"""Ranks, layouts, the engine, and whole weights out of sharded ones."""
+"""Ranks, layouts, sharding and the training engine."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from parallel import backend, settings
 from parallel.groups import Groups, TensorUnit
-from parallel.layout import micro_batches_per_step
+from parallel.layout import accumulation_steps_of
 from parallel.sharding import shard_of, unshard, unsharded_size
 from training.config import TrainConfig
 from training.losses import Loss, MicroBatch, micro_batch_loss
@@ -74,7 +74,7 @@ class Engine:
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches that this rank, or its pipeline, takes in one step."""
-        return micro_batches_per_step(self.config, self.groups.layout)
+        return accumulation_steps_of(self.config, self.groups.layout)
 
     def train_step(
         self, batches: Sequence[MicroBatch], *, loss_normalizer: float, learning_rate: float

@@ -63,12 +63,12 @@ class Groups:
 
     @property
     def counts(self) -> bool:
-        """Whether this rank reports micro-batches' token counts: one per data-parallel rank."""
+        """Whether this rank reports its micro-batches' token counts: one rank per model replica."""
         return self.place.tensor == self.place.stage == 0
 
     @property
     def computes_loss(self) -> bool:
-        """Whether this rank's loss enters the step's loss: one rank per data-parallel rank."""
+        """Whether this rank's loss enters the step's loss: one rank per model replica."""
         return self.place.tensor == 0 and self.place.stage == self.layout.pipeline - 1
 
 

@@ -1,11 +1,11 @@
-"""Layouts: how many ranks share a tensor, a pipeline and the data, and who sits where.
+"""Layouts: the tensor, pipeline and data degrees of a run, and each rank's coordinates.
 
-    layout = Layout.of(config, world_size=8)      # tensor 2 x pipeline 2 x data 2, ZeRO-1
-    layout.place(5)                               # Place(tensor=1, data=0, stage=1)
+    layout = Layout.from_config(config, world_size=8)   # tensor 2 x pipeline 2 x data 2, ZeRO-1
+    layout.place(5)                                     # Place(tensor=1, data=0, stage=1)
 
-Everything here is arithmetic on a config: it needs neither torch nor GPUs, so that an
-impossible layout is refused on a login node at once. Ranks are numbered as Megatron and
-DeepSpeed number them: tensor neighbours first, then data, then pipeline stages.
+Arithmetic on a config, without torch or GPUs: an impossible layout is refused at once, on a login
+node. Ranks are numbered as in Megatron and DeepSpeed: tensor axis innermost, then data, then
+pipeline stages.
 """
 
 import itertools
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing_extensions import Self
 
 from training.config import ConfigError, ModelConfig, TrainConfig
+from training.flops import block_matmul_parameters, head_matmul_parameters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a rank sits: its coordinates on the three axes of a layout."""
+    """A rank's coordinates on the three axes of a layout."""
 
     tensor: int
     data: int
@@ -28,25 +29,25 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """The degrees of a run."""
+    """The degrees of a run, and its ZeRO stage."""
 
     tensor: int = 1
     pipeline: int = 1
     data: int = 1
     zero_stage: int = 1
     sequence: bool = False
-    """Whether tensor neighbours also share the tokens between blocks."""
+    """Sequence parallelism: the tensor group also shards activations between blocks."""
 
     @classmethod
-    def of(cls, config: TrainConfig, world_size: int) -> Self:
-        """The layout that a config asks for on this many ranks.
+    def from_config(cls, config: TrainConfig, world_size: int) -> Self:
+        """The layout that a config requests on this many ranks.
 
         Raises:
-            ConfigError: there is no rank, or the ranks or the rows of a step do not divide among
-                its degrees.
+            ConfigError: there is no rank, or the number of ranks or of sequences in a step is not
+                a multiple of the degrees.
         """
         if world_size < 1:
-            raise ConfigError(f"{world_size} ranks: a run has 1 at least")
+            raise ConfigError(f"{world_size} ranks: a run has at least 1")
         parallel, training = config.parallel, config.training
         model_degree = parallel.tensor * parallel.pipeline
         if world_size % model_degree:
@@ -56,15 +57,14 @@ class Layout:
                 f"multiple of {model_degree} ranks, or change one of the degrees"
             )
         data = world_size // model_degree
-        rows = training.micro_batch_sequences * data
-        if training.global_batch_sequences % rows:
-            raise ConfigError(
-                f"training.global_batch_sequences = {training.global_batch_sequences} is not a "
-                "multiple of "
-                f"training.micro_batch_sequences x data degree = {training.micro_batch_sequences} "
-                f"x {data} "
-                f"({world_size} ranks / {model_degree}) = {rows}"
+        try:
+            accumulation_steps(
+                training.global_batch_sequences, training.micro_batch_sequences, data_degree=data
             )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} (data degree: {world_size} ranks / {model_degree} = {data})"
+            ) from None
         return cls(
             tensor=parallel.tensor,
             pipeline=parallel.pipeline,
@@ -94,25 +94,45 @@ class Layout:
         )
 
 
-def micro_batches_per_step(config: TrainConfig, layout: Layout) -> int:
-    """Gradient accumulation: micro-batches that one rank, or one pipeline, takes in a step."""
+def accumulation_steps(
+    global_batch_sequences: int, micro_batch_sequences: int, *, data_degree: int
+) -> int:
+    """Micro-batches that one data-parallel rank, or its pipeline, takes in a step.
+
+    Raises:
+        ConfigError: the global batch is not a whole number of micro-batches on every rank.
+    """
+    at_once = micro_batch_sequences * data_degree
+    if global_batch_sequences % at_once:
+        raise ConfigError(
+            f"training.global_batch_sequences = {global_batch_sequences} is not a multiple of "
+            f"training.micro_batch_sequences x data-parallel ranks = {micro_batch_sequences} x "
+            f"{data_degree} = {at_once}: change one of them"
+        )
+    return global_batch_sequences // at_once
+
+
+def accumulation_steps_of(config: TrainConfig, layout: Layout) -> int:
+    """`accumulation_steps` of a run."""
     training = config.training
-    return training.global_batch_sequences // (training.micro_batch_sequences * layout.data)
+    return accumulation_steps(
+        training.global_batch_sequences,
+        training.micro_batch_sequences,
+        data_degree=layout.data,
+    )
 
 
 def stage_blocks(model: ModelConfig, num_stages: int) -> list[range]:
-    """Which blocks each pipeline stage holds: the most loaded stage is as light as can be.
+    """The blocks of each pipeline stage, such that the largest load is as small as possible.
 
-    The load of a stage is its parameters that multiply: what its time goes with. So the
-    embedding, whose rows are looked up, counts nothing, and the head, on the last stage,
-    counts whole. Each stage gets a block at least.
+    A stage's load is its number of matmul parameters, to which its time is proportional: the
+    embedding, a lookup, counts as nothing and the head, on the last stage, in full. Each stage
+    gets at least one block.
     """
     if num_stages == 1:
         return [range(model.num_layers)]
-    hidden = model.hidden_size
-    block = 4 * hidden * hidden + 2 * hidden * model.ffn_size
-    head = hidden * (1 if model.head == "verifier" else model.vocab_size)
-    # The heaviest stage may weigh as much as `most` blocks; the last one has a head to carry.
+    block, head = block_matmul_parameters(model), head_matmul_parameters(model)
+    # The largest load, in blocks; on the last stage the head takes a part of it.
     most = next(
         most
         for most in itertools.count(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from parallel.layout import Layout, micro_batches_per_step
+from parallel.layout import Layout, accumulation_steps_of
 from training.config import ConfigError, TrainConfig
 from training.models.dtypes import DTYPES
 
@@ -40,7 +40,7 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
     training, precision, zero = config.training, config.training.precision, layout.zero_stage > 0
     return {
         "train_micro_batch_size_per_gpu": training.micro_batch_sequences,
-        "gradient_accumulation_steps": micro_batches_per_step(config, layout),
+        "gradient_accumulation_steps": accumulation_steps_of(config, layout),
         # Without ZeRO the engine clips (parallel/engine.py).
         "gradient_clipping": config.optimizer.max_grad_norm if zero else 0.0,
         "zero_optimization": {"stage": layout.zero_stage, "reduce_bucket_size": BUCKET_ELEMENTS},

@@ -1,9 +1,11 @@
-"""Run one command as N ranks on this machine, as the recipe does with its stages.
+"""Run one command as N ranks on this machine, as a recipe does with its stages.
 
-Clusters use their own launchers (torchrun, deepspeed, mpirun, srun). This one exists so
-that a recipe on a laptop ends as one program should: the first rank to fail ends the
-others, Ctrl-C reaches all of them and is waited for, nobody outlives us, and nothing is
-printed that the ranks did not say.
+    code = run_ranks(["launch/train.py", "config.toml"], num_ranks=2)
+
+Clusters use their own launchers (torchrun, deepspeed, mpirun, srun). This one makes a recipe on
+a laptop end as a single program would: the first rank that fails ends the others, Ctrl-C reaches
+every rank once and is waited for, no rank outlives this process, and nothing is printed beside
+the ranks' own output.
 """
 
 import ctypes
@@ -16,36 +18,36 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-_LIBC = ctypes.CDLL(None)  # looked up here: between fork and exec nothing may be loaded
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
 _PR_SET_PDEATHSIG = 1
 _SECONDS_TO_END = 60.0
-"""For saving after a signal."""
+"""For ranks to save and exit after a signal."""
 _SECONDS_FOR_PEERS = 5.0
-"""For the other ranks to say what they have to say after one has failed."""
+"""For the other ranks to print their messages after one has failed."""
 
 
 def run_ranks(command: Sequence[str], *, num_ranks: int) -> int:
     """Run `python command...` on every rank and wait.
 
     Returns:
-        0 when all ranks ended well, else the exit code of the first that did not.
+        0 when all ranks succeeded, else the exit code of the first that failed.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM came; the ranks had their time to save and end.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came, and the ranks have had time to save and exit.
     """
     port = _free_port()
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // num_ranks))
     stops: list[int] = []
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def forward(number: int, _: FrameType | None) -> None:
         stops.append(number)
         for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
 
     processes: list[subprocess.Popen[bytes]] = []
-    # A session of their own: Ctrl-C reaches the ranks once, through us.
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    # The ranks have sessions of their own: Ctrl-C reaches them once, through this process.
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for rank in range(num_ranks):
             environment = {
@@ -80,7 +82,7 @@ def _wait(processes: list[subprocess.Popen[bytes]], stops: list[int]) -> int:
     while None in (codes := [process.poll() for process in processes]):
         failed = failed or next((code for code in codes if code), 0)
         if (failed or stops) and deadline == float("inf"):
-            # A failing rank's peers would wait for it in a collective for half an hour.
+            # Its peers would wait for a failed rank in a collective until it times out.
             deadline = time.monotonic() + (_SECONDS_TO_END if stops else _SECONDS_FOR_PEERS)
         if time.monotonic() > deadline:
             for process in processes:

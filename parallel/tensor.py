@@ -111,7 +111,7 @@ class _ColumnLinear(ColumnParallelLinear):
 
 
 class _RowLinear(RowParallelLinear):
-    """A Linear's partial sum, an addend of its output; `_LeaveTensorParallel` adds them."""
+    """A Linear over some inputs: an addend of its output. `_LeaveTensorParallel` sums them."""
 
     def __init__(self, linear: nn.Linear, config: ModelParallelConfig, group: Any) -> None:
         super().__init__(

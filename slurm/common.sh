@@ -128,7 +128,7 @@ on_time_limit() {
 }
 
 export_rank_settings() {
-  export MASTER_ADDR  # empty: the first node; the port is from job and step (parallel/ranks.py)
+  export MASTER_ADDR  # empty: the first node; the port is from job and step (parallel/launchers.py)
   # srun does not inherit --cpus-per-task from sbatch.
   export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}

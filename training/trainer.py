@@ -87,7 +87,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, ranks: Ranks, stop: StopSignal) -> None:
         self._config, self._ranks, self._stop = config, ranks, stop
         self._device = ranks.device(config.training.device)
-        self._layout = Layout.of(config, ranks.world_size)
+        self._layout = Layout.from_config(config, ranks.world_size)
         self._folder = config.run.folder
         with ExitStack() as stack:
             self._groups = Groups.connect(self._layout, ranks)

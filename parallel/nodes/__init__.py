@@ -1,1 +1,1 @@
-"""Checks of the nodes of a job and of the links between them."""
+"""Checks of the nodes of a job and of the links between them, before the ranks start."""

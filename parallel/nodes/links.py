@@ -1,9 +1,9 @@
-"""The links between the nodes of a job: do they add up right, and how fast is every pair?
+"""Test the links between the nodes of a job: a correct all-reduce, and each pair's bandwidth.
 
     problems = measure(store, ranks, name, device, mib_per_message=64, min_gib_per_second=0.0)
 
-One process a node: NCCL between GPUs, gloo between CPUs. What is measured goes through one
-GPU's network card, so it is compared between pairs rather than with a data sheet.
+One process per node: NCCL between GPUs, gloo between CPUs. The bandwidth is that of one GPU's
+network card: compare it between pairs rather than with a data sheet.
 """
 
 import statistics
@@ -34,21 +34,21 @@ def measure(
     mib_per_message: int,
     min_gib_per_second: float,
 ) -> list[str]:
-    """Connect all nodes, add up over all of them, then measure every pair.
+    """Connect all nodes, check an all-reduce over them, then measure every pair.
 
     Args:
-        store: Where the nodes meet.
-        ranks: One process a node.
+        store: Shared by the nodes.
+        ranks: One process per node.
         name: This node's.
-        device: What sends and receives.
-        mib_per_message: What is sent.
-        min_gib_per_second: Of the slowest pair; 0: any.
+        device: Sends and receives.
+        mib_per_message: Size of the message.
+        min_gib_per_second: Of the slowest pair; 0: no limit.
 
     Returns:
-        One line for each link that is wrong or slow; the first rank prints all bandwidths.
+        One line for each wrong or slow link; rank 0 prints all bandwidths.
 
     Raises:
-        RuntimeError: a link broke down.
+        RuntimeError: a link failed.
     """
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -60,10 +60,10 @@ def measure(
     try:
         message = torch.ones(mib_per_message << 18, device=device)  # float32
         seconds = _timed(lambda: dist.all_reduce(message), device)
-        expected = float(ranks.world_size) ** 2  # added up twice
-        right = bool((message == expected).all())
+        expected = float(ranks.world_size) ** 2  # reduced twice
+        is_correct = bool((message == expected).all())
         speeds = _pair_speeds(message, ranks, mib_per_message / 1024)
-        found = ranks.gather((name, right, speeds))
+        found = ranks.gather((name, is_correct, speeds))
     finally:
         dist.destroy_process_group()
     names = [node for node, _, _ in found]
@@ -71,12 +71,12 @@ def measure(
     for pair, speed in (item for _, _, speeds in found for item in speeds.items()):
         slowest[pair] = min(speed, slowest.get(pair, speed))
     if ranks.is_main:
-        share = 2 * (ranks.world_size - 1) / ranks.world_size
-        _show(names, share * mib_per_message / 1024 / seconds, slowest)
+        sent = 2 * (ranks.world_size - 1) / ranks.world_size  # of a ring all-reduce
+        _show(names, sent * mib_per_message / 1024 / seconds, slowest)
     wrong = [
         f"{node} got a wrong sum of an all-reduce over all nodes: a link or a GPU corrupts"
-        for node, right, _ in found
-        if not right
+        for node, is_correct, _ in found
+        if not is_correct
     ]
     return wrong + slow_pairs(names, slowest, min_gib_per_second)
 
@@ -94,7 +94,7 @@ def _pair_speeds(message: torch.Tensor, ranks: Ranks, gib: float) -> dict[Pair, 
 
 
 def rounds(num_nodes: int) -> list[list[Pair]]:
-    """Every pair once, in rounds in which no node has two partners (a round robin)."""
+    """Every pair once, in rounds in which no node has two partners (round robin)."""
     seats = list(range(num_nodes + num_nodes % 2))
     schedule: list[list[Pair]] = []
     for _ in range(len(seats) - 1):
@@ -106,7 +106,7 @@ def rounds(num_nodes: int) -> list[list[Pair]]:
 
 
 def slow_pairs(names: Sequence[str], speeds: Mapping[Pair, float], limit: float) -> list[str]:
-    """The pairs below the limit, both nodes named."""
+    """One line for each pair below the limit, with the names of both nodes."""
     return [
         f"{names[one]} and {names[other]} exchange {speed:.2f} GiB/s, {limit:g} are wanted"
         for (one, other), speed in sorted(speeds.items())
@@ -133,7 +133,7 @@ def _there_and_back(message: torch.Tensor, pair: Pair, ranks: Ranks) -> None:
 
 
 def _timed(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the second call; the first one opens connections."""
+    """Seconds of the second call; the first opens connections."""
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Is every node of the job fit for it? Told before the ranks start, node by node.
+"""Check every node of a job before the ranks start, and report problems by node.
 
     problems = examine(Demands(folder=folder, num_gpus=8), ranks)      # launch/preflight.py
 
-One process a node. Each looks at itself, tells the first through a key-value store, and the
-first compares: all nodes must see the same run folder, code and packages, have the space and
-the GPUs, and clocks that agree. Only when all are well are they connected, and the links
-between them measured (parallel/nodes/links.py). A node that says nothing is named as well.
+One process per node. Each inspects its own node and reports to rank 0 through a key-value store;
+rank 0 compares: all nodes must see the same run folder, code and packages, have the disk space
+and the GPUs, and synchronised clocks. Only then are they connected and the links between them
+measured (parallel/nodes/links.py). A node that does not report is named as well.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ from parallel.nodes.links import measure
 from parallel.ranks import Ranks, port_is_taken
 
 ROOT = Path(__file__).parent.parent.parent
-_ROOMS = ("launch", "training", "parallel", "checkpoints", "slurm", "configs")
+_FOLDERS = ("launch", "training", "parallel", "checkpoints", "slurm", "configs")
 _SECONDS_TO_ARRIVE = 180.0
 """Python and torch from a cold shared file system take a minute or two."""
 _SECONDS_OF_SKEW = 2.0
 _SECONDS_TO_SEE_A_FILE = 60.0
-"""File systems cache that a file is not there."""
+"""Network file systems cache that a file is absent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +51,14 @@ class Demands:
     num_gpus: int = 0
     min_free_gib: float = 0.0
     min_gib_per_second: float = 0.0
-    """Of the slowest pair of nodes; 0: any."""
+    """Of the slowest pair of nodes; 0: no limit."""
     mib_per_message: int = 64
-    """What is sent to measure a link."""
+    """Size of the message that measures a link."""
 
 
 @dataclass(kw_only=True, slots=True)
 class NodeReport:
-    """What one node found out about itself."""
+    """What one node reports about itself."""
 
     node: str
     code: str
@@ -74,8 +74,8 @@ def node_name() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-def look(demands: Demands) -> NodeReport:
-    """This node's own report; nothing here needs another node."""
+def inspect_node(demands: Demands) -> NodeReport:
+    """This node's own report; needs no other node."""
     problems: list[str] = []
     free_gib = _free_gib(demands.folder)
     if not demands.folder.is_dir():
@@ -96,7 +96,7 @@ def look(demands: Demands) -> NodeReport:
     num_gpus = torch.cuda.device_count()
     if num_gpus < demands.num_gpus:
         problems.append(f"shows {num_gpus} GPUs, {demands.num_gpus} are wanted")
-    problems += _sick_gpus(min(num_gpus, demands.num_gpus))
+    problems += _faulty_gpus(min(num_gpus, demands.num_gpus))
     return NodeReport(
         node=node_name(),
         code=code_digest(),
@@ -111,14 +111,14 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
     """Examine all nodes, one process on each.
 
     Returns:
-        On the first rank one line for each problem, its node named. Elsewhere nothing: a rank
-        that left with an error would have the first one killed before it has spoken. A rank
-        that does not reach the first one tells its own.
+        On rank 0 one line per problem, with the node's name. On the other ranks nothing: if one
+        exited with an error, the launcher would kill rank 0 before it has printed. A rank that
+        cannot reach rank 0 returns its own problem.
 
     Raises:
-        RuntimeError: a link, or the first node, broke down meanwhile.
+        RuntimeError: a link, or the first node, failed meanwhile.
     """
-    report = look(demands)
+    report = inspect_node(demands)
     if ranks.world_size == 1:
         return [f"{report.node} {problem}" for problem in report.problems]
     try:
@@ -138,7 +138,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
             f"{report.node} does not reach the first node at {where}: name resolution, a "
             f"firewall, or MASTER_ADDR in slurm/site.sh ({str(error).splitlines()[0]})"
         ]
-    problems = _together(store, demands, ranks, report)
+    problems = _compare_nodes(store, demands, ranks, report)
     if problems is not None and not problems:
         problems = measure(
             store,
@@ -148,7 +148,7 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
             mib_per_message=demands.mib_per_message,
             min_gib_per_second=demands.min_gib_per_second,
         )
-    # The store lives in the first process: it stays until the others have read.
+    # Rank 0 serves the store: it stays until the others have read the verdict.
     store.set(f"done/{ranks.rank}", "")
     if not ranks.is_main:
         return []
@@ -156,8 +156,10 @@ def examine(demands: Demands, ranks: Ranks) -> list[str]:
     return problems or []
 
 
-def _together(store: Store, demands: Demands, ranks: Ranks, report: NodeReport) -> list[str] | None:
-    """Compare the nodes: their problems on the first rank; elsewhere [], or None: there are."""
+def _compare_nodes(
+    store: Store, demands: Demands, ranks: Ranks, report: NodeReport
+) -> list[str] | None:
+    """The nodes' problems on rank 0; on the other ranks [], or None where there are problems."""
     token = demands.folder / f".preflight-{os.environ['MASTER_PORT']}"
     visible = demands.folder.is_dir()
     if not ranks.is_main:
@@ -171,11 +173,11 @@ def _together(store: Store, demands: Demands, ranks: Ranks, report: NodeReport) 
         store.wait(["verdict"], timedelta(seconds=2 * _SECONDS_TO_ARRIVE))
         return None if json.loads(store.get("verdict")) else []
     try:
-        word = os.urandom(8).hex()
+        content = os.urandom(8).hex()
         if visible:
-            token.write_text(word)
-        store.set("token", word)
-        problems = _judge(store, ranks, {**asdict(report), "skew": 0.0})
+            token.write_text(content)
+        store.set("token", content)
+        problems = _collect(store, ranks, {**asdict(report), "skew": 0.0})
     finally:
         token.unlink(missing_ok=True)
     store.set("verdict", json.dumps(problems))
@@ -183,21 +185,21 @@ def _together(store: Store, demands: Demands, ranks: Ranks, report: NodeReport) 
 
 
 def _skew(store: Store) -> float:
-    """Seconds that this node's clock is ahead of the first node's, give or take a round trip.
+    """Seconds that this node's clock is ahead of the first node's, up to a round trip.
 
-    The first node's clock is asked for three times; the quickest answer tells most.
+    The best of three requests is the one with the shortest round trip.
     """
     tries: list[tuple[float, float]] = []
     for _ in range(3):
         before = time.time()
-        asked = store.add("ask", 1)
-        theirs = float(store.get(f"time/{asked}").decode())
+        request = store.add("ask", 1)
+        theirs = float(store.get(f"time/{request}").decode())
         tries.append((time.time() - before, (before + time.time()) / 2 - theirs))
     return min(tries)[1]
 
 
-def _judge(store: Store, ranks: Ranks, own: dict[str, Any]) -> list[str]:
-    """Wait for all reports, answering for the time meanwhile, and compare them."""
+def _collect(store: Store, ranks: Ranks, own: dict[str, Any]) -> list[str]:
+    """Wait for all reports, serving requests for the time meanwhile, and compare them."""
     names, reports = _node_names(ranks.world_size), {0: own}
     deadline, answered = time.monotonic() + _SECONDS_TO_ARRIVE, 0
     while len(reports) < ranks.world_size and time.monotonic() < deadline:
@@ -218,10 +220,10 @@ def _judge(store: Store, ranks: Ranks, own: dict[str, Any]) -> list[str]:
 
 
 def compare(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with which node, one line each.
+    """The problems of all nodes, one line each.
 
     Args:
-        reports: `NodeReport`s as mappings, with `skew` in seconds against the first.
+        reports: `NodeReport`s as mappings, with `skew` in seconds against the first node.
     """
     problems: list[str] = []
     code = Counter(report["code"] for report in reports).most_common(1)[0][0]
@@ -248,7 +250,7 @@ def compare(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _usual_packages(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Of every package the version that most nodes have."""
+    """The version of every package that most nodes have."""
     names = {name for report in reports for name in report["packages"]}
     votes = {name: Counter(report["packages"].get(name) for report in reports) for name in names}
     usual = {name: count.most_common(1)[0][0] for name, count in votes.items()}
@@ -256,18 +258,18 @@ def _usual_packages(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _wait(store: Store, keys: list[str], *, seconds: float) -> None:
-    """Wait for keys; who does not come is not waited for longer."""
+    """Wait for keys, at most this long."""
     try:
         store.wait(keys, timedelta(seconds=seconds))
     except RuntimeError:
         return
 
 
-def _sees(token: Path, word: str) -> bool:
+def _sees(token: Path, content: str) -> bool:
     deadline = time.monotonic() + _SECONDS_TO_SEE_A_FILE
     while time.monotonic() < deadline:
         try:
-            if token.read_text() == word:
+            if token.read_text() == content:
                 return True
         except OSError:
             pass
@@ -281,17 +283,17 @@ def _free_gib(folder: Path) -> float:
     return shutil.disk_usage(folder).free / 2**30
 
 
-def _sick_gpus(num_gpus: int) -> Iterator[str]:
-    """GPUs that do not multiply, multiply wrong, or whose memory another process holds."""
+def _faulty_gpus(num_gpus: int) -> Iterator[str]:
+    """Problems of GPUs that fail, compute wrong products, or whose memory is in use."""
     for number in range(num_gpus):
         try:
             free, total = torch.cuda.mem_get_info(number)
             ones = torch.ones(1024, 1024, device=f"cuda:{number}")
-            right = bool((ones @ ones == 1024.0).all())
+            is_correct = bool((ones @ ones == 1024.0).all())
         except RuntimeError as error:
             yield f"GPU {number} does not work: {str(error).splitlines()[0]}"
             continue
-        if not right:
+        if not is_correct:
             yield f"GPU {number} multiplies wrong"
         if free < 0.9 * total:
             yield (
@@ -301,10 +303,10 @@ def _sick_gpus(num_gpus: int) -> Iterator[str]:
 
 
 def code_digest() -> str:
-    """A digest of the project's own files and configs, whether or not they are committed."""
+    """A digest of the project's files and configs, committed or not."""
     digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((ROOT / room).rglob("*")):
+    for folder in _FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".sh", ".toml"):
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
@@ -317,7 +319,7 @@ def _packages() -> dict[str, str]:
 
 
 def _node_names(num_nodes: int) -> list[str]:
-    """The nodes in the order of their ranks: for those that have not reported their own."""
+    """Names of all nodes by rank, for those that have not reported."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
     try:
         done = subprocess.run(

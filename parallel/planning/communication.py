@@ -1,11 +1,11 @@
-"""What a rank sends and what autograd saves, counted while real code runs.
+"""Count what a rank sends and what autograd saves while real code runs.
 
     exchanges, saved = Exchanges(), Saved(model)
     with exchanges, saved.counted():
         ...                                 # a step, or the forward pass of a micro-batch
     exchanges.seen, saved.num_bytes()
 
-Both work on tensors with values and without, over real process groups and pretended ones.
+Both work on real and fake tensors, over real and fake process groups.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from parallel.torch_internals import TorchDispatchMode, storage_key
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exchange:
-    """Something the ranks of a group do together, seen from one of them."""
+    """A collective or a send, seen from one rank of its group."""
 
     operation: str
     """`all-reduce`, `all-gather`, `reduce-scatter`, `broadcast` or `send`."""
     num_bytes: int
-    """The whole of it: what is summed, what the parts make together, what is sent."""
+    """Of the full tensor: what is summed, what the shards make together, what is sent."""
     ranks: tuple[int, ...]
-    """The group; of a `send` it is the one both ranks are in."""
+    """The group; of a `send`, the group that both ranks are in."""
 
 
 def sent_bytes(operation: str, num_bytes: int, num_ranks: int) -> int:
-    """Bytes that each rank sends when `num_ranks` exchange `num_bytes` around a ring.
+    """Bytes that each of `num_ranks` ranks sends in a ring collective over `num_bytes`.
 
-    An all-reduce is a reduce-scatter and an all-gather, in each of which every part goes
-    past all ranks but one (arXiv 1802.05799, section 2).
+    An all-reduce is a reduce-scatter and an all-gather, each of which passes every shard on
+    `num_ranks - 1` times (arXiv 1802.05799, section 2).
     """
     if num_ranks == 1:
         return 0
@@ -49,12 +49,12 @@ def sent_bytes(operation: str, num_bytes: int, num_ranks: int) -> int:
 
 
 class Exchanges(TorchDispatchMode):
-    """Notes every collective and every send within the block, in `seen`.
+    """Records every collective and every send within the block, in `seen`.
 
-    Those of a group of one rank are left out: nothing leaves the rank.
+    Those of groups of one rank are left out: nothing leaves the rank.
     """
 
-    _WHOLE = {
+    _OPERATIONS = {
         "allreduce_": ("all-reduce", 0),
         "allgather_": ("all-gather", 0),
         "_allgather_base_": ("all-gather", 0),
@@ -63,7 +63,7 @@ class Exchanges(TorchDispatchMode):
         "broadcast_": ("broadcast", 0),
         "send": ("send", 0),
     }
-    """torch's operators: what they are, and which argument holds the whole."""
+    """torch's operators: the operation, and which argument holds the full tensor."""
     _SENDS_NOTHING = ("recv_", "barrier")
 
     def __init__(self) -> None:
@@ -72,13 +72,13 @@ class Exchanges(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "c10d":
-            self._note(func.__name__.split(".")[0], args)
+            self._record(func.__name__.split(".")[0], args)
         return func(*args, **(kwargs or {}))
 
-    def _note(self, name: str, arguments: Sequence[Any]) -> None:
+    def _record(self, name: str, arguments: Sequence[Any]) -> None:
         if name in self._SENDS_NOTHING:
             return
-        operation, position = self._WHOLE[name]
+        operation, position = self._OPERATIONS[name]
         group = next(found for found in map(_process_group, arguments) if found is not None)
         ranks = tuple(dist.get_process_group_ranks(group))
         if len(ranks) > 1:
@@ -88,7 +88,7 @@ class Exchanges(TorchDispatchMode):
 
 def _process_group(value: Any) -> ProcessGroup | None:
     if isinstance(value, torch.ScriptObject):
-        with contextlib.suppress(RuntimeError):  # the kind of a reduction is boxed alike
+        with contextlib.suppress(RuntimeError):  # a reduction's kind is a ScriptObject too
             return ProcessGroup.unbox(value)
     return None
 
@@ -102,28 +102,28 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class Saved:
-    """What autograd saves for the backward pass: each storage once, parameters left out."""
+    """What autograd saves for the backward pass: each storage once, without parameters."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        # The tensors themselves: a freed storage's address would soon be another one's.
+        # The tensors themselves: a freed storage's key may be reused by another one.
         self._tensors: list[Tensor] = []
 
     @contextmanager
     def counted(self) -> Generator[None, None, None]:
         """Count what the block saves."""
-        with torch.autograd.graph.saved_tensors_hooks(self._note, _as_it_is):
+        with torch.autograd.graph.saved_tensors_hooks(self._record, _identity):
             yield
 
-    def _note(self, value: Tensor) -> Tensor:
-        # Asked each time: under ZeRO-3 a parameter's storage comes and goes.
+    def _record(self, value: Tensor) -> Tensor:
+        # Computed each time: under ZeRO-3 parameters are gathered and freed.
         own = {storage_key(parameter) for parameter in self._model.parameters()}
         if storage_key(value) not in own:
             self._tensors.append(value)
         return value
 
     def num_bytes(self, *, beside: Sequence[Tensor] = ()) -> int:
-        """Bytes so far, but for what shares its storage with `beside`."""
+        """Bytes so far, without tensors that share their storage with `beside`."""
         left_out = {storage_key(value) for value in beside}
         return held_bytes(value for value in self._tensors if storage_key(value) not in left_out)
 
@@ -133,5 +133,5 @@ def held_bytes(tensors: Iterator[Tensor] | Sequence[Tensor]) -> int:
     return sum({storage_key(value): value.untyped_storage().nbytes() for value in tensors}.values())
 
 
-def _as_it_is(value: Tensor) -> Tensor:
+def _identity(value: Tensor) -> Tensor:
     return value

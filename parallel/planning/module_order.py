@@ -1,11 +1,11 @@
-"""In which order the modules of a model are called in a forward and in a backward pass.
+"""The order in which the forward and backward passes use a model's modules.
 
-    with recorded(model) as called:
+    with recorded_calls(model) as calls:
         ...                                        # a forward pass
-    steps = both_passes(called, checkpointed=False)
+    steps = both_passes(calls, checkpointed=False)
 
-ZeRO-3 gathers weights in this order; parts of the model without parameters take their turns
-in it as well, and at each turn weights are gathered ahead.
+ZeRO-3 gathers weights in this order. Modules without parameters have their steps in it as well:
+ZeRO-3 prefetches weights at each.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -21,19 +21,19 @@ Call = tuple[str, tuple[str, ...]]
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Generator[list[Call], None, None]:
-    """Note the calls of a model's modules, in order, within the block."""
-    called: list[Call] = []
+def recorded_calls(model: nn.Module) -> Generator[list[Call], None, None]:
+    """Record the calls of a model's modules, in order, within the block."""
+    calls: list[Call] = []
 
-    def noting(call: Call) -> None:
-        called.append(call)
+    def record(call: Call) -> None:
+        calls.append(call)
 
     handles = [
-        module.register_forward_pre_hook(lambda *_, call=call: noting(call))
+        module.register_forward_pre_hook(lambda *_, call=call: record(call))
         for call, module in _calls(model)
     ]
     try:
-        yield called
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
@@ -45,20 +45,20 @@ def _calls(model: nn.Module) -> Iterator[tuple[Call, nn.Module]]:
         yield (prefix, tuple(f"{prefix}.{name}" for name in own)), module
 
 
-def both_passes(called: Sequence[Call], *, checkpointed: bool) -> tuple[Step, ...]:
-    """The turns of all modules in a forward pass that was recorded, and in its backward pass.
+def both_passes(calls: Sequence[Call], *, checkpointed: bool) -> tuple[Step, ...]:
+    """The steps of all modules in a recorded forward pass and in its backward pass.
 
     Args:
-        called: Calls in order, the model's own first.
-        checkpointed: Whether blocks are computed again in the backward pass.
+        calls: In order, the model's own first.
+        checkpointed: Whether blocks are recomputed in the backward pass.
     """
-    root = _tree(called)
+    root = _tree(calls)
     return (*root.forward(), *root.backward(checkpointed=checkpointed))
 
 
 @dataclass(kw_only=True)
 class _Node:
-    """A call of a module, and those made within it."""
+    """A call of a module, and the calls made within it."""
 
     name: str
     parameters: tuple[str, ...]
@@ -74,44 +74,45 @@ class _Node:
 
     def backward(self, *, checkpointed: bool) -> list[Step]:
         if checkpointed and self.is_block:
-            return self._computed_again()
+            return self._recomputed()
         backwards = reversed(self.within)
         return self._around(
             [step for node in backwards for step in node.backward(checkpointed=checkpointed)]
         )
 
     def _around(self, steps: list[Step]) -> list[Step]:
-        """Its parameters are wanted before those of the calls within, and let go of after."""
-        first = Step(wanted=self.parameters)
+        """Its parameters are needed before those of the inner calls, and released after them."""
+        first = Step(needed=self.parameters)
         steps = [first, *steps]
         last = steps[-1]
-        steps[-1] = Step(wanted=last.wanted, let_go=(*last.let_go, *self.parameters))
+        steps[-1] = Step(needed=last.needed, released=(*last.released, *self.parameters))
         return steps
 
-    def _computed_again(self) -> list[Step]:
-        """The first gradient that needs what was not saved has the block computed once more.
+    def _recomputed(self) -> list[Step]:
+        """The first gradient that needs a tensor that was not saved has the block recomputed.
 
-        That ends where the last saved tensor is found: within the module that began it.
+        Recomputation stops once all saved tensors exist again: within the module whose backward
+        pass started it.
         """
         number = max(i for i, node in enumerate(self.within) if node.parameters)
         begins, before = self.within[number], self.within[:number]
-        own = Step(wanted=self.parameters)
+        own = Step(needed=self.parameters)
         return [
             own,
             *(step for node in reversed(self.within[number + 1 :]) for step in node.forward()),
-            Step(wanted=begins.parameters),
+            Step(needed=begins.parameters),
             own,
             *(step for node in before for step in node.forward()),
-            Step(wanted=begins.parameters, let_go=begins.parameters),
+            Step(needed=begins.parameters, released=begins.parameters),
             *(step for node in reversed(before) for step in node.forward()),
         ]
 
 
-def _tree(called: Sequence[Call]) -> _Node:
-    name, parameters = called[0]
+def _tree(calls: Sequence[Call]) -> _Node:
+    name, parameters = calls[0]
     root = _Node(name=name, parameters=parameters)
     path = [root]
-    for name, parameters in called[1:]:
+    for name, parameters in calls[1:]:
         while path[-1].name and not name.startswith(f"{path[-1].name}."):
             path.pop()
         node = _Node(name=name, parameters=parameters)

@@ -1,11 +1,11 @@
-"""What a layout costs each of its ranks, worked out on one machine without a GPU.
+"""Memory and communication of a layout's ranks, computed on one machine without a GPU.
 
     plan = make_plan(config, layout, rank=0)
     plan.mine.total_bytes, plan.stages[3].transfers, plan.bubble
 
-The rank's share of the model is built and run without values (`dry_run.py`); what DeepSpeed
-adds is worked out (`zero_costs.py`). Counted is what stays: temporaries of single operations,
-above all the gradient of the logits, CUDA's context and the allocator's gaps come on top.
+The rank's part of the model is built and run without values (`trace.py`); what DeepSpeed adds is
+computed (`zero.py`). Not included: temporaries of single operations, above all the gradient of
+the logits, CUDA's context, and the allocator's fragmentation.
 """
 
 import collections
@@ -17,44 +17,44 @@ from typing import Any
 import torch.distributed as dist
 
 from parallel.groups import Groups
-from parallel.layout import Layout, Place, micro_batches_per_step, stage_blocks
+from parallel.layout import Layout, Place, accumulation_steps_of, stage_blocks
 from parallel.planning.communication import sent_bytes
 from parallel.planning.module_order import both_passes
 from parallel.planning.trace import (
     Activations,
     MicroBatchRun,
-    pretended,
+    fake_groups,
     run_micro_batch,
-    supervised_share,
+    supervised_fraction,
 )
-from parallel.planning.zero import Share, Transfer, zero_costs
+from parallel.planning.zero import RankParameters, Transfer, zero_costs
 from parallel.settings import check_precision
 from parallel.sharding import unsharded_size
 from training.config import TrainConfig
-from training.monitoring.metrics import block_matmul_parameters, head_matmul_parameters
+from training.flops import block_matmul_parameters, head_matmul_parameters
 from training.optimizer import adamw
 
 INTEGER_BYTES = 8
-"""Of a token's id, its position, its document."""
+"""Of a token id, a position or a document id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePlan:
-    """One rank of a pipeline stage; bytes are what it holds at most at a time."""
+    """One rank of a pipeline stage; all bytes are peaks."""
 
     stage: int
     blocks: tuple[int, ...]
-    """Numbers of the blocks it holds."""
+    """Numbers of its blocks."""
     parameters: int
-    """Held by the rank, where tensors are cut its parts of them."""
+    """Held by the rank: of sharded tensors its shards."""
     stage_parameters: int
-    """Of the whole stage: of all its tensor-parallel ranks, what they share counted once."""
+    """Of the whole stage: of all ranks of its tensor group, replicated ones counted once."""
     multiplying_parameters: int
-    """Of the whole stage, for an average token: matrices of its blocks, and of the head the
-    share of tokens that are supervised, since it is computed at those only."""
+    """Matmul parameters of the whole stage per average token: those of its blocks, and of the
+    head times the fraction of tokens that are supervised, since it is applied at those only."""
     weights_bytes: int
     gathered_bytes: int
-    """ZeRO-3: weights that are whole while they are needed."""
+    """ZeRO-3: weights that are gathered while they are needed."""
     gradients_bytes: int
     optimizer_bytes: int
     activations: Activations
@@ -62,11 +62,11 @@ class StagePlan:
     num_in_flight: int
     """Micro-batches between their forward and their backward pass."""
     bucket_bytes: int
-    """For gradients on their way, during the backward pass."""
+    """Buckets for the reduction of gradients during the backward pass."""
     flattened_bytes: int
-    """For gradients on their way, after the last backward pass."""
+    """Flattened copies for the reduction of gradients after the last backward pass."""
     pipeline_bytes: int
-    """What the pipeline keeps to receive and to hand on."""
+    """The pipeline's receive buffers, and the inputs and outputs it keeps."""
     transfers: tuple[Transfer, ...]
     """In one optimizer step."""
 
@@ -77,36 +77,36 @@ class StagePlan:
 
     @property
     def total_bytes(self) -> int:
-        """Most held at a time: in the passes, or while gradients are summed after them."""
+        """Peak: during the passes, or while gradients are reduced after them."""
         states = self.weights_bytes + self.gradients_bytes + self.optimizer_bytes
         passes = self.activations_bytes + self.gathered_bytes + self.bucket_bytes
         return states + self.pipeline_bytes + max(passes, self.flattened_bytes)
 
     @property
     def sent_bytes(self) -> int:
-        """What the rank sends in one optimizer step, around rings."""
+        """What the rank sends in one optimizer step, with ring collectives."""
         return sum(sent(transfer) for transfer in self.transfers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A run's layout seen from one of its ranks."""
+    """The plan of a layout, from the view of one rank."""
 
     layout: Layout
     rank: int
     place: Place
     tensor_ranks: tuple[int, ...]
-    """Ranks that hold the other parts of its tensors, itself included."""
+    """Its tensor group, itself included."""
     data_ranks: tuple[int, ...]
-    """Ranks that train the same parameters on other rows."""
+    """Its data-parallel group, itself included."""
     pipeline_ranks: tuple[int, ...]
-    """Ranks of the pipeline it is in, from the first stage."""
+    """Its pipeline, from the first stage."""
     num_micro_batches: int
-    """Of one pipeline, or of one rank, in a step."""
+    """Of one data-parallel rank, or its pipeline, in a step."""
     on_gpu: bool
-    """Whether attention was reckoned as GPUs do it."""
+    """Whether the plan assumes the attention kernel of GPUs."""
     stages: tuple[StagePlan, ...]
-    """A rank of each pipeline stage, this rank's own among them."""
+    """One rank of each pipeline stage, this rank among them."""
 
     @property
     def mine(self) -> StagePlan:
@@ -120,28 +120,28 @@ class Plan:
 
     @property
     def bubble(self) -> float:
-        """Share of a step that a pipeline stage waits: (p - 1) / (m + p - 1).
+        """Fraction of a step that a pipeline stage idles: (p - 1) / (m + p - 1).
 
-        Of p stages that take equally long for each of m micro-batches (arXiv 1811.06965,
+        For p stages that take equally long for each of m micro-batches (arXiv 1811.06965,
         section 2.3).
         """
-        waiting = self.layout.pipeline - 1
-        return waiting / (self.num_micro_batches + waiting)
+        idle = self.layout.pipeline - 1
+        return idle / (self.num_micro_batches + idle)
 
 
 def sent(transfer: Transfer) -> int:
-    """Bytes that each rank of the group sends around a ring in one optimizer step."""
+    """Bytes that each rank of the group sends in one optimizer step, with ring collectives."""
     return sent_bytes(transfer.operation, transfer.num_bytes, transfer.num_ranks)
 
 
 def make_plan(config: TrainConfig, layout: Layout, *, rank: int) -> Plan:
-    """Plan a rank and, beside it, one of each other pipeline stage.
+    """Plan this rank, and one rank of each other pipeline stage.
 
     Raises:
         ConfigError: the engine would refuse the config.
     """
     check_precision(config.training.precision, config.training.device)
-    with pretended(layout, rank) as groups:
+    with fake_groups(layout, rank) as groups:
         place = groups.place
         stages = tuple(
             _stage_plan(config, _at_stage(groups, stage)) for stage in range(layout.pipeline)
@@ -153,7 +153,7 @@ def make_plan(config: TrainConfig, layout: Layout, *, rank: int) -> Plan:
             tensor_ranks=_ranks_of(groups.tensor) or (rank,),
             data_ranks=_ranks_of(groups.data) or tuple(range(layout.world_size)),
             pipeline_ranks=_ranks_of(groups.pipeline) or (rank,),
-            num_micro_batches=micro_batches_per_step(config, layout),
+            num_micro_batches=accumulation_steps_of(config, layout),
             on_gpu=config.training.device != "cpu",
             stages=stages,
         )
@@ -183,7 +183,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _at_stage(groups: Groups, stage: int) -> Groups:
-    """The same place at another pipeline stage; its tensor group has other ranks, as many."""
+    """The same coordinates at another pipeline stage; the tensor group stands for that stage's."""
     return dataclasses.replace(groups, place=dataclasses.replace(groups.place, stage=stage))
 
 
@@ -194,18 +194,18 @@ def _ranks_of(group: dist.ProcessGroup | None) -> tuple[int, ...]:
 def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
     layout, stage = groups.layout, groups.place.stage
     run = run_micro_batch(config, groups)
-    num_micro_batches = micro_batches_per_step(config, layout)
-    costs = zero_costs(_share(config, groups, run))
-    # 1F1B: a stage is ahead of the last by as many forward passes as there are stages between.
+    num_micro_batches = accumulation_steps_of(config, layout)
+    costs = zero_costs(_rank_parameters(config, groups, run))
+    # 1F1B: a stage runs as many forward passes ahead of the last as stages follow it.
     num_in_flight = min(layout.pipeline - stage, num_micro_batches)
-    counted = {
+    whole_sizes = {
         name: unsharded_size(value, groups).numel() for name, value in run.parameters.items()
     }
     return StagePlan(
         stage=stage,
         blocks=tuple(stage_blocks(config.model, layout.pipeline)[stage]),
         parameters=sum(value.numel() for value in run.parameters.values()),
-        stage_parameters=sum(counted.values()),
+        stage_parameters=sum(whole_sizes.values()),
         multiplying_parameters=_multiplying_parameters(config, layout, stage),
         weights_bytes=costs.weights_bytes,
         gathered_bytes=costs.gathered_bytes,
@@ -232,14 +232,14 @@ def _multiplying_parameters(config: TrainConfig, layout: Layout, stage: int) -> 
     num_blocks = len(stage_blocks(config.model, layout.pipeline)[stage])
     head = head_matmul_parameters(config.model) if stage == layout.pipeline - 1 else 0
     blocks = num_blocks * block_matmul_parameters(config.model)
-    return blocks + round(supervised_share(config) * head)
+    return blocks + round(supervised_fraction(config) * head)
 
 
-def _share(config: TrainConfig, groups: Groups, run: MicroBatchRun) -> Share:
+def _rank_parameters(config: TrainConfig, groups: Groups, run: MicroBatchRun) -> RankParameters:
     layout = groups.layout
     names = {id(value): name for name, value in run.parameters.items()}
     optimizer = adamw(run.model, config.optimizer)
-    return Share(
+    return RankParameters(
         groups=[
             {names[id(value)]: value.numel() for value in group["params"]}
             for group in optimizer.param_groups
@@ -249,13 +249,13 @@ def _share(config: TrainConfig, groups: Groups, run: MicroBatchRun) -> Share:
         data_rank=groups.place.data,
         zero_stage=layout.zero_stage,
         precision=config.training.precision,
-        num_micro_batches=micro_batches_per_step(config, layout),
+        num_micro_batches=accumulation_steps_of(config, layout),
         pipelined=layout.pipeline > 1,
     )
 
 
 def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Transfer]:
-    """What was seen within the tensor group, for all micro-batches of a step."""
+    """The traced communication of the tensor group, for all micro-batches of a step."""
     totals: collections.Counter[str] = collections.Counter()
     for exchange in run.exchanges:
         totals[exchange.operation] += exchange.num_bytes
@@ -269,14 +269,14 @@ def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Tr
 
 
 def _integers_bytes(config: TrainConfig) -> int:
-    """Positions, or documents, or tokens, of one micro-batch."""
+    """Positions, document ids or token ids of one micro-batch."""
     return config.training.micro_batch_sequences * config.data.sequence_length * INTEGER_BYTES
 
 
 def _sends(
     config: TrainConfig, groups: Groups, run: MicroBatchRun, num_micro_batches: int
 ) -> Iterator[Transfer]:
-    """To the pipeline stages beside this one (deepspeed/runtime/pipe/engine.py)."""
+    """To the neighbouring pipeline stages (deepspeed/runtime/pipe/engine.py)."""
     stages, stage = groups.layout.pipeline, groups.place.stage
     forward = run.boundary_bytes + 2 * _integers_bytes(config)
     for purpose, num_bytes, there in (
@@ -295,11 +295,11 @@ def _sends(
 def _pipeline_bytes(
     config: TrainConfig, groups: Groups, run: MicroBatchRun, num_in_flight: int
 ) -> int:
-    """What DeepSpeed's pipeline holds beside what autograd saved (runtime/pipe/engine.py).
+    """What DeepSpeed's pipeline holds beside what autograd saves (runtime/pipe/engine.py).
 
-    A buffer for each thing received; and of every micro-batch in flight its input and its
-    output, with positions and documents in both: a stage computes on a copy of its input.
-    The last stage lets go of an output when its place, one of two, is wanted again.
+    A receive buffer per tensor; and of every micro-batch in flight its input and its output, with
+    positions and document ids in both: a stage computes on a copy of its input. The last stage
+    frees an output when its slot, one of two, is reused.
     """
     stages, stage = groups.layout.pipeline, groups.place.stage
     if stages == 1:
@@ -311,6 +311,6 @@ def _pipeline_bytes(
     kept = (
         num_in_flight
         if stage < stages - 1
-        else min(2, micro_batches_per_step(config, groups.layout))
+        else min(2, accumulation_steps_of(config, groups.layout))
     )
     return received + inputs + kept * (boundary + 2 * integers)

@@ -1,6 +1,7 @@
-"""A plan as tables for people.
+"""Print a plan as tables.
 
-console.print(*tables(plan))
+for table in tables(plan, config):
+    console.print(table)
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parallel.planning.plan import Plan, StagePlan, sent
-from parallel.planning.trace import DOCUMENT_TOKENS, supervised_share
+from parallel.planning.trace import DOCUMENT_TOKENS, supervised_fraction
 from training.config import TrainConfig
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -19,7 +20,7 @@ _SHOWN_RANKS = 4
 
 
 def tables(plan: Plan, config: TrainConfig) -> Iterator[RenderableType]:
-    """What to print, top to bottom."""
+    """The tables and texts, from top to bottom."""
     yield Text(_headline(plan))
     yield Text(_groups(plan))
     yield _memory(plan)
@@ -30,7 +31,7 @@ def tables(plan: Plan, config: TrainConfig) -> Iterator[RenderableType]:
 
 
 def in_units(num_bytes: int) -> str:
-    """Bytes as people read them: `1.5 GiB`."""
+    """Bytes with a unit: `1.5 GiB`."""
     value, unit = float(num_bytes), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -38,7 +39,7 @@ def in_units(num_bytes: int) -> str:
 
 
 def in_short(ranks: tuple[int, ...]) -> str:
-    """Ranks as a person would write them: `0, 8, ... 248 (32 ranks)`."""
+    """Ranks, abbreviated: `0, 8, ... 248 (32 ranks)`."""
     steps = {after - before for before, after in zip(ranks, ranks[1:], strict=False)}
     if len(ranks) <= _SHOWN_RANKS or len(steps) > 1:
         return ", ".join(map(str, ranks))
@@ -48,18 +49,18 @@ def in_short(ranks: tuple[int, ...]) -> str:
 
 def _headline(plan: Plan) -> str:
     count = plan.num_micro_batches
-    bubble = f"; the pipeline's bubble is {plan.bubble:.1%}" if plan.layout.pipeline > 1 else ""
+    bubble = f"; pipeline bubble {plan.bubble:.1%}" if plan.layout.pipeline > 1 else ""
     return (
         f"{plan.layout.world_size:,} ranks: {plan.layout}\n"
-        f"{plan.parameters:,} parameters; {count} micro-batch{'es' * (count > 1)} in a step of "
-        f"each data share{bubble}"
+        f"{plan.parameters:,} parameters; {count} micro-batch{'es' * (count > 1)} per step on each "
+        f"data-parallel rank{bubble}"
     )
 
 
 def _groups(plan: Plan) -> str:
     place = plan.place
     return (
-        f"rank {plan.rank} is tensor part {place.tensor}, data share {place.data}, "
+        f"rank {plan.rank}: tensor rank {place.tensor}, data-parallel rank {place.data}, "
         f"pipeline stage {place.stage}\n"
         f"  tensor group    {in_short(plan.tensor_ranks)}\n"
         f"  data group      {in_short(plan.data_ranks)}\n"
@@ -69,38 +70,38 @@ def _groups(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> Table:
     mine = plan.mine
-    table = _table(f"Memory of rank {plan.rank}", ("", "held"))
+    table = _table(f"Memory of rank {plan.rank}", ("", "bytes"))
     table.add_row("parameters", f"{mine.parameters:,}")
     in_flight = f" x {mine.num_in_flight} micro-batches" if mine.num_in_flight > 1 else ""
-    for words, num_bytes in (
+    for label, num_bytes in (
         ("weights", mine.weights_bytes),
-        ("weights gathered for a while", mine.gathered_bytes),
+        ("gathered weights", mine.gathered_bytes),
         ("gradients", mine.gradients_bytes),
         ("optimizer state", mine.optimizer_bytes),
         (f"activations{in_flight}", mine.activations_bytes),
-        ("pipeline's buffers", mine.pipeline_bytes),
-        ("gradients' bucket, in the backward pass", mine.bucket_bytes),
-        ("gradients' copy, after it", mine.flattened_bytes),
+        ("pipeline buffers", mine.pipeline_bytes),
+        ("gradient bucket, in the backward pass", mine.bucket_bytes),
+        ("flattened gradients, after it", mine.flattened_bytes),
     ):
         if num_bytes:
-            table.add_row(words, in_units(num_bytes))
+            table.add_row(label, in_units(num_bytes))
     table.add_section()
-    table.add_row("most at a time", Text(in_units(mine.total_bytes), style="bold"))
+    table.add_row("peak", Text(in_units(mine.total_bytes), style="bold"))
     return table
 
 
 def _stages(plan: Plan) -> Table:
     table = _table(
-        "Pipeline stages: parameters of all their tensor parts, bytes of each rank",
+        "Pipeline stages: parameters of the whole stage, bytes of each rank",
         (
             "stage",
             "blocks",
             "parameters",
-            "that\nmultiply",
+            "matmul\nparameters",
             "states",
             "activations",
             "in\nflight",
-            "most at\na time",
+            "peak",
         ),
     )
     fullest = max(stage.total_bytes for stage in plan.stages)
@@ -125,8 +126,8 @@ def _in_millions(count: int) -> str:
 
 def _traffic(mine: StagePlan) -> Table:
     table = _table(
-        "Exchanged in one optimizer step",
-        ("", "ranks", "how", "the whole", "sent by\neach rank"),
+        "Communication of one optimizer step",
+        ("", "ranks", "operation", "full\ntensor", "sent by\neach rank"),
     )
     for transfer in mine.transfers:
         table.add_row(
@@ -144,22 +145,22 @@ def _traffic(mine: StagePlan) -> Table:
 def _table(title: str, headings: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for number, heading in enumerate(headings):
-        # Figures are never cut: on a narrow terminal the words fold instead.
-        words = number == 0
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+        # Numbers are never truncated: on a narrow terminal the labels wrap instead.
+        is_label = number == 0
+        table.add_column(heading, justify="left" if is_label else "right", no_wrap=not is_label)
     return table
 
 
 def _assumptions(plan: Plan, config: TrainConfig) -> str:
-    share = supervised_share(config)
-    supervised = "every token" if share == 1.0 else f"{share:.0%} of the tokens"
+    fraction = supervised_fraction(config)
+    supervised = "every token" if fraction == 1.0 else f"{fraction:.0%} of the tokens"
     device = "GPUs" if plan.on_gpu else "CPUs"
     return (
-        f"Activations are what autograd saves of a micro-batch of "
+        "Activations are what autograd saves of a micro-batch of "
         f"{config.training.micro_batch_sequences} x {config.data.sequence_length} tokens in "
-        "documents of "
-        f"{DOCUMENT_TOKENS}, {supervised} supervised, with attention as on {device}. "
-        "Sent is what a ring sends: 2 (n - 1) / n of the whole for an all-reduce, (n - 1) / n for "
-        "an all-gather or a reduce-scatter. Norms and flags, a few bytes each, are left out; so "
-        "are temporaries of single operations, above all the gradient of the logits."
+        f"documents of {DOCUMENT_TOKENS}, {supervised} supervised, with attention as on {device}. "
+        "Bytes sent are those of ring collectives: 2 (n - 1) / n of the full tensor for an "
+        "all-reduce, (n - 1) / n for an all-gather or a reduce-scatter. Not included: norms and "
+        "flags, a few bytes each, and temporaries of single operations, above all the gradient of "
+        "the logits."
     )

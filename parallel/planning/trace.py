@@ -1,12 +1,12 @@
-"""One rank's micro-batch without a cluster, memory or arithmetic: what it keeps and sends.
+"""Trace one rank's micro-batch with fake tensors: the activations it saves and what it sends.
 
-    with pretended(layout, rank=5) as groups:
-        found = run_micro_batch(config, groups)
-        found.activations, found.exchanges
+    with fake_groups(layout, rank=5) as groups:
+        run = run_micro_batch(config, groups)
+        run.activations, run.exchanges
 
-The rank's share is built as the engine builds it, over torch's fake process group, and the
-model's own code runs forward and backward on tensors that have shapes and storages but no
-memory. What DeepSpeed adds to that is in `zero_costs.py`.
+The rank's part of the model is built as for training, over torch's fake process group, and its
+own code runs forward and backward on tensors with shapes and storages but without memory. What
+DeepSpeed adds is in `zero.py`.
 """
 
 import warnings
@@ -24,7 +24,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import loss_of, shard_model
 from parallel.planning.communication import Exchange, Exchanges, Saved
-from parallel.planning.module_order import Call, recorded
+from parallel.planning.module_order import Call, recorded_calls
 from parallel.ranks import Ranks
 from parallel.settings import weights_dtype
 from parallel.sharding import materialise, modules_to_shard
@@ -37,61 +37,64 @@ from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Block, rotary_angles
 
 DOCUMENT_TOKENS = 150
-"""Tokens of a typical example: a question and its program, in TinyGSM."""
-SUPERVISED_SHARE = 0.45
-"""Of them the program's; with data.train_on_prompt every token counts."""
+"""Tokens of a typical example of TinyGSM: a question and its program."""
+SUPERVISED_FRACTION = 0.45
+"""The program's tokens among them; with data.train_on_prompt all are supervised."""
 
-Share = LanguageModel | Verifier
+Model = LanguageModel | Verifier
 
 
-def supervised_share(config: TrainConfig) -> float:
-    """Share of typical tokens that are supervised."""
-    return 1.0 if config.data.train_on_prompt else SUPERVISED_SHARE
+def supervised_fraction(config: TrainConfig) -> float:
+    """Fraction of a typical example's tokens that are supervised."""
+    return 1.0 if config.data.train_on_prompt else SUPERVISED_FRACTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activations:
-    """Bytes that the forward pass of one micro-batch leaves for its backward pass."""
+    """Bytes that autograd saves in the forward pass of one micro-batch."""
 
     body_bytes: int
-    """Embedding and blocks; of the blocks their inputs alone with activation checkpointing."""
+    """Embedding and blocks; with activation checkpointing only the inputs of the blocks."""
     head_bytes: int
     """Final LayerNorm, head and loss; 0 before the last pipeline stage."""
     recomputed_bytes: int
-    """One block, while it is computed again; 0 without activation checkpointing."""
+    """One block, while it is recomputed; 0 without activation checkpointing."""
 
     def peak_bytes(self, num_in_flight: int) -> int:
-        """Most of it at a time, with so many micro-batches between their two passes.
+        """The peak with this many micro-batches between their two passes.
 
-        The head's are gone before the first block is computed again.
+        The head's are freed before the first block is recomputed.
         """
         return num_in_flight * self.body_bytes + max(self.head_bytes, self.recomputed_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatchRun:
-    """What one micro-batch was seen to keep and to send on one rank's share."""
+    """What one micro-batch saves and sends on one rank."""
 
-    model: Share
-    """The share, without values."""
+    model: Model
+    """The rank's part of the model, on fake tensors."""
     called: tuple[Call, ...]
-    """Its modules in the order of the forward pass."""
+    """Its modules in the order in which the forward pass calls them."""
     activations: Activations
     exchanges: tuple[Exchange, ...]
-    """Of both passes, all within the tensor group."""
+    """Of both passes, all of them within the tensor group."""
     boundary_bytes: int
-    """Activations that one pipeline stage hands to the next."""
+    """Activations that one pipeline stage sends to the next."""
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The share's parameters by their names in the whole model."""
+        """The rank's parameters by their names in the whole model."""
         module: nn.Module = self.model
         return dict(module.named_parameters())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TypicalRows:
-    """Rows full of typical documents, the last one cut; tensors are `[rows, tokens]`."""
+class TypicalMicroBatch:
+    """Sequences full of typical documents, the last one truncated: a `MicroBatch`.
+
+    Tensors are `[sequences, tokens]`.
+    """
 
     tokens: Tensor
     positions: Tensor
@@ -101,31 +104,31 @@ class TypicalRows:
     weights: Tensor
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "TypicalRows":
+    def from_config(cls, config: TrainConfig) -> "TypicalMicroBatch":
         """One micro-batch of a config."""
         shape = (config.training.micro_batch_sequences, config.data.sequence_length)
-        place = torch.arange(shape[1]).repeat(shape[0], 1)
-        positions = place % DOCUMENT_TOKENS
-        num_context = DOCUMENT_TOKENS - round(supervised_share(config) * DOCUMENT_TOKENS)
-        verifies = config.model.head == "verifier"
+        offsets = torch.arange(shape[1]).repeat(shape[0], 1)
+        positions = offsets % DOCUMENT_TOKENS
+        num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
+        is_verifier = config.model.head == "verifier"
         return cls(
             tokens=torch.zeros(shape, dtype=torch.long),
             positions=positions,
-            document_ids=place // DOCUMENT_TOKENS,
-            labels=torch.zeros(shape, dtype=torch.float32 if verifies else torch.long),
+            document_ids=offsets // DOCUMENT_TOKENS,
+            labels=torch.zeros(shape, dtype=torch.float32 if is_verifier else torch.long),
             supervised=positions >= num_context,
             weights=torch.ones(shape),
         )
 
 
 @contextmanager
-def pretended(layout: Layout, rank: int) -> Generator[Groups, None, None]:
-    """Be one rank of a layout, alone: its groups, over a process group that sends nothing."""
+def fake_groups(layout: Layout, rank: int) -> Generator[Groups, None, None]:
+    """The groups of one rank of a layout, over a fake process group that sends nothing."""
     ranks = Ranks(rank=rank, world_size=layout.world_size, local_rank=0, launcher="plan")
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=layout.world_size)
     try:
         with warnings.catch_warnings():
-            # megatron-core warns of packages that only GPUs could use.
+            # megatron-core warns about missing packages that only GPUs use.
             warnings.simplefilter("ignore")
             groups = Groups.connect(layout, ranks)
         try:
@@ -137,27 +140,27 @@ def pretended(layout: Layout, rank: int) -> Generator[Groups, None, None]:
 
 
 def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
-    """Both passes of one micro-batch of typical rows over this rank's share."""
-    rows = TypicalRows.of(config)
-    places, labels, weights = supervised(rows, torch.device("cpu"))
+    """Trace both passes of a typical micro-batch on this rank."""
+    batch = TypicalMicroBatch.from_config(config)
+    at, labels, weights = supervised(batch, torch.device("cpu"))
     model = shard_model(config.model, groups)
     model.train()
     body, saved, exchanges = model.body, Saved(model), Exchanges()
     mode = FakeTensorMode()
-    attention = _PlannedAttention(rows.document_ids, mode, config)
-    inputs = (rows.tokens, rows.positions, places, labels, weights)
-    tokens, positions, places, labels, weights = map(mode.from_tensor, inputs)
+    attention = _PlannedAttention(batch.document_ids, mode, config)
+    inputs = (batch.tokens, batch.positions, at, labels, weights)
+    tokens, positions, at, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
         _fill(model, config, groups)
         loss = loss_of(config.model.head, groups)
         with exchanges:
-            with saved.counted(), recorded(model) as called:
+            with saved.counted(), recorded_calls(model) as called:
                 with _casting(config, groups.layout):
                     start = _start(model, tokens, config, groups)
                     hidden = ending = body.run(start, positions, attention)
                     body_bytes = saved.num_bytes()
                     if hasattr(model, "head"):
-                        ending = model.predict(body.final_norm(hidden), places)
+                        ending = model.predict(body.final_norm(hidden), at)
                 if hasattr(model, "head"):
                     ending = loss(ending, labels, weights)
             saved_bytes, boundary_bytes = saved.num_bytes(), hidden.nbytes
@@ -168,7 +171,7 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
                 recomputed = _block_bytes(model, start, positions, attention)
     return MicroBatchRun(
         model=model,
-        # The parts of the body are called one by one here, by the engine as one.
+        # Here the body's modules are called one by one; the engine calls the body as a whole.
         called=(("", ()), ("body", ()), *called),
         activations=Activations(
             body_bytes=body_bytes,
@@ -180,7 +183,7 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     )
 
 
-def _fill(model: Share, config: TrainConfig, groups: Groups) -> None:
+def _fill(model: Model, config: TrainConfig, groups: Groups) -> None:
     whole: nn.Module = empty_model(config.model, "meta")
     sizes = {name: value.shape for name, value in whole.named_parameters()}
     dtype = weights_dtype(config, groups.layout)
@@ -195,15 +198,15 @@ def _fill(model: Share, config: TrainConfig, groups: Groups) -> None:
         )
 
 
-def _start(model: Share, tokens: Tensor, config: TrainConfig, groups: Groups) -> Tensor:
-    """What the first block of a share reads: the embedding's, or the stage before's."""
+def _start(model: Model, tokens: Tensor, config: TrainConfig, groups: Groups) -> Tensor:
+    """The input of the rank's first block: the embedding's or the previous stage's output."""
     if hasattr(model.body, "embedding"):
         return model.body.embedding(tokens)
     layout = groups.layout
-    num_rows, num_tokens = tokens.shape
+    num_sequences, num_tokens = tokens.shape
     num_tokens //= layout.tensor if layout.sequence else 1
     return torch.empty(
-        num_rows,
+        num_sequences,
         num_tokens,
         config.model.hidden_size,
         dtype=weights_dtype(config, layout),
@@ -211,8 +214,8 @@ def _start(model: Share, tokens: Tensor, config: TrainConfig, groups: Groups) ->
     )
 
 
-def _block_bytes(model: Share, start: Tensor, positions: Tensor, attention: PackedAttention) -> int:
-    """Bytes that one block saves when it is computed again, beside its input."""
+def _block_bytes(model: Model, start: Tensor, positions: Tensor, attention: PackedAttention) -> int:
+    """Bytes that autograd saves when one block is recomputed, without its input."""
     block = next(iter(model.body.blocks.values()))
     assert isinstance(block, Block)
     saved, start = Saved(model), start.detach().requires_grad_()
@@ -223,13 +226,13 @@ def _block_bytes(model: Share, start: Tensor, positions: Tensor, attention: Pack
 
 
 def _casting(config: TrainConfig, layout: Layout) -> torch.autocast:
-    """The engine's way to bf16 without ZeRO: fp32 weights, products cast."""
+    """bf16 without ZeRO, as in `settings.py`: fp32 weights under autocast."""
     casts = config.training.precision == "bf16" and not layout.zero_stage
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=casts)
 
 
-class _Kept(torch.autograd.Function):
-    """The same value, saved."""
+class _SavedIdentity(torch.autograd.Function):
+    """The identity, which saves its value for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -243,11 +246,11 @@ class _Kept(torch.autograd.Function):
 
 @contextmanager
 def _linear_of(layout: Layout) -> Generator[None, None, None]:
-    """ZeRO-3 puts a product in place of torch's that saves its bias (runtime/zero/linear.py)."""
+    """ZeRO-3 replaces torch's Linear by one that saves its bias (runtime/zero/linear.py)."""
     usual = functional.linear
 
     def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return usual(hidden, weight, None if bias is None else _Kept.apply(bias))
+        return usual(hidden, weight, None if bias is None else _SavedIdentity.apply(bias))
 
     if layout.zero_stage == 3:
         functional.linear = linear
@@ -258,7 +261,7 @@ def _linear_of(layout: Layout) -> Generator[None, None, None]:
 
 
 class _PlannedAttention(PackedAttention):
-    """The attention of the device that is planned for, on tensors that are on none."""
+    """The attention kernel of the planned device, on fake tensors."""
 
     def __init__(self, document_ids: Tensor, mode: FakeTensorMode, config: TrainConfig) -> None:
         super().__init__(document_ids)

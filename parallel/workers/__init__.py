@@ -1,1 +1,1 @@
-"""Worker pools, MPI and job arrays for work that needs no GPU."""
+"""Worker processes on one machine or over MPI, and job arrays: for work without a GPU."""

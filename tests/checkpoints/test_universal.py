@@ -28,7 +28,7 @@ config = small.config(folder, parallel={"tensor": 2, "zero_stage": 1})
 if ranks.is_main:
     small.prepared(folder)
 ranks.barrier()
-groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
 engine = parallelize(config, groups, device)
 loader = Loader(
     SequenceDataset(config.data.folder, sequence_length=256), seed=1, global_batch_sequences=8,

@@ -64,7 +64,7 @@ def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
 @torch.no_grad()
 def poisoned(config: TrainConfig, ranks: Ranks) -> list[list[bool]]:
     """Of each rank what it says of its state: whole, and with one number of rank 1 spoilt."""
-    groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+    groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
     engine = parallelize(config, groups, torch.device("cpu"))
     sizes = {name: value.shape for name, value in whole_weights(engine)}
     engine.restore(lambda name, _: torch.zeros(sizes[name]), step=1)  # moments, too

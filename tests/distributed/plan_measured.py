@@ -24,7 +24,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes
-from parallel.planning.trace import TypicalRows
+from parallel.planning.trace import TypicalMicroBatch
 from parallel.ranks import Ranks, discover
 from parallel.torch_internals import storage_key
 from training.config import TrainConfig
@@ -166,7 +166,7 @@ def scope_of(exchange: Exchange, groups: Groups) -> str:
 
 def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     config = TrainConfig.model_validate(case["config"])
-    layout = Layout.of(config, ranks.world_size)
+    layout = Layout.from_config(config, ranks.world_size)
     groups = Groups.connect(layout, ranks)
     usual = settings.for_deepspeed
 
@@ -179,14 +179,14 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     try:
         engine = parallelize(config, groups, torch.device("cpu"))
         measured, count = Measured(engine), engine.num_micro_batches
-        weight = float(TypicalRows.of(config).supervised.sum()) * count * layout.data
+        weight = float(TypicalMicroBatch.from_config(config).supervised.sum()) * count * layout.data
         # ZeRO-3 watches the order of use for two passes; a pipeline tells its shapes in one.
         for _ in range(2):
-            rows = [TypicalRows.of(config) for _ in range(count)]
+            rows = [TypicalMicroBatch.from_config(config) for _ in range(count)]
             engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         measured.most.clear()
         saved, exchanges = Saved(engine.model), Exchanges()
-        rows = [TypicalRows.of(config) for _ in range(count)]
+        rows = [TypicalMicroBatch.from_config(config) for _ in range(count)]
         with exchanges, saved.counted():
             engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         sent: Counter[str] = Counter()

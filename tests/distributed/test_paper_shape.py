@@ -33,14 +33,14 @@ config = load(TrainConfig, [sys.argv[1]], [
 ranks = discover()
 device = ranks.device("cpu")
 ranks.connect(device)
-groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
 engine = parallelize(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
 row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
           modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
 batch = collate([row], sequence_length=96, head="language_model")
 for _ in range(4):
-    loss = engine.train_step([batch], weight=batch.weight, learning_rate=1e-3)
+    loss = engine.train_step([batch], loss_normalizer=batch.weight, learning_rate=1e-3)
     print(f"loss {loss.item() / batch.weight:.4f}")
 engine.close()
 ranks.disconnect()

@@ -136,7 +136,7 @@ def test_every_rank_holds_and_sends_what_was_planned(
         tight = functools.partial(zero.Limits, **TIGHT_LIMITS)
         monkeypatch.setattr(zero, "Limits", tight)
     config = _config(tmp_path, name)
-    layout = Layout.of(config, NUM_RANKS)
+    layout = Layout.from_config(config, NUM_RANKS)
     for rank, found in enumerate(measured[name]):
         planned = _planned(make_plan(config, layout, rank=rank))
         absent = {kind: 0 for kind in planned if kind not in found}

@@ -88,7 +88,7 @@ def test_train_tells_layout_work_and_memory(told: Told, tmp_path: Path) -> None:
     from parallel.planning.table import in_units
 
     config = load(TrainConfig, [path], ["parallel.tensor=2"])
-    plan = make_plan(config, Layout.of(config, 4), rank=0)
+    plan = make_plan(config, Layout.from_config(config, 4), rank=0)
     assert f"memory: {in_units(plan.mine.total_bytes)} at most on each CPU rank" in out
     assert "ranks: tensor 1 x pipeline 1 x data 1" in told("train", path)
 

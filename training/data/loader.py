@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parallel.layout import accumulation_steps
 from training.config.values import HeadKind
 from training.data.pack import Mode
 from training.data.shards import PackedSequence, SequenceDataset
@@ -95,13 +96,9 @@ class Loader:
                 other head.
             DataError: the data holds no sequences.
         """
-        if global_batch_sequences % (micro_batch_sequences * world_size):
-            raise ConfigError(
-                f"training.global_batch_sequences = {global_batch_sequences} is not a multiple of "
-                f"training.micro_batch_sequences = {micro_batch_sequences} x {world_size} "
-                "data-parallel "
-                f"ranks = {micro_batch_sequences * world_size}"
-            )
+        self._num_micro_batches = accumulation_steps(
+            global_batch_sequences, micro_batch_sequences, data_degree=world_size
+        )
         if not len(dataset):
             raise DataError("the prepared data holds no sequences")
         if dataset.facts["head"] != head:
@@ -129,7 +126,7 @@ class Loader:
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of one step on this rank."""
-        return self._global_batch_sequences // (self._micro_batch_sequences * self._world_size)
+        return self._num_micro_batches
 
     def next_indices(self) -> list[list[int]]:
         """For each of this rank's next micro-batches its sequences' indices; consumes nothing."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import torch
 
 from training.config import ModelConfig
+from training.flops import training_flops
 from training.monitoring.names import (
     GRAD_NORM,
     LEARNING_RATE,
@@ -56,34 +57,11 @@ def step_line(step: int, total: int, values: Mapping[str, float]) -> str:
     return " | ".join(parts)
 
 
-def block_matmul_parameters(model: ModelConfig) -> int:
-    """Parameters of one block that multiply: its matrices, without biases and LayerNorm.
-
-    Counted from the shape, since a rank may hold only its shard of the weights.
-    """
-    hidden = model.hidden_size
-    return 4 * hidden * hidden + 2 * hidden * model.ffn_size
-
-
-def head_matmul_parameters(model: ModelConfig) -> int:
-    """Parameters of the head that multiply, at supervised tokens only."""
-    return model.hidden_size * (1 if model.head == "verifier" else model.vocab_size)
-
-
-def training_flops(model: ModelConfig, counts: "StepCounts") -> float:
-    """Floating-point operations that a step needs: its forward and its backward pass.
-
-    6 per token and matmul parameter of the blocks; 6 per supervised token and matmul parameter
-    of the head, which is computed at those only (training/models/heads.py); 12 x layers x hidden
-    per key attended, for the products of queries, keys and values (PaLM, arXiv 2204.02311,
-    appendix B), with the keys that are really attended: not the row's length, and half a
-    document for causal attention. The embedding is looked up, padding is no token, and
-    activations that are computed again count as nothing.
-    """
-    blocks = model.num_layers * block_matmul_parameters(model)
-    attention = 12.0 * model.num_layers * model.hidden_size * counts.keys
-    head = head_matmul_parameters(model)
-    return 6.0 * blocks * counts.tokens + 6.0 * head * counts.supervised + attention
+def step_flops(model: ModelConfig, counts: "StepCounts") -> float:
+    """`training_flops` of a step's counts."""
+    return training_flops(
+        model, tokens=counts.tokens, supervised=counts.supervised, keys=counts.keys
+    )
 
 
 def mfu(
@@ -257,7 +235,7 @@ class Throughput:
             TIME_DATA_WAIT: seconds.data_wait,
         }
         utilisation = mfu(
-            training_flops(self.model, counts),
+            step_flops(self.model, counts),
             elapsed,
             peak_flops=self.peak_flops,
             num_devices=self.num_devices,

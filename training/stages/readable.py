@@ -55,7 +55,7 @@ def missing_questions(question_sets: Iterable[SourceConfig | BenchmarkConfig]) -
 def layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> Iterator[str]:
     """Whether ranks and sequences divide among the degrees of the layout; 0 ranks: not known."""
     if num_ranks:
-        for message in messages(lambda: Layout.of(config, num_ranks)):
+        for message in messages(lambda: Layout.from_config(config, num_ranks)):
             yield f"{prefix}{message}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from parallel.layout import Layout, micro_batches_per_step
+from parallel.layout import Layout, accumulation_steps_of
 from parallel.ranks import Ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from training import manifest
@@ -72,8 +72,8 @@ class TrainStage(Stage[TrainConfig]):
     def facts(self, num_ranks: int, models: Sequence[ModelSize] | None = None) -> Iterator[str]:
         """Layout, tokens of a step, epochs and memory."""
         config, training = self.config, self.config.training
-        layout = Layout.of(config, num_ranks)
-        count = micro_batches_per_step(config, layout)
+        layout = Layout.from_config(config, num_ranks)
+        count = accumulation_steps_of(config, layout)
         tokens = training.global_batch_sequences * config.data.sequence_length
         yield (
             f"{num_ranks:,} ranks: {layout}; {count} micro-batch{'es' * (count > 1)} of "
@@ -93,7 +93,9 @@ class TrainStage(Stage[TrainConfig]):
 
     def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Train to the last step, from the newest checkpoint that verifies."""
-        Layout.of(self.config, ranks.world_size)  # before libraries that take seconds to import
+        Layout.from_config(
+            self.config, ranks.world_size
+        )  # before libraries that take seconds to import
         from training.stages.runs.train import train
 
         train(self.config, ranks)

@@ -106,7 +106,7 @@ def build_engine(name: str, setting: Setting, config: TrainConfig) -> TrainingEn
 
     ranks = discover()
     ranks.connect(setting.device)
-    groups = Groups.connect(Layout.of(config, ranks.world_size), ranks)
+    groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
     module: nn.Module = model
     return build(config, groups, setting.device, value_of=module.get_parameter)
 

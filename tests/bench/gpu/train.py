@@ -137,7 +137,7 @@ def speed(
     return {
         "tokens_per_second": step_tokens / mean(seconds),
         "mfu": metrics.mfu(
-            metrics.training_flops(model, counted) / len(steps),
+            metrics.step_flops(model, counted) / len(steps),
             mean(seconds),
             peak_flops=metrics.device_peak_flops(setting.device),
         ),

@@ -15,7 +15,7 @@ from parallel.layout import Layout
 from parallel.planning.communication import sent_bytes
 from parallel.planning.plan import Plan, make_plan, sent
 from parallel.planning.table import in_short, in_units
-from parallel.planning.trace import pretended, run_micro_batch
+from parallel.planning.trace import fake_groups, run_micro_batch
 from parallel.planning.zero import Limits, Step, gathers
 from tests import small
 from tests.ranks import ROOT
@@ -37,7 +37,7 @@ finally:
 
 
 def _plan(config: TrainConfig, world_size: int, rank: int = 0) -> Plan:
-    return make_plan(config, Layout.of(config, world_size), rank=rank)
+    return make_plan(config, Layout.from_config(config, world_size), rank=rank)
 
 
 def _launch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def test_a_thousand_ranks_hold_the_whole_model(tmp_path: Path) -> None:
 
 def test_tensor_exchanges_are_two_a_block(tmp_path: Path) -> None:
     config = small.config(tmp_path, parallel={"tensor": 2})
-    with pretended(Layout.of(config, 2), 0) as groups:
+    with fake_groups(Layout.from_config(config, 2), 0) as groups:
         run = run_micro_batch(config, groups)
     rows, tokens = config.training.micro_batch_sequences, config.data.sequence_length
     hidden = rows * tokens * config.model.hidden_size * 4
@@ -169,7 +169,7 @@ def test_a_plan_is_of_every_rank_alike(tmp_path: Path) -> None:
 
 def test_zero_3_gathers_again_what_it_let_go_of() -> None:
     sizes = {"a": 10, "b": 10, "c": 10}
-    uses = [Step(wanted=(name,), let_go=(name,)) for name in "abccba"]
+    uses = [Step(needed=(name,), released=(name,)) for name in "abccba"]
     near = Limits(persistence=0, reuse=1, prefetch=0)
     assert gathers(uses, sizes, set(), near) == ({"a": 2, "b": 2, "c": 1}, 10)
     far = dataclasses.replace(near, reuse=1000)

@@ -167,7 +167,7 @@ def test_sequences_that_do_not_divide_are_refused_with_the_numbers(
     dataset: SequenceDataset,
 ) -> None:
     with pytest.raises(
-        ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences = 2 x 3 .*6"
+        ConfigError, match=r"global_batch_sequences = 8 .*micro_batch_sequences .*= 2 x 3 = 6"
     ):
         loader(dataset, world_size=3)
 

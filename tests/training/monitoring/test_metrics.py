@@ -25,11 +25,11 @@ def test_flops_of_a_token_of_150_token_examples(
     model: ModelConfig, expected: float, surplus: float
 ) -> None:
     counts = StepCounts.from_documents([150] * 40, supervised=97 * 40, capacity_tokens=6144)
-    found = metrics.training_flops(model, counts) / counts.tokens
+    found = metrics.step_flops(model, counts) / counts.tokens
     assert found == pytest.approx(expected, rel=1e-12)
     # A head counted at every token would be this much too many.
     whole = StepCounts.from_documents([150] * 40, supervised=150 * 40, capacity_tokens=6144)
-    more = metrics.training_flops(model, whole) / counts.tokens / found - 1
+    more = metrics.step_flops(model, whole) / counts.tokens / found - 1
     assert more == pytest.approx(surplus, abs=1e-3)
 
 
@@ -73,7 +73,7 @@ def test_flops_are_those_that_torch_counts_in_both_passes(
         lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel()
     )
     config = ModelConfig.model_validate({**sizes, "head": head})
-    assert metrics.training_flops(config, counts) == counter.get_total_flops()
+    assert metrics.step_flops(config, counts) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from training.stages.runs.candidates import (
     is_finished,
     made_from,
     progress_label,
-    questions,
+    read_questions,
     refuse_run_folder,
     supervised,
 )
@@ -114,7 +114,8 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
     asked = {
-        entry.name: questions(f"benchmark {entry.name}", entry) for entry in evaluation.benchmarks
+        entry.name: read_questions(f"benchmark {entry.name}", entry)
+        for entry in evaluation.benchmarks
     }
     refuse_shared(
         config,
@@ -146,9 +147,7 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     waiting: list[tuple[str, work.Part]] = []
     if not finished:
         for name in names:
-            planned = work.parts(
-                len(asked[name]), questions_per_part=evaluation.questions_per_part
-            )
+            planned = work.parts(len(asked[name]), questions_per_part=evaluation.questions_per_part)
             parts += [(name, part) for part in planned]
             missing = work.waiting(
                 _parts_folder(folder, name), planned, labels[name], looks_only=looks_only
@@ -173,7 +172,11 @@ def _folders(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _draw(
-    config: EvaluateConfig, plan: _Plan, ranks: Ranks, device: torch.device, cancellation: Cancellation
+    config: EvaluateConfig,
+    plan: _Plan,
+    ranks: Ranks,
+    device: torch.device,
+    cancellation: Cancellation,
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     mine = work.of_rank(plan.waiting, ranks)
@@ -183,7 +186,9 @@ def _draw(
     total = sum(part.stop - part.start for _, part in mine) * (evaluation.num_candidates + 1)
     model, tokenizer = load.load_generator(evaluation.generator, device)
     with (
-        Executor(limits=Limits.from_config(execution), num_workers=execution.num_workers) as executor,
+        Executor(
+            limits=Limits.from_config(execution), num_workers=execution.num_workers
+        ) as executor,
         Progress(
             progress_label("sampling", ranks), total=total, unit="candidates", shown=ranks.is_main
         ) as progress,

@@ -35,7 +35,7 @@ from training.stages.runs.candidates import (
     is_finished,
     made_from,
     progress_label,
-    questions,
+    read_questions,
     refuse_run_folder,
     started_tracker,
     supervised,
@@ -84,7 +84,10 @@ def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK
     load.check([(source, "language_model") for source in used], ranks)
     # Of several jobs only the one that commits is tracked: they have one W&B run.
     alerts_only = not array_task.is_only
-    with supervised(config, ranks, verb="sample", alerts_only=alerts_only) as (cancellation, tracker):
+    with supervised(config, ranks, verb="sample", alerts_only=alerts_only) as (
+        cancellation,
+        tracker,
+    ):
         with cancellation.independent_work():
             _make_parts(config, plan, ranks, device, cancellation)
         if array_task.is_only:
@@ -104,12 +107,14 @@ def status(config: SampleConfig) -> manifest.Status:
     return manifest.Status(f"makes {len(plan.waiting)} of {len(plan.parts)} parts")
 
 
-def _plan(config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only: bool = False) -> _Plan:
+def _plan(
+    config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only: bool = False
+) -> _Plan:
     sampling, folder = config.sampling, config.run.folder
     refuse_run_folder(folder, verb="sample")
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
-    asked = questions("sampling.questions", sampling.questions)
+    asked = read_questions("sampling.questions", sampling.questions)
     texts = [question.text for question in asked]
     refuse_shared(config, {entry: texts for entry in (sampling.questions,)})
     names = load.names(sampling.checkpoints)
@@ -153,7 +158,11 @@ def _plan(config: SampleConfig, *, array_task: ArrayTask = ONLY_TASK, looks_only
 
 
 def _make_parts(
-    config: SampleConfig, plan: _Plan, ranks: Ranks, device: torch.device, cancellation: Cancellation
+    config: SampleConfig,
+    plan: _Plan,
+    ranks: Ranks,
+    device: torch.device,
+    cancellation: Cancellation,
 ) -> None:
     """This rank's share of the missing parts, each committed as soon as it is whole."""
     sampling = config.sampling
@@ -164,7 +173,9 @@ def _make_parts(
     execution = config.execution
     loaded: tuple[int, Sampler] | None = None
     with (
-        Executor(limits=Limits.from_config(execution), num_workers=execution.num_workers) as executor,
+        Executor(
+            limits=Limits.from_config(execution), num_workers=execution.num_workers
+        ) as executor,
         Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
     ):
         for part in mine:

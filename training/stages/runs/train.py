@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parallel.ranks import Ranks
 from training import manifest
+from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared
 from training.data.held_out import refuse_shared
@@ -19,13 +20,12 @@ from training.errors import is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
-from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
+from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import StopSignal
 from training.models.build import fingerprint, weights_folder
+from training.monitoring import metrics_file
 from training.stages import same_run
 from training.stages.readable import refuse_unwritable
-from training.monitoring import metrics_file
-from training.lifecycle.resume import refuse_checkpoint
 from training.trainer import Trainer, tokenizer_of
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What the stages do on their ranks once they are checked; these modules import torch."""
