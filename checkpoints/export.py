@@ -5,7 +5,7 @@
 Weights come from the training state (`universal.py`): whole, fp32, the same whatever layout
 wrote it. Shape, head and tokenizer come from the `huggingface/` folder beside it, not from
 the run's `run.json`: the checkpoint's manifest vouches for the one, while the other lies
-outside of it, is written again by every life, and stays behind when a checkpoint is moved.
+outside of it, is written again by every attempt, and stays behind when a checkpoint is moved.
 
 The folder is written beside its place, read back by transformers, compared, and renamed. An
 export that fails or is killed leaves no folder, and one that exists is never written to.
@@ -107,7 +107,7 @@ class Source:
         with torch.device("meta"):
             self._empty: nn.Module = kind(self.shape)
         self.sizes = {name: value.shape for name, value in self._empty.named_parameters()}
-        wanted = {
+        expected = {
             str(universal.path_of(checkpoint, name, _WEIGHT).relative_to(checkpoint))
             for name in self.sizes
         }
@@ -115,7 +115,7 @@ class Source:
         for path in weights.iterdir():
             if str(path.relative_to(checkpoint)) not in listed:
                 raise CheckpointError(f"{path} is in no manifest: training did not write it")
-        for names, fault in ((wanted - found, "lacks"), (found - wanted, "has, unasked for,")):
+        for names, fault in ((expected - found, "lacks"), (found - expected, "has, unexpectedly,")):
             if names:
                 raise CheckpointError(
                     f"{checkpoint} is no training state of the model that {weights} describes: "
@@ -266,7 +266,7 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
     temporary.mkdir()
     try:
         yield temporary
-        # safetensors lets nobody but the owner read what it writes; JSON has the usual mode.
+        # safetensors writes files that only the owner can read; JSON files have the usual mode.
         mode = (temporary / "config.json").stat().st_mode
         for path in temporary.iterdir():
             path.chmod(mode)

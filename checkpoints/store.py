@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints: committed atomically, verified before they are loaded, pruned.
 
     store = CheckpointStore(run_folder / "checkpoints", ranks=ranks, keep=0)
     with store.writing(step) as folder:      # all ranks; each writes its own files
@@ -8,9 +8,9 @@
 The ranks write into `step_N.tmp/`; every file is flushed and hashed, a manifest with
 sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
 `latest` is replaced. A kill at any moment leaves the older checkpoints and `latest` as they
-were. A checkpoint that does not verify is passed over, and said so. What stands where one is
-written is kept under another name; pruning removes what a checkpoint's manifest lists, nothing
-else.
+were. A checkpoint that does not verify is skipped with a warning. Anything that has the name of
+a folder to be written is renamed, not removed; pruning removes only the files that a
+checkpoint's manifest lists.
 """
 
 import logging
@@ -52,7 +52,7 @@ class CheckpointStore:
     ) -> None:
         self._folder, self._ranks = folder, ranks
         self._keep, self._keep_steps = keep, frozenset(keep_steps)
-        self._told: set[Path] = set()
+        self._warned: set[Path] = set()
         self._damaged: set[int] = set()
         self._unfinished: Path | None = None
 
@@ -68,7 +68,7 @@ class CheckpointStore:
         """Steps that names in the folder are of, ascending, whatever has the name.
 
         Raises:
-            CheckpointError: the folder is none, or cannot be read.
+            CheckpointError: the folder cannot be read.
         """
         try:
             names = os.listdir(self._folder)
@@ -140,10 +140,10 @@ class CheckpointStore:
             if self._ranks.is_main:
                 files = sorted(path for path in temporary.rglob("*") if path.is_file())
                 names = [str(path.relative_to(temporary)) for path in files]
-        # One list for all: a rank that saw a stale one would take other shares, and a file could
-        # be in none of them.
+        # Rank 0's list: a rank with a stale list of its own would take other files, and a file
+        # might be hashed by none.
         names = self._ranks.gather(names)[0]
-        # Hashing reads everything back, so the ranks share the files among them.
+        # Hashing reads everything back, so the files are split among the ranks.
         mine = names[self._ranks.rank :: self._ranks.world_size]
         facts: dict[str, Any] = {}
         with written_together(self._ranks):
@@ -154,19 +154,19 @@ class CheckpointStore:
                     "bytes": path.stat().st_size,
                     "sha256": sha256_file(path),
                 }
-        shares = self._ranks.gather(facts)
+        facts_of_ranks = self._ranks.gather(facts)
         with written_together(self._ranks):
             if self._ranks.is_main:
-                self._finish(temporary, step, shares)
+                self._finish(temporary, step, facts_of_ranks)
 
-    def _finish(self, temporary: Path, step: int, shares: list[dict[str, Any]]) -> None:
-        outputs = {name: fact for share in shares for name, fact in sorted(share.items())}
+    def _finish(self, temporary: Path, step: int, facts: list[dict[str, Any]]) -> None:
+        outputs = {name: fact for of_rank in facts for name, fact in sorted(of_rank.items())}
         write_json(temporary / MANIFEST, {"step": step, "outputs": outputs})
         # Also the folders that hold nothing but folders.
         for folder in {parent for name in (*outputs, MANIFEST) for parent in Path(name).parents}:
             sync(temporary / folder)
         target = self.path(step)
-        # A checkpoint that failed to verify, or what somebody put there.
+        # A checkpoint that failed to verify, or files of the user.
         _set_aside(target)
         temporary.rename(target)
         sync(self._folder)
@@ -191,25 +191,25 @@ class CheckpointStore:
                 continue
             if why := _why_kept(self.path(step), step):
                 if step not in self._keep_steps:
-                    self._tell(self.path(step), f"is not pruned: {why}")
+                    self._warn_once(self.path(step), f"is not pruned: {why}")
                 continue
             ours.append(step)
         for step in ours[: -self._keep]:
             if step not in self._keep_steps and (left := manifest.remove(self.path(step))):
                 more = f" and {len(left) - 1} more" if len(left) > 1 else ""
                 held = f"{left[0].relative_to(self.path(step))}{more}"
-                self._tell(self.path(step), f"is not pruned completely: it holds {held}")
+                self._warn_once(self.path(step), f"is not pruned completely: it holds {held}")
 
-    def _tell(self, folder: Path, what: str) -> None:
-        if folder not in self._told:
+    def _warn_once(self, folder: Path, what: str) -> None:
+        if folder not in self._warned:
             logger.warning(f"{folder} {what}")
-        self._told.add(folder)
+        self._warned.add(folder)
 
     def newest(self) -> Path | None:
         """The newest checkpoint that verifies, the same on all ranks; None: there is none.
 
         Raises:
-            CheckpointError: the folder is none, or cannot be read.
+            CheckpointError: the folder cannot be read.
         """
         for step in reversed(self._ranks.gather(self._named())[0]):
             folder = self.path(step)
@@ -239,8 +239,8 @@ def _other_step(folder: Path, step: int) -> str:
     made = manifest.read(folder)
     if "stage" in made:
         return f"its manifest is of the stage {made['stage']}"
-    said = made.get("step", step)  # older versions wrote none
-    return "" if said == step else f"its manifest is of step {said}"
+    listed = made.get("step", step)  # older versions wrote none
+    return "" if listed == step else f"its manifest is of step {listed}"
 
 
 def _set_aside(path: Path) -> None:
@@ -256,7 +256,8 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint that a path names, compared with its manifest.
 
     Raises:
-        FileNotFoundError, CheckpointError: there is none, or it is not whole; says why.
+        FileNotFoundError: there is nothing at the path.
+        CheckpointError: it is not a checkpoint, or does not verify.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"there is no checkpoint or run folder {path}")

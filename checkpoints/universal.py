@@ -1,6 +1,6 @@
-"""A run's training state on disk, whole per parameter, so that any layout can go on from it.
+"""A run's training state on disk, whole per parameter, so that any layout can resume from it.
 
-    write(folder, engine)                 # all ranks; each writes a share of the files
+    write(folder, engine)                 # all ranks; each writes some of the files
     read(folder, engine, step=1000)       # all ranks; each takes its parts
     read_tensor(folder, name, "fp32", size)   # without an engine
 
@@ -40,7 +40,7 @@ _ZIP_BYTES = 1700
 
 
 def write(folder: Path, engine: "Engine") -> None:
-    """Write weights and optimizer state of all ranks' shares (all ranks call it).
+    """Write the weights and optimizer state of all ranks (all ranks call it).
 
     One tensor is held whole at a time above the shards.
 

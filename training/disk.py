@@ -1,4 +1,4 @@
-"""Room on a disk: looked at before something large is written, reported where it runs out.
+"""Disk space: checked before something large is written, reported when it runs out.
 
     require(folder, sizes, what="the checkpoint of step 100")
     with reported(path, num_bytes):

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: durable writing, hashing, JSON.
+"""Atomic, durable writing of files; hashing; JSON.
 
-A file is written beside its place, flushed to disk, and renamed into it; the folder's
-entry is flushed too. A reader after a crash meets the old file or the new one.
+A file is written beside its final path, flushed to disk, and renamed; the folder's entry is
+flushed too. After a crash a reader finds the old file or the new one.
 """
 
 import hashlib

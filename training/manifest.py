@@ -127,7 +127,7 @@ def is_current(folder: Path, *, config: Mapping[str, Any], inputs: Mapping[str, 
     """Whether the stage finished with this config and these inputs and its files are there.
 
     Sizes are compared, not contents: this runs before every stage. A code change alone
-    does not make a stage stale; the manifest tells which code made it.
+    does not make a stage stale; the manifest records which code made it.
     """
     try:
         made = read(folder)

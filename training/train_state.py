@@ -1,4 +1,4 @@
-"""What a run knows of itself beside its weights: plain numbers, saved as JSON."""
+"""A run's state beside weights and optimizer: step, tokens, data position. Saved as JSON."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -26,10 +26,10 @@ class TrainState:
     loader: dict[str, Any] = field(default_factory=dict[str, Any])
     """The loader's state: consumed sequences and the data's fingerprint."""
     goodput: dict[str, float] = field(default_factory=dict[str, float])
-    """Seconds of the run's lives so far."""
+    """Seconds of the run so far, over all attempts."""
     wandb_run_id: str = ""
     layout: dict[str, Any] = field(default_factory=dict[str, Any])
-    """The layout that wrote it; any other may go on from it."""
+    """The layout that wrote it; any other may resume from it."""
     loss_scale: dict[str, bool | int | float] = field(default_factory=dict[str, bool | int | float])
     """Where fp16's loss scaling stands, flags and all; empty in other precisions."""
 

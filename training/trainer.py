@@ -165,13 +165,8 @@ class Trainer:
             TrainingDiverged: nothing was saved of the step that met it.
         """
         total = self._config.training.max_steps
-        bar = Progress(
-            "training",
-            total=total,
-            unit="steps",
-            shown=self._ranks.is_main,
-            logs_lines=False,
-        )
+        is_main = self._ranks.is_main
+        bar = Progress("training", total=total, unit="steps", shown=is_main, logs_lines=False)
         with self._watchdog, bar:
             bar.skip(self._state.step)
             try:

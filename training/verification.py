@@ -1,10 +1,10 @@
-"""Whether files are as they were when a manifest of this project listed them.
+"""Compares files with the manifest that lists them: sizes and SHA-256.
 
     verify(folder, ["config.json", "model.safetensors"], ranks=ranks)
 
 The manifest is in the folder or in the one above: a checkpoint's lists the files of its
 `huggingface/`, a data folder's those of its `tokenizer/`. Whoever reads such files compares them
-first: small ones each process by itself, weights all ranks together, each a share.
+first: small files each process by itself, weights all ranks together, split among them.
 """
 
 import os
@@ -47,7 +47,7 @@ def problems_of(
         ]:
             if problem := _problem_of(folder, name, outputs.get(name)):
                 mine.append(f"{name} {problem}")
-    return list(dict.fromkeys(line for share in ranks.gather(mine) for line in share))
+    return list(dict.fromkeys(line for lines in ranks.gather(mine) for line in lines))
 
 
 def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:

@@ -27,6 +27,7 @@ from launch.export import main
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
 from tests.ranks import ROOT
 from tests.training.evaluation import models
+from training.config.values import Precision
 from training.data.programs import prompt
 from training.errors import ConfigError
 from training.models import huggingface
@@ -49,7 +50,7 @@ def _rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 def test_generator_gives_the_training_states_logits(
-    generator: Path, tmp_path: Path, name: str
+    generator: Path, tmp_path: Path, name: Precision
 ) -> None:
     folder = tmp_path / "deep" / "generator"
     exported = export(generator, folder, DTYPES[name])
@@ -95,7 +96,7 @@ def test_an_exported_generator_answers(generator: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_verifier_keeps_its_head(tmp_path: Path, name: str) -> None:
+def test_verifier_keeps_its_head(tmp_path: Path, name: Precision) -> None:
     checkpoint = write_checkpoint(tmp_path / "run", random_model(Verifier))
     folder = tmp_path / "verifier"
     assert export(checkpoint, folder, DTYPES[name]).architecture == "PhiForTokenClassification"

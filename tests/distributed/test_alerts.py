@@ -94,7 +94,7 @@ def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
     assert [process.returncode for process in processes] == [130, 130], outputs
     errors = outputs[0][1]
     assert "for 0.05 minutes on rank 0; the stacks of its threads" in errors
-    assert 'loop.py", line' in errors and "hang.py" in errors
+    assert 'trainer.py", line' in errors and "watchdog.py" in errors
 
 
 def test_a_rank_that_hangs_while_sampling_is_told_by_the_first(tmp_path: Path) -> None:

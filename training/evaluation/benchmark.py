@@ -110,17 +110,17 @@ def answer(
     on_written: Callable[[], None] = lambda: None,
 ) -> list[Answers]:
     """Draw the sampled and the greedy programs of every question, and judge them."""
-    wanted = draws(settings.temperatures, settings.num_candidates)
-    wanted.append(Draw(index=settings.num_candidates, temperature=0.0))
-    return grouped(questions, sampler.candidates(questions, wanted, on_written=on_written))
+    planned = draws(settings.temperatures, settings.num_candidates)
+    planned.append(Draw(index=settings.num_candidates, temperature=0.0))
+    return grouped(questions, sampler.candidates(questions, planned, on_written=on_written))
 
 
 def grouped(questions: Sequence[Question], candidates: Sequence[Candidate]) -> list[Answers]:
     """Candidates by question, as `answer` draws them: each question's in order, greedy last."""
     each = len(candidates) // max(1, len(questions))
     answers: list[Answers] = []
-    for place, question in enumerate(questions):
-        mine = list(candidates[place * each : (place + 1) * each])
+    for index, question in enumerate(questions):
+        mine = list(candidates[index * each : (index + 1) * each])
         assert {candidate.question_id for candidate in mine} == {question.id}
         answers.append(Answers(question=question, sampled=mine[:-1], greedy=mine[-1]))
     return answers
@@ -193,7 +193,7 @@ class BenchmarkResult:
     table_rows: list[list[Any]]
     """Rows of `TABLE_COLUMNS` for the first questions."""
     answers: list[Answers]
-    """This rank's share."""
+    """This rank's answers."""
 
     def metrics(self) -> dict[str, float]:
         """Accuracies by metric name; k is the number of candidates."""

@@ -40,7 +40,7 @@ class SampleRequest:
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
-    """Sample among the fewest most likely tokens that hold this share of probability."""
+    """Sample among the fewest most likely tokens that hold this fraction of the probability."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,9 +64,9 @@ def uniforms(key: tuple[int, ...], count: int) -> np.ndarray:
 def _within_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """Zero what lies outside the nucleus (arXiv 1904.09751); ties at its edge stay in."""
 
-    def edge(ordered: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    def edge(ordered: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
         before = ordered.cumsum(-1) - ordered
-        inside = (before < share[:, None]).sum(-1, keepdim=True).clamp(min=1)
+        inside = (before < fraction[:, None]).sum(-1, keepdim=True).clamp(min=1)
         return ordered.gather(-1, inside - 1), inside.squeeze(-1)
 
     # A peaked distribution has its nucleus in few tokens; sorting the whole vocabulary
@@ -250,7 +250,7 @@ def _grouped(requests: Sequence[SampleRequest], max_batch: int) -> deque[list[in
 def _admitted(
     waiting: deque[list[int]], requests: Sequence[SampleRequest], free: int
 ) -> list[list[int]]:
-    """Take the groups that fit into `free` places and one prefill."""
+    """Take the groups that fit into `free` slots and one prefill."""
     groups: list[list[int]] = []
     tokens = 0
     while waiting and len(waiting[0]) <= free:
@@ -318,7 +318,7 @@ def generate(
             if check_cancelled is not None:
                 check_cancelled()
             free = min(max_batch, len(requests)) - batch.cache.num_sequences
-            # A few places at a time would make many small prefills.
+            # A few slots at a time would make many small prefills.
             worth_it = free >= max_batch // 8 or batch.cache.num_sequences == 0
             if waiting and worth_it and len(waiting[0]) <= free:
                 batch.add(_admitted(waiting, requests, free))

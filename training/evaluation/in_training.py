@@ -45,7 +45,7 @@ class InTrainingEvaluation:
 
     Raises:
         ConfigError: a verifier is trained and there is no generator to write programs, or a
-            saved model cannot be used: better known now than at the first evaluation.
+            saved model cannot be used: reported now rather than at the first evaluation.
         FileNotFoundError: a benchmark or a model is not there.
     """
 
@@ -84,7 +84,7 @@ class InTrainingEvaluation:
 
         Args:
             engine: Holds the weights that are trained.
-            name: What candidates of a trained generator are said to come from: `step_400`.
+            name: `generator` of the candidates that the trained generator writes: `step_400`.
 
         Raises:
             Stopped: on all ranks; nothing is left of the evaluation.
@@ -92,7 +92,7 @@ class InTrainingEvaluation:
         dtype = load.inference_dtype(self._device)
         replica = empty_model(self._config.model, self._device).to(dtype).eval()
         fill(replica, engine)
-        # One rank's trouble with its share must not leave the others waiting for ever: what
+        # An error on one rank must not leave the others waiting forever: what
         # programs do is bounded by the executor, what the model does by max_new_tokens.
         with Executor(
             limits=Limits.from_config(self._config.execution),

@@ -65,13 +65,13 @@ def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenize
     return model.eval(), _tokenizer(folder)
 
 
-def shape_of(source: str, wanted: HeadKind) -> PhiShape:
+def shape_of(source: str, expected: HeadKind) -> PhiShape:
     """A saved model's shape; its weights are looked for, not read. Raises as the loaders."""
     with huggingface.WeightFolder(weights_folder(source)) as weights:
         found, shape = weights.kind, weights.shape
-    if found != wanted:
+    if found != expected:
         words = {"language_model": "a generator", "verifier": "a verifier"}
-        raise CheckpointError(f"{source} holds {words[found]}, not {words[wanted]}")
+        raise CheckpointError(f"{source} holds {words[found]}, not {words[expected]}")
     return shape
 
 
@@ -88,10 +88,10 @@ def check(models: Iterable[tuple[str, HeadKind]], ranks: Ranks) -> None:
         UserError: on all ranks: a file is damaged, or the loaders would refuse the model.
         FileNotFoundError: there is nothing there.
     """
-    for source, wanted in models:
+    for source, expected in models:
         if source:
             verify(source, ranks)
-            ranks.on_main(lambda source=source, wanted=wanted: _open(source, wanted))
+            ranks.on_main(lambda source=source, expected=expected: _open(source, expected))
 
 
 def verify(source: str, ranks: Ranks) -> None:
@@ -99,8 +99,8 @@ def verify(source: str, ranks: Ranks) -> None:
     huggingface.verify(weights_folder(source), ranks=ranks)
 
 
-def _open(source: str, wanted: HeadKind) -> None:
-    shape_of(source, wanted)
+def _open(source: str, expected: HeadKind) -> None:
+    shape_of(source, expected)
     _tokenizer(weights_folder(source))
 
 

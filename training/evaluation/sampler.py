@@ -40,8 +40,8 @@ def draws(
     each = num_candidates // len(temperatures)
     assert each * len(temperatures) == num_candidates, (temperatures, num_candidates)
     return [
-        Draw(index=first_index + place * each + i, temperature=temperature)
-        for place, temperature in enumerate(temperatures)
+        Draw(index=first_index + position * each + i, temperature=temperature)
+        for position, temperature in enumerate(temperatures)
         for i in range(each)
     ]
 
@@ -88,11 +88,11 @@ class Sampler:
     def candidates(
         self,
         questions: Sequence[Question],
-        wanted: Sequence[Draw],
+        draws: Sequence[Draw],
         *,
         on_written: Callable[[], None] = lambda: None,
     ) -> list[Candidate]:
-        """Draw every wanted candidate of every question, question by question, in order.
+        """Draw every candidate of every question, question by question, in order.
 
         Calls `on_written` as each program is written, before any is run.
 
@@ -100,10 +100,10 @@ class Sampler:
             FloatingPointError: the model's logits are not finite.
             IsolationError: programs can no longer be run in isolation.
         """
-        asked = [(question, draw) for question in questions for draw in wanted]
-        written = self._written(asked, on_written)
+        drawn = [(question, draw) for question in questions for draw in draws]
+        written = self._written(drawn, on_written)
         texts = [self._program(sampled) for sampled in written]
-        executions = self._executed([question.text for question, _ in asked], texts)
+        executions = self._executed([question.text for question, _ in drawn], texts)
         return [
             Candidate(
                 question_id=question.id,
@@ -120,14 +120,14 @@ class Sampler:
                 finished=sampled.finished,
             )
             for (question, draw), sampled, text, execution in zip(
-                asked, written, texts, executions, strict=True
+                drawn, written, texts, executions, strict=True
             )
         ]
 
     def _written(
-        self, asked: Sequence[tuple[Question, Draw]], on_written: Callable[[], None]
+        self, drawn: Sequence[tuple[Question, Draw]], on_written: Callable[[], None]
     ) -> list[Sampled]:
-        prompts = {question.id: self._tokenizer.prompt_ids(question.text) for question, _ in asked}
+        prompts = {question.id: self._tokenizer.prompt_ids(question.text) for question, _ in drawn}
         requests = [
             SampleRequest(
                 prompt=prompts[question.id],
@@ -135,7 +135,7 @@ class Sampler:
                 temperature=draw.temperature,
                 top_p=self._settings.top_p,
             )
-            for question, draw in asked
+            for question, draw in drawn
         ]
         return generate(
             self._model,

@@ -129,8 +129,8 @@ def majority_at_k(
         most = votes.max(axis=2, keepdims=True)
         winners = (votes == most) & (most > 0)
         num_right = np.einsum("qsg,qg->qs", winners, group_right, dtype=np.float64)
-        shares = num_right / np.maximum(winners.sum(axis=2), 1)
-        values[rows] = shares.mean(axis=1)
+        right_fraction = num_right / np.maximum(winners.sum(axis=2), 1)
+        values[rows] = right_fraction.mean(axis=1)
     return values
 
 

@@ -1,7 +1,7 @@
 """Work cut into parts that any number of ranks may share.
 
 A part is a chunk of the questions for one of the generators. What a part holds depends on
-the config alone, never on who makes it, so a stage that died goes on with other ranks.
+the config alone, never on who makes it, so a stage that failed resumes with any number of ranks.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Part:
 
 
 def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
-    """Stop where candidates are that the run was told not to go on from.
+    """Refuse folders with candidates that the run may not resume from.
 
     Raises:
         FileExistsError: `run.resume` is `never` and one of the folders holds candidates.
@@ -50,12 +50,12 @@ def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
     if run.resume == "never" and any(map(candidates.part_paths, folders)):
         raise FileExistsError(
             f"{run.folder} holds candidates and run.resume is 'never': set run.resume = 'auto' "
-            "to go on, or another run.folder to start anew"
+            "to resume, or another run.folder to start again"
         )
 
 
 def say_finished(run: RunConfig, ranks: Ranks) -> None:
-    """Tell once that a stage has nothing to do."""
+    """Log that a stage has nothing to do."""
     if ranks.is_main:
         logger.info(f"{run.folder} is finished with this config and inputs: nothing to do")
 
@@ -83,7 +83,7 @@ def waiting(
     array_task: ArrayTask = ONLY_TASK,
     looks_only: bool = False,
 ) -> list[Part]:
-    """The parts that are still to be made; parts of another making are removed, said once.
+    """The parts that are still to be made; parts of another config or input are removed.
 
     Args:
         folder: Holds the parts.
@@ -123,7 +123,7 @@ def require_room(part: Path, num_more: int) -> None:
 
 
 def of_rank(items: Sequence[Item], ranks: Ranks) -> Sequence[Item]:
-    """This rank's items: every world_size-th, so that shares are even at any point."""
+    """This rank's items: every world_size-th, so that ranks progress evenly."""
     return items[ranks.rank :: ranks.world_size]
 
 

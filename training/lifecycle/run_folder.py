@@ -1,4 +1,4 @@
-"""Whose a run folder is: no stage writes over what another stage, or somebody else, left there.
+"""Ownership of a run folder: no stage overwrites files of another stage or of the user.
 
     refuse_others(config.run.folder, verb="train")      # before anything is written
 

@@ -1,4 +1,4 @@
-"""What a run measures of itself: MFU, seconds, memory, goodput.
+"""Metrics of a training run: tokens per second, MFU, time, memory, goodput.
 
     timer, goodput = StepTimer(), Goodput.from_state(state.goodput)
     with timer.waiting():

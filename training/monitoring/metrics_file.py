@@ -5,7 +5,7 @@
 
 A step has one line from training and may have later ones, from an evaluation for
 instance. JSON has no NaN and no infinity: they stand as the strings "nan", "inf" and
-"-inf", which `float()` reads. A resumed run drops what its dead life logged beyond the
+"-inf", which `float()` reads. A resumed run drops what the attempt before it logged beyond the
 checkpoint it resumes from, so that no step stands in the file twice.
 """
 
@@ -58,7 +58,7 @@ class MetricsFile:
 def read_lines(folder: Path) -> Iterator[Line]:
     """All whole lines of a run folder's file; none where there is no file.
 
-    Torn lines, left by a kill or a full disk, are passed over.
+    Torn lines, left by a kill or a full disk, are skipped.
     """
     path = folder / NAME
     if not path.is_file():

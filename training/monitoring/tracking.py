@@ -46,7 +46,7 @@ TABLES = "tables"
 
 
 class Tracker:
-    """What a run tells people. Made by `start`; on ranks but the first every call does nothing."""
+    """What a run records and reports. Made by `start`; calls on ranks but the main do nothing."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class Tracker:
             group: The recipe's name: puts its stages together.
             job_type: The stage: generator, verifier, sample, evaluate.
             resolved: The whole config; goes to W&B with the code's version.
-            run_id: W&B id from the train state, to go on with that run; empty: the one in
+            run_id: W&B id from the train state, to resume that run; empty: the one in
                 `folder/wandb_run_id`, or a new one.
-            resume_step: The step that is resumed from. What an earlier life logged beyond
+            resume_step: The step that is resumed from. What an earlier attempt logged beyond
                 it is dropped from metrics.jsonl; 0 starts it afresh.
             enabled: Whether this rank speaks for the run.
-            alerts_only: One of several jobs that share the run, at the same time: its alerts
+            alerts_only: One of several jobs that write to the run at the same time: its alerts
                 are kept in the folder, and nothing else is.
         """
         if alerts_only or not enabled:
@@ -177,7 +177,7 @@ class Tracker:
             self._run.keep(lambda run: run.alert(title[:63], text, level="ERROR"))
 
     def mark_preempting(self) -> None:
-        """Tell W&B that the run stops to go on later; then `finish` with a non-zero code."""
+        """Mark the W&B run as preempted, to be resumed; then `finish` with a non-zero code."""
         if self._run is not None:
             self._run.keep(lambda run: run.mark_preempting())
 
@@ -203,7 +203,7 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish as the block ended: `Stopped` is a run that goes on later, errors are told."""
+        """Finish as the block ended: `Stopped` means preempted; an error raises an alert."""
         if isinstance(error, Stopped):
             self.mark_preempting()
             return self.finish(EXIT_STOPPED)
@@ -213,13 +213,13 @@ class Tracker:
 
 
 def _quieter(mode: Mode, environment: Mapping[str, str]) -> Mode:
-    """The quieter of a config's mode and the environment's; `auto` has no wish of its own."""
-    asked = environment.get("WANDB_MODE", "").lower()
+    """The quieter of a config's mode and the environment's; `auto` leaves it to the environment."""
+    requested = environment.get("WANDB_MODE", "").lower()
     if environment.get("WANDB_DISABLED", "").lower() in ("true", "1"):
-        asked = "disabled"
-    if "disabled" in (mode, asked):
+        requested = "disabled"
+    if "disabled" in (mode, requested):
         return "disabled"
-    if mode == "offline" or asked in ("offline", "dryrun"):
+    if mode == "offline" or requested in ("offline", "dryrun"):
         return "offline"
     return mode
 

@@ -6,7 +6,7 @@
     run.close(exit_code=0)
 
 The one module that imports wandb, and not before a run is opened: a run without W&B needs
-none, and one whose wandb cannot be imported goes on without.
+none, and one whose wandb cannot be imported continues without.
 """
 
 import logging
@@ -32,7 +32,7 @@ _Action = Callable[["wandb.Run"], Any]
 
 _HOSTED = "api.forge.coreweave.com"
 _INIT_SECONDS = 30.0
-"""How long a run's start may wait for the server before it goes on offline."""
+"""How long a run's start may wait for the server before it continues offline."""
 _FINISH_SECONDS = 120.0
 """How long a run's end may wait for uploads; the rest stays in the run folder."""
 _NUM_FAILURES = 3
@@ -47,7 +47,7 @@ class WandbRun:
     Args:
         folder: The run folder.
         settings: wandb's settings beside ours.
-        resume_step: The step that this life goes on from.
+        resume_step: The step that this attempt resumes from.
         arguments: Of `wandb.init`.
     """
 
@@ -70,7 +70,7 @@ class WandbRun:
         return (self._mode == "online" and self._run.url) or str(self._run.settings.sync_dir)
 
     def open(self, mode: Literal["auto", "online", "offline"]) -> None:
-        """Open online if that is wanted and possible, else offline, and say so once."""
+        """Open online if that is requested and possible, else offline with one warning."""
         try:
             try:
                 reason = self._why_offline(mode)
@@ -107,13 +107,13 @@ class WandbRun:
             silent=True,
             quiet=True,
             console="off",  # what is printed is in the job's log; capturing it costs time
-            disable_git=True,  # the commit is ours to tell, whatever folder we run in
+            disable_git=True,  # we set the commit: the working folder may be any
             disable_code=True,
             init_timeout=_INIT_SECONDS,
             finish_timeout=_FINISH_SECONDS,
             x_transaction_log_flush_interval=1.0,  # what a kill can take from an offline run
             x_disable_stats=not torch.cuda.is_available(),
-            x_sync_dir_suffix=secrets.token_hex(2),  # two lives within one second
+            x_sync_dir_suffix=secrets.token_hex(2),  # two attempts within one second
         )
         run = wandb.init(
             mode=mode,
@@ -128,7 +128,7 @@ class WandbRun:
         # Not run.step: it is 0 until wandb's process has taken notice of the resumed run.
         self._run, self._mode, self._next_step = run, mode, run.starting_step
         if mode == "online":
-            # What an earlier life logged and W&B never got: an outage, a kill.
+            # What an earlier attempt logged and W&B never got: an outage, a kill.
             for line in read_lines(self._folder):
                 self._log(run, line)
         for action in self._kept:
@@ -153,16 +153,16 @@ class WandbRun:
         self.call(send)
 
     def _late(self, line: Line) -> Line:
-        """What this life adds to the step it goes on from: W&B has closed that one.
+        """What this attempt adds to the step it resumes from: W&B has closed that one.
 
-        It is the evaluation that an earlier life did not finish.
+        It is the evaluation that an earlier attempt did not finish.
         """
         if line[STEP] != self._resume_step:
             return line
         return {**line, STEP: max(line[STEP], self._next_step)}
 
     def _log(self, run: "wandb.Run", line: Line) -> None:
-        """W&B refuses steps below the ones it has; a resumed run lives through them again."""
+        """W&B refuses steps below the ones it has; a resumed run repeats them."""
         step = line[STEP]
         if step >= self._next_step:
             # metrics.jsonl spells numbers that JSON has not: "nan".
@@ -236,7 +236,7 @@ def _teardown() -> None:
 
 
 def _process_is_gone(error: Exception) -> bool:
-    """Whether a call failed since there is nobody at the other end of wandb's socket."""
+    """Whether a call failed because nothing listens on wandb's socket any more."""
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
     return isinstance(error, (ConnectionError, HandleAbandonedError, MailboxClosedError))

@@ -94,7 +94,7 @@ class Run:
     curves: tuple[Curve, ...]
     sampled: tuple[Sampled, ...]
     seconds: Mapping[str, float]
-    """What the recipe says of each stage's time, over all its lives."""
+    """What the recipe says of each stage's time, over all its attempts."""
 
     def facts(self, stage: str) -> Tree:
         """The facts in the stage's manifest; empty when it did not finish."""
@@ -198,7 +198,7 @@ def _by_k(raw: Any) -> dict[int, Interval]:
 
 def _curve(folder: Path, name: str) -> Curve | None:
     lines = list(read_lines(folder))
-    # A restarted run repeats steps: what it did last is what it went on from.
+    # A restarted run repeats steps: the last values are those it resumed from.
     steps: dict[float, Tree] = {}
     for line in lines:
         step = finite(line.get(names.STEP))

@@ -40,9 +40,9 @@ def findings(benchmark: Benchmark) -> list[Finding]:
 
 
 def _against_greedy(difference: Interval, verified: Interval, largest: int) -> Finding:
-    share = percent(verified.value)
+    accuracy = percent(verified.value)
     size = f"{100 * abs(difference.value):.1f}"
-    start = f"The verifier's choice among {largest} is right on {share} of questions, "
+    start = f"The verifier's choice among {largest} is right on {accuracy} of questions, "
     if difference.value > 0:
         text = f"{start}{size} points above the single greedy program"
     elif difference.value < 0:

@@ -47,9 +47,9 @@ def finite(raw: Any) -> float | None:
     return float(raw) if math.isfinite(raw) else None
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """`61.2 %` of 0.612."""
-    return f"{100 * share:.1f}\u00a0%"
+    return f"{100 * fraction:.1f}\u00a0%"
 
 
 def points(difference: float) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import ConfigError
+from training.errors import DamagedFileError
 from training.files import read_json
 from training.stages import jobs, recipe
 
@@ -21,5 +21,5 @@ def test_damaged_seconds_cost_no_stage(tmp_path: Path, before: str | None) -> No
 
 def test_jobs_that_are_no_object_are_named(tmp_path: Path) -> None:
     (tmp_path / jobs.JOBS).write_text("[1]")
-    with pytest.raises(ConfigError, match=r"jobs\.json holds a list, not a JSON object"):
+    with pytest.raises(DamagedFileError, match=r"jobs\.json holds a list, not a JSON object"):
         jobs.read(tmp_path)
