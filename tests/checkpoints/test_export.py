@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Exports: both heads in every dtype, read back by transformers; what differs; kills."""
 
 import json

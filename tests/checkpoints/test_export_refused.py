@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Exports that are refused: checkpoints that are none, folders that are taken, no room."""
 
 import os

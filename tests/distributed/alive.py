@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Which bytes of tensors are alive while something runs, looked at after every torch operation."""
 
 import gc

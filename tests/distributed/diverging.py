@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Runs that diverge, one after the other in the same ranks: python diverging.py CONFIG OUT.
 
 Each layout's run updates its weights to infinity in its first step. A last run diverges in its

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Each rank: start from given weights, train, and note what was alive meanwhile.
 
     importing.py CONFIG.json...        one run after the other on the same ranks

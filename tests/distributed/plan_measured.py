@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Run by each of several ranks: what real engines hold and send in one step, as JSON lines.
 
 python tests/distributed/plan_measured.py CASES.json

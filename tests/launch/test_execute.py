@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 import gzip
 import json
 import os

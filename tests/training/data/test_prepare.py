@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 import json
 import os
 import signal

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 import math
 import os
 import signal

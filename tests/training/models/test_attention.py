@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Packed attention: both ways of computing it against a block-diagonal mask."""
 
 import pytest

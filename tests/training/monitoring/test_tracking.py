@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """What a tracker records, read back from wandb's offline log and from metrics.jsonl."""
 
 import json

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """A training run as a stage: the data it trains on is the data that its config describes."""
 
 import errno

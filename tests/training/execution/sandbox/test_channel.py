@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Nothing that a jailed process sends ends the parent: every reader of it is fuzzed here."""
 
 import json

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """What stands around programs: on hosts that lend less than this one, too."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Tier 1 alone: programs go straight to it, past the dialect that sends them elsewhere."""
 
 from types import TracebackType
