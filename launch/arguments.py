@@ -59,7 +59,7 @@ def plain_parser(description: str, *, reads_only: bool = False) -> argparse.Argu
         reads_only: Whether the verb never does anything but read and tell.
     """
     made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    does = "only check, and tell what would be done; nothing is written or started"
+    does = "only check, and print what would be done; nothing is written or started"
     if reads_only:
         does = "write nothing; this verb only reads in any case"
     made.add_argument("--dry-run", action="store_true", help=does)

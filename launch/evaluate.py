@@ -3,8 +3,8 @@
     deepspeed launch/evaluate.py CONFIG evaluation.generator=FOLDER evaluation.verifier=FOLDER
     python launch/evaluate.py CONFIG evaluation.verifier=
 
-Every rank takes a share of the questions. A second call goes on with what is missing. Ctrl-C,
-SIGTERM or SIGUSR1 to any rank ends all between two batches; whole parts are kept.
+Every rank takes some of the questions. A second call makes what is missing. Ctrl-C, SIGTERM or
+SIGUSR1 to any rank ends all ranks between two batches; whole parts are kept.
 Ends with a table; all numbers, with intervals, are in `evaluation.json` in the run folder.
 """
 

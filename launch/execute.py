@@ -1,4 +1,4 @@
-"""Execute a file of model-written programs behind walls and compare them with gold.
+"""Execute a file of model-written programs in the sandbox and compare them with gold.
 
     python launch/execute.py IN.jsonl[.gz] OUT.jsonl[.gz]
     mpirun -np 33 python launch/execute.py IN OUT              32 workers, on any number of nodes

@@ -1,10 +1,10 @@
-"""Examine the nodes of a job before its ranks start; a node that is not fit is named.
+"""Test the nodes of a job before its ranks start; an unfit node is named.
 
     python launch/preflight.py                                  this machine
     srun --ntasks-per-node=1 python launch/preflight.py --folder runs/mine --gpus 8
 
 One process a node. Every node must see the run folder, have the same code and packages, the
-space and the GPUs, a right clock, and links to all others. docs/cluster.md tells what to do
+space and the GPUs, a right clock, and links to all others. docs/cluster.md says what to do
 about each message. The job scripts call it; exit code 1: a node is not fit.
 """
 

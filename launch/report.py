@@ -23,8 +23,8 @@ def main(words: Sequence[str]) -> int:
         stage, job, state = failed
         print(
             f"recipe {folder}: stage {stage} (job {job}) ended as {state}; the stages after it "
-            f"were not started. What it said is in slurm/logs/*-{job}.log; mend it and call "
-            "slurm/recipe.sh again with the same arguments: it goes on from there",
+            f"were not started. Its output is in slurm/logs/*-{job}.log; fix the cause and call "
+            "slurm/recipe.sh again with the same arguments: it resumes from there",
             file=sys.stderr,
         )
         return 1

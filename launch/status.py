@@ -1,10 +1,10 @@
-"""Tell where runs stand: step, rate, time left, last evaluation, restarts, logs, W&B.
+"""Report where runs stand: step, rate, time left, last evaluation, restarts, logs, W&B.
 
     python launch/status.py runs/paper_1b3
     python launch/status.py runs/generator_1b3 runs/verifier_1b3
 
-Reads files in the run folders only, so it works on a login node, while the run goes on and
-after its end.
+Reads files in the run folders only, so it works on a login node, during a run and after
+its end.
 """
 
 from collections.abc import Sequence

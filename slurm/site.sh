@@ -4,7 +4,7 @@
 # job on its first node. A value that is already in the environment wins.
 
 # --- What sbatch reads from the environment; empty: the cluster's default.
-# Plain `sbatch slurm/train_1b3.sh` knows of these only after `source slurm/site.sh`.
+# Plain `sbatch slurm/train_1b3.sh` uses these only after `source slurm/site.sh`.
 : "${SBATCH_ACCOUNT:=}" "${SBATCH_PARTITION:=}" "${SBATCH_QOS:=}" "${SBATCH_RESERVATION:=}"
 for name in SBATCH_ACCOUNT SBATCH_PARTITION SBATCH_QOS SBATCH_RESERVATION; do
   # sbatch takes an empty value for a name.

@@ -1,15 +1,20 @@
-"""The file map of docs/architecture.md, made from the first line of every module's docstring.
+"""Two sections of docs/architecture.md that are made from other files.
 
-python -m tests.docs_map        # rewrites the section
+The import layers are those of pyproject.toml; the file map is the first line of every module's
+docstring.
+
+    python -m tests.docs_map        # rewrites both
 """
 
 import ast
+import re
 from pathlib import Path
+
+import tomli
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("launch", "training", "parallel", "checkpoints")
-_BEGIN, _END = "<!-- file map: begin -->\n", "<!-- file map: end -->\n"
 
 
 def file_map() -> str:
@@ -26,10 +31,24 @@ def file_map() -> str:
     return "\n".join(lines)
 
 
+def layers() -> str:
+    """The table of import layers, from the lowest."""
+    settings = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (contract,) = (entry for entry in settings["contracts"] if entry["type"] == "layers")
+    lines = ["| layer | modules |", "|---|---|"]
+    for number, layer in enumerate(reversed(contract["layers"]), start=1):
+        modules = ", ".join(f"`{name.strip()}`" for name in re.split("[:|]", layer))
+        lines.append(f"| {number} | {modules} |")
+    return "\n".join([*lines, ""])
+
+
 def with_map(page: str) -> str:
-    """The page with its section renewed."""
-    before, rest = page.split(_BEGIN)
-    return f"{before}{_BEGIN}\n{file_map()}\n{_END}{rest.split(_END)[1]}"
+    """The page with both sections renewed."""
+    for name, section in (("layers", layers()), ("file map", file_map())):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{section}\n{end}{rest.split(end)[1]}"
+    return page
 
 
 def _first_line(path: Path) -> str:

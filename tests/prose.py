@@ -1,6 +1,6 @@
 """Words to avoid: looks for the rules of docs/words.toml in prose and messages.
 
-    python -m tests.prose                        # README, docs, configs, training/config
+    python -m tests.prose                        # README, docs, configs, code, job scripts
     python -m tests.prose training parallel      # the docstrings, comments and texts of these
 
 Code blocks and `code` of Markdown are left out. Exit code 1: something was found.
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 RULES = ROOT / "docs" / "words.toml"
 DEFAULT = (
     *("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "docs", "configs"),
-    "training/config",
+    *("launch", "training", "parallel", "checkpoints", "slurm"),
 )
 _KINDS = (".md", ".py", ".toml", ".sh")
 

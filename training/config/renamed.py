@@ -1,6 +1,7 @@
 """Keys of earlier versions: an old key is an error that names the one that replaced it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 _RENAMED = {
     "data.row_tokens": "data.sequence_length",
@@ -34,3 +35,23 @@ def renamed(location: Sequence[int | str]) -> str:
     new = ".".join([*parts[:-2], _RENAMED[old]])
     values = f" ({_VALUES[old]})" if old in _VALUES else ""
     return f"is now called {new}{values}"
+
+
+def old_keys(tree: Any, location: tuple[int | str, ...] = ()) -> Iterator[str]:
+    """Each key of a config's tables that an earlier version had, with its new name.
+
+    Args:
+        tree: A table, or a value within one.
+        location: The parts of its own key.
+    """
+    if isinstance(tree, dict):
+        items: list[tuple[int | str, Any]] = [*cast("dict[str, Any]", tree).items()]
+    elif isinstance(tree, list):
+        items = [*enumerate(cast("list[Any]", tree))]
+    else:
+        return
+    for key, value in items:
+        here = (*location, key)
+        if now := renamed(here):
+            yield f"{'.'.join(map(str, here))} {now}"
+        yield from old_keys(value, here)

@@ -4,7 +4,7 @@
         sampler = Sampler(model, tokenizer, executor, name="step_400", settings=...)
         candidates = sampler.candidates(questions, draws((0.5, 0.7), 48))
 
-It knows nothing of ranks, files or scores. A candidate depends on the weights, the
+It does not deal with ranks, files or scores. A candidate depends on the weights, the
 question, the seed and its own index; not on the batch it is drawn in.
 """
 

@@ -10,7 +10,7 @@ and every program that fails in tier 1. The sandbox is described in sandbox/__in
 no isolation is available, nothing is run. Gold answers stay in this process: `judge` compares
 with them, and is a pure function.
 
-This module knows nothing of questions, candidates or files.
+This module does not deal with questions, candidates or files.
 """
 
 import logging

@@ -10,7 +10,7 @@ attend to which.
     initialise(body, seed=0)
     hidden = body(tokens, positions, PackedAttention(document_ids))
 
-Nothing here knows of parallelism. Head counts are read from tensor shapes, so the code works
+There is no parallel code here. Head counts are read from tensor shapes, so the code works
 unchanged when a Linear is replaced by one that holds some of the heads. Building under
 `torch.device("meta")` allocates no memory.
 """

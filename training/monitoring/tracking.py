@@ -164,7 +164,7 @@ class Tracker:
             self._run.keep(lambda run: run.summary.update(dict(values)))
 
     def alert(self, title: str, text: str) -> None:
-        """Tell people, by mail or chat as they set W&B up, and in `alerts.jsonl`."""
+        """Send an alert through W&B, by mail or chat as set up there, and to `alerts.jsonl`."""
         if not self._keeps_alerts:
             return
         line = json.dumps({"time": round(time.time(), 1), "title": title, "text": text})

@@ -16,8 +16,8 @@ def data_section(run: Run) -> str:
     cards = [
         _prepared(title, run.facts(stage))
         for stage, title in (
-            ("data_generator", "What the generator learnt from"),
-            ("data_verifier", "What the verifier learnt from"),
+            ("data_generator", "What the generator learned from"),
+            ("data_verifier", "What the verifier learned from"),
         )
     ]
     cards.append(_candidates(run.sampled, run.facts("candidates")))

@@ -192,8 +192,8 @@ def _scores(rankings: Mapping[str, Ranking]) -> str:
         for name, ranking in rankings.items()
     )
     intro = (
-        "Scores of the sampled candidates, each kind as shares of itself. The further apart, "
-        "the better the verifier tells right programs from the rest."
+        "Scores of the sampled candidates, each kind as a fraction of its own total. "
+        "The further apart, the better the verifier tells right programs from the rest."
     )
     return section("scores", "Verifier scores", drawings, intro)
 

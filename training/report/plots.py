@@ -168,7 +168,7 @@ def loss_curve(curve: Curve) -> str:
 
 
 def score_histogram(ranking: Ranking, name: str) -> str | None:
-    """Scores of right candidates and of the rest, each as shares of its own kind."""
+    """Scores of right candidates and of the rest, each as a fraction of its own kind."""
     scores = numpy.concatenate([ranking.right, ranking.other])
     if not len(scores):
         return None

@@ -21,7 +21,7 @@ def read(folder: Path) -> dict[str, str]:
 def failed_stage(folder: Path) -> tuple[str, str, str] | None:
     """The first stage whose job ended badly: its name, its job, and how the job ended.
 
-    A job that Slurm knows nothing of any more is passed over.
+    A job that Slurm no longer knows is passed over.
     """
     for stage, job in read(folder).items():
         state = job_state(job)

@@ -8,8 +8,9 @@ may be lowered: that is how a run that has diverged is resumed.
 from typing import Any
 
 from training import manifest
-from training.checkpoint_paths import saved_step
+from training.checkpoint_paths import checkpoint_path, saved_step
 from training.config import ConfigError, TrainConfig, resolved
+from training.config.renamed import old_keys
 from training.files import read_json_object
 from training.lifecycle import run_folder
 
@@ -58,6 +59,14 @@ def changed_settings(config: TrainConfig) -> list[str]:
     if not (step := saved_step(folder)):
         return []
     before, now = read_json_object(folder / run_folder.RUN), resolved(config)
+    if old := [*old_keys(before)]:
+        raise ConfigError(
+            f"{folder} holds checkpoints of a run that an earlier version of this code started, "
+            "which cannot be resumed:\n  "
+            + "\n  ".join(old)
+            + "\nfinish it with that version, start from its weights (model.initial_weights = "
+            f"{checkpoint_path(folder, step)}) in another run.folder, or train anew in one"
+        )
     steps_are_left = step < config.training.max_steps
     allowed: list[str] = []
     refused: list[str] = []

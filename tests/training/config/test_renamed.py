@@ -1,8 +1,15 @@
 """An old key is an error that names the new one."""
 
+from pathlib import Path
+
 import pytest
 
-from training.config import ConfigError, RecipeConfig, TrainConfig, load
+from tests import small
+from training.checkpoint_paths import checkpoint_path
+from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolved
+from training.files import write_json
+from training.lifecycle.run_folder import RUN
+from training.stages.same_run import changed_settings
 
 FILE = "configs/generator_demo.toml"
 
@@ -37,3 +44,19 @@ def test_so_it_is_in_a_recipes_tables() -> None:
             ["configs/recipe_demo.toml"],
             ["generator.training.checkpoint_every_steps=3"],
         )
+
+
+def test_a_run_of_an_earlier_version_is_not_resumed(tmp_path: Path) -> None:
+    config = small.config(tmp_path)
+    tree = resolved(config)
+    tree["data"]["row_tokens"] = tree["data"].pop("sequence_length")
+    tree["training"]["checkpoint_every_steps"] = tree.pop("checkpoint")["every_steps"]
+    write_json(config.run.folder / RUN, tree)
+    checkpoint_path(config.run.folder, 5).mkdir(parents=True)
+    with pytest.raises(ConfigError) as error:
+        changed_settings(config)
+    message = str(error.value)
+    assert "an earlier version of this code started, which cannot be resumed" in message
+    assert "data.row_tokens is now called data.sequence_length" in message
+    assert "training.checkpoint_every_steps is now called checkpoint.every_steps" in message
+    assert f"model.initial_weights = {config.run.folder}/checkpoints/step_5" in message

@@ -7,7 +7,7 @@ What is left in the run folder:
     evaluation.json             every measure of every benchmark, with intervals
     candidates_NAME.parquet     all candidates with scores; the greedy one has temperature 0
     questions_NAME.parquet      the questions with gold
-    parts/NAME/part-*.parquet   what the ranks wrote; a killed stage goes on from them
+    parts/NAME/part-*.parquet   what the ranks wrote; a killed stage resumes from them
 
 First all candidates are drawn, then all are scored, so that generator and verifier are
 never in memory together. Another verifier in the same folder scores what is there.
@@ -57,7 +57,7 @@ class _Plan:
     """By benchmark: the fingerprint of what decides its candidates."""
     parts: list[tuple[str, work.Part]]
     waiting: list[tuple[str, work.Part]]
-    """Parts that no earlier life has drawn."""
+    """Parts that no earlier attempt has drawn."""
     finished: bool
 
 
@@ -178,7 +178,7 @@ def _draw(
     device: torch.device,
     cancellation: Cancellation,
 ) -> None:
-    """This rank's share of the missing parts, each committed as soon as it is whole."""
+    """Make this rank's missing parts; each is committed as soon as it is whole."""
     mine = work.of_rank(plan.waiting, ranks)
     if not mine:
         return

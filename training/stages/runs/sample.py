@@ -3,7 +3,7 @@
     sample(config, ranks)
 
 What is left in the run folder: `part-00000.parquet` and on (candidates.py), one for each
-checkpoint and chunk of questions, and a manifest with counts. A killed stage goes on with
+checkpoint and chunk of questions, and a manifest with counts. A killed stage resumes with
 the parts that are missing, on any number of ranks, and the candidates are the same.
 """
 
@@ -58,13 +58,13 @@ class _Plan:
     made_from: str
     parts: list[work.Part]
     waiting: list[work.Part]
-    """Those of our share that no earlier life has made."""
+    """Those of this array task that no earlier attempt has made."""
     finished: bool
     """Whether the manifest says that all is there."""
 
 
 def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
-    """Make the candidates of our share that are missing; who finds all there commits the stage.
+    """Make this array task's missing candidates; the task that finds all there commits the stage.
 
     Raises:
         ConfigError: no checkpoint, no question, or a checkpoint that cannot be used.
@@ -164,7 +164,7 @@ def _make_parts(
     device: torch.device,
     cancellation: Cancellation,
 ) -> None:
-    """This rank's share of the missing parts, each committed as soon as it is whole."""
+    """Make this rank's missing parts; each is committed as soon as it is whole."""
     sampling = config.sampling
     each = sampling.num_candidates // len(plan.names)
     mine = work.of_rank(plan.waiting, ranks)

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, ranks: Ranks) -> None:
-    """Train to the last step, going on from the newest checkpoint that verifies.
+    """Train to the last step, resuming from the newest checkpoint that verifies.
 
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
