@@ -33,7 +33,7 @@ def test_a_run_that_can_start_prints_its_folder(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--ranks", "3"], "4 x 3 \\(3 ranks"),
+        (["--ranks", "3"], "data-parallel ranks = 4 x 3 = 12"),
         (["data.prepare_if_missing=false"], "holds no prepared data"),
         (["model.initial_weights=/no/such/folder"], "there is no such file or folder"),
         (["run.folder=/etc/hostname/runs"], "/etc/hostname is no folder"),

@@ -61,7 +61,7 @@ def test_a_wrong_recipe_is_not_submitted(site: Site, override: str, message: str
     ("arguments", "message"),
     [
         (["training.max_stepz=3"], "did you mean training.max_steps?"),
-        (["training.micro_batch_sequences=3"], "3 x 2 (2 ranks / 1) = 6"),
+        (["training.micro_batch_sequences=3"], "3 x 2 = 6"),
         (["data.folder=/nowhere/data"], "submit slurm/prepare.sh with the same config first"),
         (["model.initial_weights=/nowhere/step_3"], "there is no such file or folder"),
         (["no_such.toml"], "config file no_such.toml does not exist"),
