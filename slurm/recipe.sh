@@ -14,15 +14,10 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$repository/slurm/submit.sh"
 
-declare -A scripts=(
-  [data_generator]=prepare [generator]=train_1b3 [candidates]=sample
-  [data_verifier]=prepare [verifier]=train_verifier_1b3 [evaluation]=evaluate
-)
-
 take_options "$@"
 refuse_array "a recipe's stages together"
 names_config "${arguments[@]}" || arguments=(configs/recipe_paper.toml "${arguments[@]}")
-num_ranks=$(ranks_of slurm/train_1b3.sh)
+num_ranks=$(ranks_of slurm/train.sh)
 check=("${python_login_command[@]}" launch/check.py --write --ranks "$num_ranks" recipe
   "${arguments[@]}")
 plan=$("${check[@]}" ${dry_run:+"$dry_run"}) || exit $?
@@ -57,7 +52,7 @@ add_job() {
 # A part of a chain is worse than none.
 trap '((${#jobs[@]} == 0)) || { scancel "${jobs[@]}"; say "cancelled again: ${jobs[*]}"; }' ERR
 while read -r stage verb; do
-  script=slurm/${scripts[$stage]}.sh
+  script=slurm/$verb.sh
   # singleton: never two jobs in one stage's folder, however often this is called.
   dependency=singleton
   ((${#jobs[@]} == 0)) || dependency=afterok:${jobs[-1]},singleton
