@@ -8,11 +8,11 @@ import pytest
 
 from tests import small
 from tests.distributed.diverging import LAYOUTS
+from tests.metrics import read_steps
 from tests.ranks import run_ranks
 from training.config import ConfigError, TrainConfig, resolved
 from training.files import read_json, write_json
 from training.lifecycle.run_folder import RUN
-from training.monitoring.metrics_file import read_steps
 from training.stages.runs.train import status
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ question, the seed and its own index; not on the batch it is drawn in.
 
 import io
 import tokenize
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.config import EvaluationConfig, SamplingConfig
@@ -185,8 +185,3 @@ def function_end(text: str) -> str:
     except (tokenize.TokenError, SyntaxError):
         pass
     return text
-
-
-def num_distinct(candidates: Iterable[Candidate]) -> int:
-    """How many different programs there are, per question, in all."""
-    return len({(candidate.question_id, candidate.program) for candidate in candidates})

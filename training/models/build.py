@@ -101,14 +101,3 @@ def starting_values(
     module: nn.Module = model
     sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
     yield lambda name: initial_value(name, sizes[name], seed=seed, std=config.init_std)
-
-
-@torch.no_grad()
-def build_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
-    """The whole model in fp32 on the CPU with its initial values. Raises as `starting_values`."""
-    model = empty_model(config, "cpu")
-    module: nn.Module = model
-    with starting_values(config, seed=seed) as value_of:
-        for name, parameter in module.named_parameters():
-            parameter.copy_(value_of(name))
-    return model

@@ -16,7 +16,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -196,17 +196,6 @@ class StepCounts:
     """Keys attended by all of them: n (n + 1) / 2 for a document of n tokens."""
     capacity_tokens: int
     """Rows times tokens of a row."""
-
-    @classmethod
-    def from_documents(
-        cls, document_tokens: Iterable[int], *, supervised: int, capacity_tokens: int
-    ) -> "StepCounts":
-        """Count documents of these lengths."""
-        lengths = list(document_tokens)
-        keys = sum(length * (length + 1) // 2 for length in lengths)
-        return cls(
-            tokens=sum(lengths), supervised=supervised, keys=keys, capacity_tokens=capacity_tokens
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

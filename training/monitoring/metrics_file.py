@@ -70,14 +70,6 @@ def read_lines(folder: Path) -> Iterator[Line]:
                 yield line
 
 
-def read_steps(folder: Path) -> list[Line]:
-    """One object per step, in order: all lines of a step merged, the later value winning."""
-    steps: dict[int, Line] = {}
-    for line in read_lines(folder):
-        steps.setdefault(line[STEP], {}).update(line)
-    return [steps[step] for step in sorted(steps)]
-
-
 def has_evaluation(folder: Path, step: int) -> bool:
     """Whether an evaluation at this step was logged: its numbers are one line, or not there."""
     return any(

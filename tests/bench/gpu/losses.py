@@ -2,15 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.bench.gpu.engines import PlainEngine, train_step
 from tests.bench.gpu.record import Record
 from tests.bench.gpu.rows import Rows, micro_batches
 from tests.bench.gpu.setting import Setting
-from training.config import TrainConfig
+from training.config import ModelConfig, TrainConfig
 from training.models.attention import PackedAttention
-from training.models.build import build_model
+from training.models.build import empty_model, starting_values
+from training.models.heads import LanguageModel, Verifier
 
 STEPS = 10
 FP32_TOLERANCE = 1e-4
@@ -54,11 +55,22 @@ def _config(precision: str) -> TrainConfig:
     )
 
 
+@torch.no_grad()
+def _whole_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
+    """The whole model in fp32 on the CPU with its initial values."""
+    model = empty_model(config, "cpu")
+    module: nn.Module = model
+    with starting_values(config, seed=seed) as value_of:
+        for name, parameter in module.named_parameters():
+            parameter.copy_(value_of(name))
+    return model
+
+
 def _losses(device: torch.device, precision: str) -> list[float]:
     """Of the recipe's own starting weights, which do not depend on the device."""
     config = _config(precision)
     rows_from = Setting(device=torch.device("cpu"), toy=True)
-    engine = PlainEngine(build_model(config.model, seed=1).to(device), config)
+    engine = PlainEngine(_whole_model(config.model, seed=1).to(device), config)
     batches = micro_batches(rows_from, config, count=4, rows=2)
     return [
         train_step(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.bench.gpu.setting import Setting
+from tests.metrics import step_counts
 from training.config import TrainConfig
 from training.data.pack import best_fit
 from training.monitoring.metrics import StepCounts
@@ -96,7 +97,7 @@ def _laid_out(documents: list[list[int]], config: TrainConfig, random: np.random
 
 def counts(batches: list[Rows]) -> StepCounts:
     """What these micro-batches hold together."""
-    return StepCounts.from_documents(
+    return step_counts(
         [length for batch in batches for length in batch.lengths],
         supervised=sum(batch.num_supervised for batch in batches),
         capacity_tokens=sum(batch.tokens.numel() for batch in batches),

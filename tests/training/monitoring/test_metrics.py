@@ -3,11 +3,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.metrics import step_counts
 from training.config import ModelConfig
 from training.models.heads import LanguageModel, Verifier
 from training.models.phi import Attention, PhiShape
 from training.monitoring import metrics, names
-from training.monitoring.metrics import Goodput, StepCounts, StepSeconds, StepTimer, Throughput
+from training.monitoring.metrics import Goodput, StepSeconds, StepTimer, Throughput
 
 PHI_1B3 = ModelConfig()
 PHI_125M = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=3072)
@@ -24,11 +25,11 @@ PHI_125M = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=30
 def test_flops_of_a_token_of_150_token_examples(
     model: ModelConfig, expected: float, surplus: float
 ) -> None:
-    counts = StepCounts.from_documents([150] * 40, supervised=97 * 40, capacity_tokens=6144)
+    counts = step_counts([150] * 40, supervised=97 * 40, capacity_tokens=6144)
     found = metrics.step_flops(model, counts) / counts.tokens
     assert found == pytest.approx(expected, rel=1e-12)
     # A head counted at every token would be this much too many.
-    whole = StepCounts.from_documents([150] * 40, supervised=150 * 40, capacity_tokens=6144)
+    whole = step_counts([150] * 40, supervised=150 * 40, capacity_tokens=6144)
     more = metrics.step_flops(model, whole) / counts.tokens / found - 1
     assert more == pytest.approx(surplus, abs=1e-3)
 
@@ -69,9 +70,7 @@ def test_flops_are_those_that_torch_counts_in_both_passes(
     at = torch.arange(0, num_rows * num_tokens, every)
     with FlopCounterMode(display=False) as counter:
         model(tokens, positions, _attention_of_attended_keys_only(lengths), at=at).sum().backward()
-    counts = StepCounts.from_documents(
-        lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel()
-    )
+    counts = step_counts(lengths * num_rows, supervised=len(at), capacity_tokens=tokens.numel())
     config = ModelConfig.model_validate({**sizes, "head": head})
     assert metrics.step_flops(config, counts) == counter.get_total_flops()
 
@@ -124,7 +123,7 @@ def test_an_unknown_device_has_no_peak(name: str) -> None:
 def test_mfu_counts_real_tokens_on_all_devices() -> None:
     model = ModelConfig(hidden_size=8, num_layers=2, num_heads=2, ffn_size=16, vocab_size=300)
     throughput = Throughput(model=model, num_devices=4, peak_flops=1e6)
-    counts = StepCounts.from_documents([2, 4], supervised=3, capacity_tokens=8)
+    counts = step_counts([2, 4], supervised=3, capacity_tokens=8)
     assert (counts.tokens, counts.keys) == (6, 3 + 10)
     found = throughput.metrics(counts, StepSeconds(step=2.0, data_wait=0.5))
     blocks = 2 * (4 * 8 * 8 + 2 * 8 * 16)
@@ -138,7 +137,7 @@ def test_mfu_counts_real_tokens_on_all_devices() -> None:
 def test_an_unknown_device_logs_no_mfu() -> None:
     throughput = Throughput.from_config(PHI_1B3, device=torch.device("cpu"), num_devices=2)
     found = throughput.metrics(
-        StepCounts.from_documents([5], supervised=2, capacity_tokens=8),
+        step_counts([5], supervised=2, capacity_tokens=8),
         StepSeconds(step=1.0, data_wait=0.0),
     )
     assert names.MFU not in found

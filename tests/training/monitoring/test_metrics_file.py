@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from training.monitoring.metrics_file import NAME, MetricsFile, read_lines, read_steps
+from tests.metrics import read_steps
+from training.monitoring.metrics_file import NAME, MetricsFile, read_lines
 
 
 def write(folder: Path, steps: range, *, resume_step: int = 0, value: float = 1.0) -> None:
