@@ -10,6 +10,7 @@ seconds: an impossible layout is refused before that.
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -109,10 +110,9 @@ class Ranks:
 
     def disconnect(self) -> None:
         """Close the process group. Without it gloo's threads can abort the exit."""
-        import torch.distributed as dist
-
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        if dist := sys.modules.get("torch.distributed"):  # else there is none to close
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
     def barrier(self) -> None:
         """Wait for all ranks."""

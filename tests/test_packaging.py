@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -55,7 +56,8 @@ def test_every_dependency_has_one_exact_pin_that_it_allows(minor: int) -> None:
 
 def test_the_pins_are_what_is_installed() -> None:
     pins, found = _pins(sys.version_info.minor), set[NormalizedName]()
-    for distribution in distributions():
+    # Not those that setuptools carries within itself and adds to sys.path when it is imported.
+    for distribution in distributions(path=[sysconfig.get_path("purelib")]):
         name = canonicalize_name(distribution.metadata["Name"] or "")
         if name in pins:
             found.add(name)

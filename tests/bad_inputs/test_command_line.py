@@ -76,7 +76,7 @@ CASES = [
         name="fewer ranks than one",
         verb="check",
         make=lambda site: ["train", site.trained().config(), "--ranks", "-8"],
-        says=["-8 ranks: a run has 1 at least"],
+        says=["-8 ranks: a run has at least 1"],
     ),
     BadInput(
         name="a report of JSON that is a list",

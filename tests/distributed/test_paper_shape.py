@@ -22,7 +22,7 @@ from parallel.ranks import discover
 from training.config import TrainConfig, load
 from training.data.loader import collate
 from training.data.pack import Mode
-from training.data.shards import Row
+from training.data.shards import PackedSequence
 
 # Everything as the file has it but for depth, the rows of a step, where the weights are, and
 # the precision: without AVX-512 one bf16 product with the head takes a CPU two minutes.
@@ -36,9 +36,9 @@ ranks.connect(device)
 groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
 engine = parallelize(config, groups, device)
 tokens = np.random.default_rng(0).integers(0, 50257, 96)
-row = Row(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
-          modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
-batch = collate([row], sequence_length=96, head="language_model")
+sequence = PackedSequence(tokens=tokens, lengths=np.array([20, 28, 20, 28]),
+                          modes=np.array([Mode.CONTEXT, Mode.SUPERVISED] * 2))
+batch = collate([sequence], sequence_length=96, head="language_model")
 for _ in range(4):
     loss = engine.train_step([batch], loss_normalizer=batch.weight, learning_rate=1e-3)
     print(f"loss {loss.item() / batch.weight:.4f}")

@@ -219,7 +219,8 @@ def test_a_stopped_run_is_no_failed_one_in_wandb(data: TrainConfig, tmp_path: Pa
         (run,) = server.runs.values()
         assert run.preempting and run.exit_code == 130
         steps = len(_losses(folder))
-        again = _config_file(data, folder, training={"max_steps": steps + 2}, **changes)
+        changes["training"] = {"max_steps": steps + 2}
+        again = _config_file(data, folder, **changes)
         run_ranks(1, [TRAIN, str(again)], extra=environment)
         (run,) = server.runs.values()
         assert run.exit_code == 0

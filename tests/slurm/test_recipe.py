@@ -111,7 +111,7 @@ def test_a_dry_run_of_a_recipe_is_the_script_of_the_real_one(
     comments = [line for line in dry.stdout.splitlines() if line.startswith("#")]
     assert sum("memory: " in line for line in comments) == 4
     assert "#   generator.training.max_steps = 6  # default: 1000" in comments
-    assert f"# [1/7] data_generator makes {folder}/data_generator" in comments
+    assert f"#   [1/7] data_generator makes {folder}/data_generator" in comments
 
     real = _recipe(site, *words, options=options)
     assert real.returncode == 0, real.stderr
