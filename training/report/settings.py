@@ -122,11 +122,10 @@ def _training(config: Tree) -> str:
     training, optimizer = config.get("training") or {}, config.get("optimizer") or {}
     parallel, data = config.get("parallel") or {}, config.get("data") or {}
     text = (
-        f"up to {training.get('max_steps')} steps of {training.get('global_batch_sequences')} rows "
-        f"of {data.get('sequence_length')} tokens, {training.get('precision')}; AdamW, learning "
-        "rate "
-        f"{optimizer.get('learning_rate')}, {optimizer.get('warmup_steps')} steps of warm-up, "
-        f"{optimizer.get('decay')} decay"
+        f"up to {training.get('max_steps')} steps of {training.get('global_batch_sequences')} "
+        f"sequences of {data.get('sequence_length')} tokens, {training.get('precision')}; AdamW, "
+        f"learning rate {optimizer.get('learning_rate')}, {optimizer.get('warmup_steps')} steps of "
+        f"warm-up, {optimizer.get('decay')} decay"
     )
     return text + f"; ZeRO stage {parallel.get('zero_stage')}" if parallel else text
 
