@@ -18,7 +18,7 @@ _WEIGHT = "universal/zero/head.bias/fp32.pt"
 _MODEL = f"{WEIGHTS}/model.safetensors"
 _RESUME = {"training": {"max_steps": 12}}
 _LOGGED = ("run/metrics.jsonl", "run/alerts.jsonl", "run/run.json", "run/wandb*")
-"""What a second life may write before it meets a checkpoint that it cannot take."""
+"""What a second attempt may write before it meets a checkpoint that it cannot take."""
 
 
 def _flip(path: Path) -> None:

@@ -31,7 +31,7 @@ CASES = [
         says=["holds checkpoints of another config", "optimizer.beta1 was 0.9, is 0.5"],
     ),
     BadInput(
-        name="a life without its number",
+        name="an attempt without its number",
         verb="check",
         make=lambda site: ["train", site.trained().config(), "--attempt", "4711:x"],
         says=["--attempt 4711:x", "JOB:ATTEMPT"],

@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         (tmp_path / "step_2" / "manifest.json").unlink()
     assert store.newest() == tmp_path / "step_1"
     assert "step_2 is skipped" in caplog.text
-    _write(store, 2)  # the next life writes it again
+    _write(store, 2)  # the next attempt writes it again
     assert store.newest() == tmp_path / "step_2"
 
 

@@ -1,4 +1,4 @@
-"""Training that ends in the middle of an evaluation: the next life makes up for it."""
+"""Training that ends in the middle of an evaluation: the next attempt makes up for it."""
 
 import json
 import os

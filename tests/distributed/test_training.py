@@ -144,7 +144,7 @@ def test_killed_and_resumed_equals_unbroken_to_the_bit(
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     run_ranks(num_ranks, [TRAIN, str(_config_file(data, unbroken, **changes))])
     path = _config_file(data, broken, **changes)
-    for step in (4, 8):  # two deaths, three lives
+    for step in (4, 8):  # killed twice, three attempts
         _start_and_kill_after(path, broken, num_ranks, step)
     outputs = run_ranks(num_ranks, [TRAIN, str(path)])
     assert "resuming from" in outputs[0].stdout

@@ -120,7 +120,7 @@ def test_the_metrics_of_two_lives_are_one_record(finished: Path) -> None:
         path.name.split("-")[3]  # offline-run-TIME-ID-PIECE
         for path in (finished / "generator" / "wandb").glob("offline-run-*")
     }
-    assert len(runs) == 1, "both lives have the same W&B id"
+    assert len(runs) == 1, "both attempts have the same W&B id"
 
 
 def test_a_second_call_skips_what_is_there(finished: Path) -> None:

@@ -177,7 +177,7 @@ class Runs:
         return self.folder / case.name.replace(" ", "_")
 
     def resumed(self, saved: Case, case: Case) -> Path:
-        """The run folder of a life at one layout after a life at another."""
+        """The run folder of an attempt at one layout after one at another."""
         return self.folder / f"{saved.name}_then_{case.name}".replace(" ", "_")
 
     def train(self, cases: Iterable[Case]) -> None:

@@ -214,11 +214,11 @@ def _reading() -> str:
     rows = [
         (
             "greedy pass@1",
-            "Share of questions whose single program, decoded at temperature 0, is right.",
+            "Fraction of questions whose single program, decoded at temperature 0, is right.",
         ),
         (
             "pass@k",
-            "Share of questions for which at least one of k sampled programs is right: the "
+            "Fraction of questions for which at least one of k sampled programs is right: the "
             "unbiased estimate from all N, averaged over questions. It is what a perfect verifier "
             "would reach, not something a user can have.",
         ),

@@ -191,7 +191,7 @@ def score_histogram(ranking: Ranking, name: str) -> str | None:
             axes.stairs(shares, bins, fill=True, color=colour, alpha=0.22)
             axes.stairs(shares, bins, color=colour, lw=1.6, ls=dash, label=text)
         axes.set_xlabel("verifier score of a candidate")
-        axes.set_ylabel("share of its kind, %")
+        axes.set_ylabel("percent of its kind")
         axes.set_ylim(bottom=0)
         _legend(axes)
         return _svg(figure, f"Verifier scores on {name}")

@@ -123,8 +123,8 @@ def _state(folder: Path, verb: str, now: float) -> str:
     if age is None:
         return "not started"
     if age > _SECONDS_OF_SILENCE:
-        return f"unfinished, no sign of life for {duration(age)}"
-    return f"unfinished, last sign of life {duration(age)} ago"
+        return f"unfinished, no activity for {duration(age)}"
+    return f"unfinished, last activity {duration(age)} ago"
 
 
 def _training(folder: Path, config: Mapping[str, Any], metrics: _Metrics) -> Iterator[str]:

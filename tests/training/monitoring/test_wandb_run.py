@@ -46,7 +46,7 @@ def test_online_lives_are_one_run_and_refusals_lose_nothing(
     table = run.uploads[run.history[1]["samples"]["path"]]
     assert json.loads(table)["data"] == [["How many?"]]
 
-    # The second life comes from a checkpoint that lies before what the server knows.
+    # The second attempt comes from a checkpoint that lies before what the server knows.
     with start(TrackingConfig(), resume_step=2, run_id=tracker.run_id) as again:
         log_steps(again, 3, 4)
         again.mark_preempting()

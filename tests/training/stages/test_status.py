@@ -48,7 +48,7 @@ def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.Monke
     (run / "wandb_run_id").write_text("abc123\n")
     (run / "wandb" / "offline-run-1-abc123").mkdir(parents=True)
     said = list(describe(run, now=NOW))
-    assert said[0] == "train: unfinished, last sign of life 30 s ago"
+    assert said[0] == "train: unfinished, last activity 30 s ago"
     assert said[1] == "step 40 of 100, saved at 20; 40,000 tokens, 5,000 a second"
     assert said[2] == "loss 2.5000; 2 min left at this rate; goodput 87 %"
     assert said[3] == "evaluation at step 20: gsm8k pass_at_1 0.250"
@@ -68,7 +68,7 @@ def test_the_last_alert_is_told(run: Path) -> None:
 
 
 def test_silence_the_page_and_the_end_are_told(run: Path) -> None:
-    assert "no sign of life for 2 h 0 min" in next(describe(run, now=NOW + 7200))
+    assert "no activity for 2 h 0 min" in next(describe(run, now=NOW + 7200))
     (run / "wandb_link").write_text("https://wandb.ai/us/tinygsm/runs/abc123\n")
     assert list(describe(run, now=NOW))[-1] == "W&B: https://wandb.ai/us/tinygsm/runs/abc123"
     config = json.loads((run / "run.json").read_text())
@@ -82,7 +82,7 @@ def test_a_finished_run_that_is_extended_is_not_finished(run: Path) -> None:
     config["training"]["max_steps"] = 200
     (run / "run.json").write_text(json.dumps(config))
     said = list(describe(run, now=NOW))
-    assert said[0] == "train: unfinished, last sign of life 30 s ago"
+    assert said[0] == "train: unfinished, last activity 30 s ago"
     assert said[1].startswith("step 40 of 200, saved at 20")
 
 
@@ -93,7 +93,7 @@ def test_a_recipe_tells_every_stage(run: Path, tmp_path_factory: pytest.TempPath
     run.rename(folder / "generator")
     said = list(describe(folder, now=NOW))
     assert said[:3] == ["data_generator (job 3)", "  not started", "generator (job 4)"]
-    assert said[3] == "  train: unfinished, last sign of life 30 s ago"
+    assert said[3] == "  train: unfinished, last activity 30 s ago"
     assert said[-1] == "report: not there yet"
 
 
@@ -116,7 +116,7 @@ def test_preparing_is_told_by_its_parts(tmp_path: Path) -> None:
     (parts / "part-000000.parquet").touch()
     os.utime(parts / "part-000000.parquet", (NOW - 30, NOW - 30))
     assert list(describe(folder, now=NOW)) == [
-        "prepare: unfinished, last sign of life 30 s ago",
+        "prepare: unfinished, last activity 30 s ago",
         "1 parts of rows are made",
     ]
 
