@@ -187,7 +187,7 @@ def _output_is_closed() -> bool:
     """Whether the reader of our output has had enough, as `| head` has; it is then let go."""
     output = sys.stdout.fileno()
     poll = select.poll()
-    poll.register(output, 0)  # that nobody reads any more is told in any case
+    poll.register(output, 0)  # POLLERR and POLLHUP are reported without being asked for
     is_closed = bool(poll.poll(0))
     if is_closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)
