@@ -1,23 +1,27 @@
 """Spawn real ranks over gloo for a test, with a deadline and every rank's output.
 
-outputs = run_ranks(2, ["tests/distributed/script.py", "argument"])
+results = run_distributed(function, 2, argument)        # function(ranks, argument)
+outputs = run_ranks(2, ["launch/train.py", "config.json"])
 """
 
 import atexit
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
+
+Result = TypeVar("Result")
 
 ROOT = Path(__file__).parent.parent
 _ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -173,3 +177,23 @@ def run_ranks(
         )
         raise AssertionError(f"{' '.join(command)} failed on {num_ranks} ranks\n{report}")
     return finished
+
+
+def run_distributed(
+    function: Callable[..., Result], num_ranks: int, *arguments: Any, timeout: float = 240
+) -> list[Result]:
+    """Call `function(ranks, *arguments)` on connected gloo ranks; its results in rank order.
+
+    Args:
+        function: At the top level of its module: every rank imports it by name.
+        num_ranks: Processes to start.
+        arguments: Pickled, as are the results.
+        timeout: Seconds after which the ranks are killed.
+    """
+    name = f"{function.__module__}:{function.__qualname__}"
+    with tempfile.TemporaryDirectory(prefix="call-") as scratch:
+        folder = Path(scratch)
+        (folder / "arguments.pickle").write_bytes(pickle.dumps(arguments))
+        run_ranks(num_ranks, ["-m", "tests.call", name, scratch], timeout=timeout)
+        paths = [folder / f"{rank}.pickle" for rank in range(num_ranks)]
+        return [pickle.loads(path.read_bytes()) for path in paths]

@@ -1,73 +1,74 @@
 """Tensor parallelism on two real ranks: what is exchanged, and what each rank holds."""
 
-import json
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
-
-from parallel.tensor_plan import shard_dim
-from tests.ranks import ROOT, run_ranks
-
-_SCRIPT = """
-import collections
-import json
-import sys
-
 import torch
-import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 
 from parallel.groups import Groups
 from parallel.layout import Layout
-from parallel.ranks import discover
 from parallel.parallelize import shard_model
+from parallel.ranks import Ranks
 from parallel.sharding import marked_dim, materialise, modules_to_shard
+from parallel.tensor import cross_entropy
+from parallel.tensor_plan import shard_dim
+from tests.ranks import run_distributed
 from training.config import ModelConfig
 from training.losses import language_model_loss, verifier_loss
 from training.models.attention import PackedAttention
 from training.models.build import starting_values
 
-def counted(run):
+Result = TypeVar("Result")
+
+
+def _counted(run: Callable[[], Result]) -> tuple[Result, Counter[str]]:
+    """What the call returns, and how often it exchanges what."""
     with profile(activities=[ProfilerActivity.CPU]) as trace:
         value = run()
-    found = collections.Counter(e.name for e in trace.events() if e.name.startswith("c10d::"))
-    return value, found
+    names = (str(event.name) for event in trace.events() or ())
+    return value, Counter(name for name in names if name.startswith("c10d::"))
 
-def exchanges(num_layers, head, sequence):
+
+def _exchanges(ranks: Ranks, num_layers: int, head: Any, sequence: bool) -> dict[str, Any]:
+    """One forward and backward pass of a model of so many blocks."""
     groups = Groups.connect(Layout(tensor=2, zero_stage=0, sequence=sequence), ranks)
-    from parallel.tensor import cross_entropy
-    config = ModelConfig(hidden_size=32, num_layers=num_layers, num_heads=4, ffn_size=64,
-                         vocab_size=512, max_tokens=64, head=head)
-    model = shard_model(config, groups)
+    config = ModelConfig(
+        hidden_size=32,
+        num_layers=num_layers,
+        num_heads=4,
+        ffn_size=64,
+        vocab_size=512,
+        max_tokens=64,
+        head=head,
+    )
+    model: Any = shard_model(config, groups)
     with starting_values(config, seed=3) as value_of:
         for prefix, module in modules_to_shard(model):
-            materialise(prefix, module, value_of, groups, device, torch.float32)
-    random = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, 512, (2, 16), generator=random)
+            materialise(prefix, module, value_of, groups, torch.device("cpu"), torch.float32)
+    tokens = torch.randint(0, 512, (2, 16), generator=torch.Generator().manual_seed(0))
     positions = torch.arange(16).repeat(2, 1)
-    documents = torch.zeros_like(tokens)
+    attention = PackedAttention(torch.zeros_like(tokens))
     at = torch.arange(3, 30)
-    output, forward = counted(lambda: model(tokens, positions, PackedAttention(documents), at=at))
+    output, forward = _counted(lambda: model(tokens, positions, attention, at=at))
     weights = torch.ones(len(at))
     if head == "verifier":
         loss = verifier_loss(output, torch.ones(len(at)), weights)
     else:
         labels = tokens.flatten()[at]
         loss = language_model_loss(output, labels, weights, cross_entropy=cross_entropy)
-    _, backward = counted(loss.backward)
+    _, backward = _counted(loss.backward)
     groups.disconnect()
-    sizes = {name: list(p.shape) for name, p in model.named_parameters()}
-    dims = {name: marked_dim(p) for name, p in model.named_parameters()}
-    return {"forward": forward, "backward": backward, "loss": float(loss), "sizes": sizes,
-            "dims": dims}
+    dims = {name: marked_dim(parameter) for name, parameter in model.named_parameters()}
+    sizes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    counts = {"forward": forward, "backward": backward}
+    return {**counts, "loss": float(loss), "sizes": sizes, "dims": dims}
 
-ranks = discover()
-device = ranks.device("cpu")
-ranks.connect(device)
-cases = json.loads(sys.argv[1])
-print(json.dumps([exchanges(*case) for case in cases]))
-ranks.disconnect()
-"""
+
+def _all_exchanges(ranks: Ranks, cases: list[tuple[int, str, bool]]) -> list[dict[str, Any]]:
+    return [_exchanges(ranks, *case) for case in cases]
 
 
 Found = dict[tuple[int, str, bool], dict[str, Any]]
@@ -82,9 +83,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def found() -> Found:
-    command = ["-c", _SCRIPT, json.dumps(CASES)]
-    outputs = run_ranks(2, command, extra={"PYTHONPATH": str(ROOT)}, timeout=200)
-    first, second = (json.loads(output.stdout.splitlines()[-1]) for output in outputs)
+    first, second = run_distributed(_all_exchanges, 2, CASES)
     losses = [[case["loss"] for case in rank] for rank in (first, second)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     return dict(zip(CASES, first, strict=True))
