@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from checkpoints.store import CheckpointStore
-from parallel.ranks import ALONE
-from tests.ranks import run_ranks
+from parallel.ranks import ALONE, Ranks
+from tests.ranks import run_distributed
 from training.verification import problems_of
 
 
@@ -147,53 +147,35 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_verifies(tmp_path: Path) 
     assert outcomes == {"step_1", "step_2"}
 
 
-_STALE_LIST = """
-import sys
-from pathlib import Path
-import torch
-from checkpoints.store import CheckpointStore
-from parallel.ranks import discover
-ranks = discover()
-ranks.connect(torch.device("cpu"))
-if not ranks.is_main:
-    Path.rglob = lambda self, pattern: iter(())
-with CheckpointStore(Path(sys.argv[1]), ranks=ranks).writing(1) as folder:
-    for number in range(2):
-        (folder / f"rank_{ranks.rank}_{number}.bin").write_bytes(b"weights")
-ranks.disconnect()
-"""
+def _write_with_a_stale_list(ranks: Ranks, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        if not ranks.is_main:
+            patched.setattr(Path, "rglob", lambda self, pattern: iter(()))  # pyright: ignore
+        with CheckpointStore(folder, ranks=ranks).writing(1) as step:
+            for number in range(2):
+                (step / f"rank_{ranks.rank}_{number}.bin").write_bytes(b"weights")
 
 
 def test_a_rank_that_sees_a_stale_list_leaves_no_file_out(tmp_path: Path) -> None:
-    run_ranks(2, ["-c", _STALE_LIST, str(tmp_path)], timeout=120)
+    run_distributed(_write_with_a_stale_list, 2, tmp_path)
     manifest = json.loads((tmp_path / "step_1" / "manifest.json").read_text())
     assert len(manifest["outputs"]) == 4
 
 
-_TWO_RANKS = """
-import sys
-from pathlib import Path
-import torch
-from checkpoints.store import CheckpointStore
-from parallel.ranks import discover
-ranks = discover()
-ranks.connect(torch.device("cpu"))
-store = CheckpointStore(Path(sys.argv[1]), ranks=ranks)
-for step in (1, 2):
-    with store.writing(step) as folder:
-        (folder / f"rank_{ranks.rank}.bin").write_bytes(bytes([ranks.rank]) * 1000)
-ranks.barrier()
-if ranks.rank == 1:
-    (store.path(2) / "rank_1.bin").write_bytes(b"short")
-ranks.barrier()
-print(store.newest())
-ranks.disconnect()
-"""
+def _newest_after_damage(ranks: Ranks, folder: Path) -> Path | None:
+    store = CheckpointStore(folder, ranks=ranks)
+    for step in (1, 2):
+        with store.writing(step) as written:
+            (written / f"rank_{ranks.rank}.bin").write_bytes(bytes([ranks.rank]) * 1000)
+    ranks.barrier()
+    if ranks.rank == 1:
+        (store.path(2) / "rank_1.bin").write_bytes(b"short")
+    ranks.barrier()
+    return store.newest()
 
 
 def test_two_ranks_write_together_and_agree_on_the_newest(tmp_path: Path) -> None:
-    outputs = run_ranks(2, ["-c", _TWO_RANKS, str(tmp_path / "store")], timeout=120)
-    for output in outputs:
-        assert output.stdout.strip().endswith("step_1")
+    for newest in run_distributed(_newest_after_damage, 2, tmp_path / "store"):
+        assert newest is not None and newest.name == "step_1"
     manifest = json.loads((tmp_path / "store" / "step_1" / "manifest.json").read_text())
     assert set(manifest["outputs"]) == {"rank_0.bin", "rank_1.bin"}
