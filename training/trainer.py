@@ -149,7 +149,6 @@ class Trainer:
             config.tracking,
             folder=self._folder,
             name=config.run.name,
-            group=config.tracking.group or config.run.name,
             job_type="verifier" if config.model.head == "verifier" else "generator",
             resolved=resolved(config),
             run_id=self._state.wandb_run_id or None,

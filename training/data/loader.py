@@ -96,9 +96,8 @@ class Loader:
                 other head.
             DataError: the data holds no sequences.
         """
-        self._num_micro_batches = accumulation_steps(
-            global_batch_sequences, micro_batch_sequences, data_degree=world_size
-        )
+        # Raises where the global batch does not divide evenly.
+        accumulation_steps(global_batch_sequences, micro_batch_sequences, data_degree=world_size)
         if not len(dataset):
             raise DataError("the prepared data holds no sequences")
         if dataset.facts["head"] != head:
@@ -117,16 +116,6 @@ class Loader:
         self._sequence_length = int(dataset.facts["sequence_length"])
         self.consumed_sequences = 0
         """Sequences that all ranks together have consumed since the start of training."""
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data so far, with fractions."""
-        return self.consumed_sequences / len(self._dataset)
-
-    @property
-    def num_micro_batches(self) -> int:
-        """Micro-batches of one step on this rank."""
-        return self._num_micro_batches
 
     def next_indices(self) -> list[list[int]]:
         """For each of this rank's next micro-batches its sequences' indices; consumes nothing."""

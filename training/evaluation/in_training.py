@@ -26,7 +26,7 @@ from training.evaluation.benchmark import (
     scorer_of,
 )
 from training.evaluation.sampler import Sampler
-from training.execution.executor import Executor, Limits
+from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
@@ -94,10 +94,7 @@ class InTrainingEvaluation:
         fill(replica, engine)
         # An error on one rank must not leave the others waiting forever: what
         # programs do is bounded by the executor, what the model does by max_new_tokens.
-        with Executor(
-            limits=Limits.from_config(self._config.execution),
-            num_workers=self._config.execution.num_workers,
-        ) as executor:
+        with Executor.from_config(self._config.execution) as executor:
             if isinstance(replica, Verifier):
                 return self._of_verifier(replica, executor)
             return self._of_generator(replica, executor, name)

@@ -27,6 +27,7 @@ from typing import Any, cast, get_args
 
 from typing_extensions import Self
 
+from training.config import ExecutionConfig
 from training.execution.numbers import last_number, parse_number, same_number
 from training.execution.sandbox import channel, zygote
 from training.execution.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
@@ -105,6 +106,11 @@ class Executor:
             raise ValueError(f"num_workers is {num_workers}: set at least 1")
         self._lanes = [_Lane(limits, use_monty) for _ in range(num_workers)]
         self._stack = ExitStack()
+
+    @classmethod
+    def from_config(cls, execution: ExecutionConfig) -> Self:
+        """An executor with the limits and the number of workers that a config sets."""
+        return cls(limits=Limits.from_config(execution), num_workers=execution.num_workers)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -7,7 +7,6 @@ with Progress("sampling", total=4000, unit="candidates") as progress:
 import logging
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -101,11 +100,6 @@ class Progress:
         is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total
         return self._logs_lines and is_due
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()

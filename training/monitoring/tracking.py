@@ -1,7 +1,7 @@
 """Weights & Biases, best effort, and the run folder's own record of the same numbers.
 
     with Tracker.start(config.tracking, folder=config.run.folder, name="generator",
-                       group="demo", job_type="generator", resolved=resolved(config),
+                       job_type="generator", resolved=resolved(config),
                        run_id=state.wandb_run_id, resume_step=state.step,
                        enabled=ranks.is_main) as tracker:
         tracker.log({"train/loss": 2.5}, step=1, tokens=4096)
@@ -68,7 +68,6 @@ class Tracker:
         *,
         folder: Path,
         name: str,
-        group: str,
         job_type: str,
         resolved: Mapping[str, Any],
         run_id: str | None = None,
@@ -83,7 +82,6 @@ class Tracker:
                 WANDB_MODE counts.
             folder: The run folder.
             name: What W&B shows the run as.
-            group: The recipe's name: puts its stages together.
             job_type: The stage: generator, verifier, sample, evaluate.
             resolved: The whole config; goes to W&B with the code's version.
             run_id: W&B id from the train state, to resume that run; empty: the one in
@@ -110,7 +108,7 @@ class Tracker:
             project=config.project,
             entity=config.entity or None,
             name=name,
-            group=group,
+            group=config.group or name,
             job_type=job_type,
             tags=list(config.tags),
             config={**resolved, "code": code},

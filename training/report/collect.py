@@ -48,7 +48,6 @@ class Benchmark:
     majority_at_k: Mapping[int, Interval]
     verify_at_k: Mapping[int, Interval]
     verify_minus_greedy: Interval | None
-    verify_minus_sampled: Interval | None
     verify_minus_majority: Interval | None
     by_operations: Mapping[str, Operations]
 
@@ -169,7 +168,6 @@ def _benchmark(name: str, raw: Tree) -> Benchmark:
         majority_at_k=_by_k(raw.get("majority_at_k")),
         verify_at_k=_by_k(raw.get("verify_at_k")),
         verify_minus_greedy=interval(raw.get("verify_minus_pass_at_1")),
-        verify_minus_sampled=interval(raw.get("verify_minus_sampled_pass_at_1")),
         verify_minus_majority=interval(raw.get("verify_minus_majority_at_n")),
         by_operations={
             key: Operations(

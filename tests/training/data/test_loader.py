@@ -136,7 +136,7 @@ def test_fewer_sequences_than_a_global_batch(tmp_path: Path) -> None:
     sequences = [index for batch in taken.next_indices() for index in batch]
     assert Counter(sequences) == {0: 4, 1: 4}
     assert sum(batch.num_examples for batch in taken.next_step()) == 8
-    assert taken.epoch == 4.0
+    assert taken.consumed_sequences == 8
 
 
 def test_a_state_of_other_data_or_another_seed_is_refused(

@@ -32,9 +32,9 @@ def no_wandb_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     def start(config: TrackingConfig | None = None, **changes: Any) -> Tracker:
-        arguments: Json = {"name": "small", "group": "demo", "job_type": "generator"}
+        arguments: Json = {"name": "small", "job_type": "generator"}
         arguments |= {"folder": tmp_path / "run", "resolved": CONFIG, **changes}
-        return Tracker.start(config or TrackingConfig(tags=("a",)), **arguments)
+        return Tracker.start(config or TrackingConfig(group="demo", tags=("a",)), **arguments)
 
     return start
 

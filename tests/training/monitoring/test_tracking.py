@@ -105,7 +105,7 @@ def test_without_wandb_the_record_is_the_same(tmp_path: Path) -> None:
         from pathlib import Path
         from training.config import TrackingConfig
         from training.monitoring.tracking import Tracker
-        arguments = dict(name="n", group="g", job_type="generator", resolved={})
+        arguments = dict(name="n", job_type="generator", resolved={})
         quiet = Tracker.start(TrackingConfig(), folder=Path(sys.argv[1]) / "other", enabled=False,
                               **arguments)
         with Tracker.start(TrackingConfig(mode="disabled"), folder=Path(sys.argv[1]) / "run",

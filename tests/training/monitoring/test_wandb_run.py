@@ -39,7 +39,8 @@ def test_online_lives_are_one_run_and_refusals_lose_nothing(
     assert server.num_refused == 1
     assert [line["train/loss"] for line in run.history] == [1.0, 0.5, 1.0 / 3.0]
     assert [line["train/tokens"] for line in run.history] == [100, 200, 300]
-    assert (run.project, run.name, run.group) == ("tinygsm", "small", "demo")
+    assert (run.project, run.name) == ("tinygsm", "small")
+    assert run.group == run.name  # none is set
     assert (run.job_type, run.exit_code) == ("generator", 0)
     assert CONFIG.items() <= run.settings().items() and run.commit
     assert any(metric.get("2") == "*" and metric["5"] == 1 for metric in run.metric_definitions())
@@ -108,7 +109,7 @@ def test_a_killed_trainer_leaves_no_process_and_its_numbers_arrive_later(
         from training.config import TrackingConfig
         from training.monitoring.tracking import Tracker
         tracker = Tracker.start(TrackingConfig(), folder=Path(sys.argv[1]), name="small",
-                                group="demo", job_type="generator", resolved={})
+                                job_type="generator", resolved={})
         for step in (1, 2, 3):
             tracker.log({"train/loss": 1.0 / step}, step=step, tokens=step * 100)
         print("logged", flush=True)

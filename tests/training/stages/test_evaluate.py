@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ from training.records import Candidate
 from training.stages.runs.evaluate import EVALUATION, evaluate
 
 NAMES = {"toy": 7, "rest": 2}
-
-
-@pytest.fixture(scope="module")
-def ranks() -> Iterator[Ranks]:
-    with folders.one_rank() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    folders.write_inputs(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ from training.errors import CheckpointError, DataError
 from training.evaluation.sampler import Sampler
 from training.records import Candidate
 from training.stages.runs.sample import sample
-
-
-@pytest.fixture(scope="module")
-def ranks() -> Iterator[Ranks]:
-    with folders.one_rank() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    folders.write_inputs(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -46,11 +46,10 @@ def _programs(folder: Path) -> list[tuple[str, int, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    folders.write_inputs(folder)
-    models.write_gsm8k(folder / "many", NUM_PARTS * PER_PART)
-    return folder
+def inputs(inputs: Path) -> Path:
+    """With more questions beside the usual ones."""
+    models.write_gsm8k(inputs / "many", NUM_PARTS * PER_PART)
+    return inputs
 
 
 @pytest.mark.parametrize(

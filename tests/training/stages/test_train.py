@@ -3,7 +3,6 @@
 
 import errno
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +12,6 @@ from parallel.ranks import Ranks
 from tests import small
 from tests.training.data.test_prepare import content, jsonl, row
 from tests.training.evaluation import models
-from tests.training.stages import folders
 from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
@@ -25,12 +23,6 @@ from training.stages.runs.train import status, train
 
 QUESTION = "Ann has {} apples and buys 4. How many are there?"
 SHORT = {"max_steps": 2, "global_batch_sequences": 4}
-
-
-@pytest.fixture(scope="module")
-def ranks() -> Iterator[Ranks]:
-    with folders.one_rank() as one:
-        yield one
 
 
 def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:

@@ -20,6 +20,7 @@ from training.lifecycle import run_folder
 from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.signals import StopSignal
 from training.lifecycle.watchdog import Watchdog
+from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
 from training.stages.readable import refuse_unwritable
@@ -104,7 +105,6 @@ def started_tracker(
         config.tracking,
         folder=config.run.folder,
         name=config.run.name,
-        group=config.tracking.group or config.run.name,
         job_type=verb,
         resolved=resolved(config),
         enabled=enabled,
@@ -133,6 +133,7 @@ def supervised(
         yield Cancellation(stop, watch), tracker
 
 
-def progress_label(work: str, ranks: Ranks) -> str:
-    """What the progress bar of the first rank is called."""
-    return work if ranks.world_size == 1 else f"{work} (1 of {ranks.world_size} ranks)"
+def progress_on_main(work: str, ranks: Ranks, *, total: int, unit: str) -> Progress:
+    """Progress of the main rank's items; the label says so where other ranks have theirs."""
+    label = work if ranks.world_size == 1 else f"{work} (1 of {ranks.world_size} ranks)"
+    return Progress(label, total=total, unit=unit, shown=ranks.is_main)

@@ -28,16 +28,15 @@ from training.data import candidates
 from training.data.held_out import refuse_shared
 from training.evaluation import benchmark, load, work
 from training.evaluation.sampler import Sampler
-from training.execution.executor import Executor, Limits
+from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
-from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
 from training.stages.runs.candidates import (
     TIMEOUT_MINUTES,
     is_finished,
     made_from,
-    progress_label,
+    progress_on_main,
     read_questions,
     refuse_run_folder,
     supervised,
@@ -182,16 +181,12 @@ def _draw(
     mine = work.of_rank(plan.waiting, ranks)
     if not mine:
         return
-    evaluation, execution = config.evaluation, config.execution
+    evaluation = config.evaluation
     total = sum(part.stop - part.start for _, part in mine) * (evaluation.num_candidates + 1)
     model, tokenizer = load.load_generator(evaluation.generator, device)
     with (
-        Executor(
-            limits=Limits.from_config(execution), num_workers=execution.num_workers
-        ) as executor,
-        Progress(
-            progress_label("sampling", ranks), total=total, unit="candidates", shown=ranks.is_main
-        ) as progress,
+        Executor.from_config(config.execution) as executor,
+        progress_on_main("sampling", ranks, total=total, unit="candidates") as progress,
     ):
         sampler = Sampler(
             model,
@@ -242,9 +237,7 @@ def _score(
         scorer = benchmark.scorer_of(
             model, tokenizer, config.evaluation, check_cancelled=cancellation.check_cancelled
         )
-    with Progress(
-        progress_label("scoring", ranks), total=len(mine), unit="parts", shown=ranks.is_main
-    ) as progress:
+    with progress_on_main("scoring", ranks, total=len(mine), unit="parts") as progress:
         for path in mine:
             labels = {**(candidates.labels(path) or {}), work.SCORED_WITH: _scored_with(plan)}
             written = list(candidates.read(path))

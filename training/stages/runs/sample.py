@@ -25,16 +25,15 @@ from training.data import candidates
 from training.data.held_out import refuse_shared
 from training.evaluation import load, work
 from training.evaluation.sampler import Sampler, draws
-from training.execution.executor import Executor, Limits
+from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
-from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
 from training.records import Question
 from training.stages.runs.candidates import (
     TIMEOUT_MINUTES,
     is_finished,
     made_from,
-    progress_label,
+    progress_on_main,
     read_questions,
     refuse_run_folder,
     started_tracker,
@@ -169,14 +168,10 @@ def _make_parts(
     each = sampling.num_candidates // len(plan.names)
     mine = work.of_rank(plan.waiting, ranks)
     total = sum(part.stop - part.start for part in mine) * each
-    label = progress_label("sampling", ranks)
-    execution = config.execution
     loaded: tuple[int, Sampler] | None = None
     with (
-        Executor(
-            limits=Limits.from_config(execution), num_workers=execution.num_workers
-        ) as executor,
-        Progress(label, total=total, unit="candidates", shown=ranks.is_main) as progress,
+        Executor.from_config(config.execution) as executor,
+        progress_on_main("sampling", ranks, total=total, unit="candidates") as progress,
     ):
         for part in mine:
             start = time.monotonic()

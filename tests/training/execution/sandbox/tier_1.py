@@ -1,8 +1,6 @@
 # pyright: reportPrivateUsage=false
 """Tier 1 alone: programs go straight to it, past the dialect that sends them elsewhere."""
 
-from types import TracebackType
-
 import pytest
 from typing_extensions import Self
 
@@ -26,12 +24,7 @@ class Tier1:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._jail.close()
 
     def run(self, code: str, entry: str) -> tuple[float | str, str] | None:
