@@ -4,8 +4,8 @@
 
 Weights come from the training state (`universal.py`): whole, fp32, the same whatever layout
 wrote it. Shape, head and tokenizer come from the `huggingface/` folder beside it, not from
-the run's `run.json`: the checkpoint's manifest vouches for the one, while the other lies
-outside of it, is written again by every attempt, and stays behind when a checkpoint is moved.
+the run's `run.json`: the checkpoint's manifest covers the former; the latter is outside of it, is
+written again by every attempt, and stays behind when a checkpoint is moved.
 
 The folder is written beside its place, read back by transformers, compared, and renamed. An
 export that fails or is killed leaves no folder, and one that exists is never written to.
@@ -52,7 +52,7 @@ _QUESTIONS = (
     "A café sells 3 teas for every 4 coffees. It sold 120 coffees at $2.50. What did teas earn "
     "at half the price, and what did both earn together?",
 )
-_NUM_RANDOM_ROWS, _ROW_TOKENS = 3, 64
+_NUM_RANDOM_SEQUENCES, _SEQUENCE_TOKENS = 3, 64
 
 
 class ExportDiffers(CheckpointError):
@@ -149,20 +149,23 @@ class Source:
             yield name, rounded
 
     @torch.no_grad()
-    def logits(self, rows: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    def logits(self, sequences: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
         """What the plain model gives, in fp64 on the CPU, for its weights rounded to `dtype`.
 
         Args:
-            rows: ids, `[tokens]` each.
+            sequences: ids, `[tokens]` each.
 
         Returns:
-            `[tokens, vocab]`, or a verifier's `[tokens]`, for each row.
+            `[tokens, vocab]`, or a verifier's `[tokens]`, for each sequence.
         """
         model = self._empty.to(torch.float64).to_empty(device="cpu").eval()
         parameters = dict(model.named_parameters())
         for name, value in self.tensors(dtype):
             parameters[name].copy_(value)
-        return [model(row[None], torch.arange(len(row))[None], causal_attention)[0] for row in rows]
+        return [
+            model(sequence[None], torch.arange(len(sequence))[None], causal_attention)[0]
+            for sequence in sequences
+        ]
 
 
 def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
@@ -188,8 +191,8 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     with _written_beside(folder) as temporary:
         _check_room(source, temporary, dtype)
         _write(source, temporary, dtype)
-        rows = _rows(source)
-        largest = _largest_difference(source, temporary, rows, dtype)
+        sequences = _sequences(source)
+        largest = _largest_difference(source, temporary, sequences, dtype)
         files = sorted(temporary.iterdir())
         exported = Exported(
             checkpoint=source.folder,
@@ -198,7 +201,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
             dtype=dtype,
             num_parameters=source.num_parameters,
             num_bytes=sum(path.stat().st_size for path in files),
-            num_compared=sum(len(row) for row in rows)
+            num_compared=sum(len(sequence) for sequence in sequences)
             * (1 if source.kind == "verifier" else source.shape.vocab_size),
             largest_difference=largest,
         )
@@ -279,11 +282,11 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rows(source: Source) -> list[Tensor]:
+def _sequences(source: Source) -> list[Tensor]:
     """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones."""
-    longest = min(_ROW_TOKENS, source.shape.max_tokens)
+    longest = min(_SEQUENCE_TOKENS, source.shape.max_tokens)
     generator = torch.Generator().manual_seed(0)
-    size = (_NUM_RANDOM_ROWS, longest)
+    size = (_NUM_RANDOM_SEQUENCES, longest)
     random = torch.randint(source.shape.vocab_size, size, generator=generator)
     prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
     return [*map(torch.tensor, prompts), *random]
@@ -291,7 +294,7 @@ def _rows(source: Source) -> list[Tensor]:
 
 @torch.no_grad()
 def _largest_difference(
-    source: Source, folder: Path, rows: list[Tensor], dtype: torch.dtype
+    source: Source, folder: Path, sequences: list[Tensor], dtype: torch.dtype
 ) -> float:
     """Compare what transformers reads from a folder with the source.
 
@@ -305,15 +308,15 @@ def _largest_difference(
         ExportDiffers: ids, weights or logits do; says which.
     """
     _compare_tokenizer(source, folder)
-    expected = source.logits(rows, dtype)
+    expected = source.logits(sequences, dtype)
     model = _read_back(source, folder)
     theirs: dict[str, Tensor] = dict(model.named_parameters())
     for name, value in source.tensors(dtype):
         if not torch.equal(theirs[to_huggingface(name, source.kind)], value.double()):
             raise ExportDiffers(f"{name} is not read back from {folder} as it was written")
     largest = 0.0
-    for row, wanted in zip(rows, expected, strict=True):
-        found = model(row[None]).logits[0]
+    for sequence, wanted in zip(sequences, expected, strict=True):
+        found = model(sequence[None]).logits[0]
         difference = float((found.view_as(wanted) - wanted).abs().max())
         # Written so that a difference that is not a number fails as well.
         if not difference <= TOLERANCE:
@@ -348,13 +351,13 @@ def _read_back(source: Source, folder: Path) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, said = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+        model, info = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
             folder, dtype=torch.float64, local_files_only=True, output_loading_info=True
         )
     finally:
         if bars:
             logging.enable_progress_bar()
-    faults = {what: names for what, names in said.items() if names}
+    faults = {what: names for what, names in info.items() if names}
     if faults or type(model).__name__ != _architecture(source):
         raise ExportDiffers(
             f"transformers reads a {type(model).__name__} of {source.folder}, with {faults}: "

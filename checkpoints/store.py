@@ -180,8 +180,8 @@ class CheckpointStore:
     def _prune(self, written: int) -> None:
         """Remove the oldest checkpoints up to the step just written, but for `keep` of them.
 
-        What is no checkpoint of ours, does not verify, or is of a later step is no checkpoint to
-        keep in place of one that is.
+        Folders that are not checkpoints of ours, that do not verify, or that are of a later step
+        do not count towards `keep`.
         """
         if not self._keep:
             return
@@ -214,8 +214,8 @@ class CheckpointStore:
         for step in reversed(self._ranks.gather(self._named())[0]):
             folder = self.path(step)
             problems = verification.problems_of(folder, ranks=self._ranks)
-            if not problems:
-                problems = [why for why in [_other_step(folder, step)] if why]
+            if not problems and (why := _other_step(folder, step)):
+                problems = [why]
             if not problems:
                 return folder
             self._damaged.add(step)

@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
     """Takes settings before, between and after options: people write them in any order."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a command line as any other bad input: argparse's usage would be every rank's."""
+        """Refuse a command line as any other bad input: argparse prints usage per rank."""
         raise ConfigError(f"{message} (see --help)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -56,7 +56,7 @@ def plain_parser(description: str, *, reads_only: bool = False) -> argparse.Argu
 
     Args:
         description: The verb's.
-        reads_only: Whether the verb never does anything but read and tell.
+        reads_only: Whether the verb only reads and reports.
     """
     made = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     does = "only check, and print what would be done; nothing is written or started"
@@ -184,7 +184,10 @@ def _stopped(ranks: Ranks) -> int:
 
 
 def _output_is_closed() -> bool:
-    """Whether the reader of our output has had enough, as `| head` has; it is then let go."""
+    """Whether the reader of standard output has closed it, as `| head` does.
+
+    Further output is then discarded, so that flushing at exit does not fail.
+    """
     output = sys.stdout.fileno()
     poll = select.poll()
     poll.register(output, 0)  # POLLERR and POLLHUP are reported without being asked for

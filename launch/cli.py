@@ -33,16 +33,16 @@ VERBS = (
 
 def main() -> None:
     """Run the verb that the command line names, and end the process with its exit code."""
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
-        (sys.stdout if words else sys.stderr).write(usage())  # at once, for `| head`
-        sys.exit(0 if words else 2)
+    argv = sys.argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        (sys.stdout if argv else sys.stderr).write(usage())  # at once, for `| head`
+        sys.exit(0 if argv else 2)
     from launch.arguments import run
 
-    verb_main = _main_of(words[0])
-    # Help and messages begin with it.
-    name = f"tinygsm {words[0]}" if words[0] in VERBS else "tinygsm"
-    sys.argv = [name, *words[1:]]
+    verb_main = _main_of(argv[0])
+    # Help and messages begin with this name.
+    name = f"tinygsm {argv[0]}" if argv[0] in VERBS else "tinygsm"
+    sys.argv = [name, *argv[1:]]
     run(verb_main)
 
 

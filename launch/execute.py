@@ -22,7 +22,7 @@ from training.execution.executor import Limits
 from training.stages.execute import execute_file, num_programs
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Execute IN into OUT; the exit code."""
     parser = plain_parser(__doc__ or "")
     parser.add_argument("source", type=Path, metavar="IN.jsonl[.gz]")
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
         default=0,
         help="programs run at a time (default: one per core); under MPI one per rank",
     )
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     limits = Limits(timeout_seconds=arguments.timeout_seconds, memory_mib=arguments.memory_mib)
     if arguments.dry_run:
         if discover(os.environ).is_main:

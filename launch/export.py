@@ -17,7 +17,7 @@ from launch.arguments import plain_parser, run
 from training.config.values import Precision
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Export as the command line says; 0 when the folder gives the source's logits."""
     parser = plain_parser(__doc__ or "")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
         default="fp32",
         help="of the weights written (default: fp32, as they are trained)",
     )
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     # The libraries behind this take seconds to import.
     from checkpoints.export import export, source_for
     from training.models.dtypes import DTYPES

@@ -16,7 +16,7 @@ from training.config import ConfigError, TrainConfig
 from training.files import refuse_existing, write_json
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Print the plan of one rank, and a line for each pipeline stage."""
     options = parser(__doc__ or "", DEFAULT_CONFIG, reads_only=True)
     options.add_argument(
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--json", type=Path, metavar="FILE", help="write the plan here as well; a new file"
     )
-    chosen = options.parse_args(arguments)
+    chosen = options.parse_args(argv)
     config = config_of(chosen, TrainConfig)
     if chosen.world_size < 1:
         raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")

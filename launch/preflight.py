@@ -17,7 +17,7 @@ from training.config import ConfigError
 from training.stages.readable import folder_problems
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Examine; 0: all nodes are fit."""
     options = plain_parser(__doc__ or "")
     options.add_argument("--folder", type=Path, default=Path(), help="the run folder")
@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
         "--min-gib-per-second", type=float, default=0.0, help="of the slowest pair of nodes"
     )
     options.add_argument("--mib-per-message", type=int, default=64, help="to measure links with")
-    parsed = options.parse_args(words)
+    parsed = options.parse_args(argv)
 
     import torch
 

@@ -13,11 +13,11 @@ from launch.arguments import plain_parser, run
 from training.stages import jobs
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Report on a folder; 0: the report is there, 1: a stage failed."""
     options = plain_parser(__doc__ or "")
     options.add_argument("folder", type=Path, metavar="RECIPE_FOLDER")
-    parsed = options.parse_args(words)
+    parsed = options.parse_args(argv)
     folder: Path = parsed.folder
     if failed := jobs.failed_stage(folder):
         stage, job, state = failed

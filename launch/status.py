@@ -14,11 +14,11 @@ from launch.arguments import plain_parser, run
 from training.stages.status import describe
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Describe every folder; 0: all of them are runs."""
     options = plain_parser(__doc__ or "", reads_only=True)
     options.add_argument("folders", type=Path, nargs="+", metavar="RUN")
-    for folder in options.parse_args(words).folders:
+    for folder in options.parse_args(argv).folders:
         print(f"== {folder}")
         for line in describe(folder):
             print(line)

@@ -80,9 +80,7 @@ def export(process: LaunchedProcess) -> None:
     if process.launcher == "python":
         # One process: a free port, so that two runs on a node never use the same one.
         os.environ["MASTER_ADDR"] = "127.0.0.1"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+        os.environ["MASTER_PORT"] = str(free_port())
         return
     if process.launcher == "torchrun":
         if number := _deepspeed_launcher(os.environ):
@@ -159,6 +157,13 @@ def port_of(run: int, step: int) -> int:
     consecutive numbers, so steps of one run are spread far apart.
     """
     return 20_000 + (run + 6_181 * step) % 10_000
+
+
+def free_port() -> int:
+    """A port of this machine that no process uses now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _deepspeed_launcher(env: Mapping[str, str]) -> int | None:

@@ -11,12 +11,13 @@ the ranks' own output.
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
+
+from parallel.launchers import free_port
 
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +36,7 @@ def run_ranks(command: Sequence[str], *, num_ranks: int) -> int:
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM came, and the ranks have had time to save and exit.
     """
-    port = _free_port()
+    port = free_port()
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // num_ranks))
     stops: list[int] = []
 
@@ -64,7 +65,7 @@ def run_ranks(command: Sequence[str], *, num_ranks: int) -> int:
                     [sys.executable, *command],
                     env=environment,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=die_with_parent,
                 )
             )
         code = _wait(processes, stops)
@@ -91,11 +92,7 @@ def _wait(processes: list[subprocess.Popen[bytes]], stops: list[int]) -> int:
     return failed or next((code for code in codes if code), 0)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the process that started it ends; Linux only."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

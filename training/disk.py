@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FOLDERS_BYTES = 4096
-"""What a folder's own entry takes, about."""
 
 
 class NotWritten(OSError):

@@ -223,7 +223,7 @@ class Trainer:
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank reports these batches
-        loss_normalizer, tokens, supervised, keys, stop = self._summed(
+        loss_normalizer, tokens, supervised, keys, stop = self._sum_over_ranks(
             [*counts, int(self._stop.requested)]
         )
         if not loss_normalizer:
@@ -238,7 +238,7 @@ class Trainer:
             batches, loss_normalizer=loss_normalizer, learning_rate=rate
         )
         loss = float(losses) if self._groups.computes_loss else 0.0
-        loss, overflowed = self._summed([loss, float(self._gradients_overflowed())])
+        loss, overflowed = self._sum_over_ranks([loss, float(self._gradients_overflowed())])
         loss /= loss_normalizer
         self._state.step += 1
         if not math.isfinite(loss):
@@ -267,7 +267,7 @@ class Trainer:
         Raises:
             TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
-        if self._summed([float(not self._engine.has_finite_state())])[0]:
+        if self._sum_over_ranks([float(not self._engine.has_finite_state())])[0]:
             raise self._diverged("weights are not finite after the update")
 
     def _diverged(self, what: str) -> TrainingDiverged:
@@ -305,7 +305,7 @@ class Trainer:
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
         return values
 
-    def _summed(self, values: list[float]) -> list[float]:
+    def _sum_over_ranks(self, values: list[float]) -> list[float]:
         """Add up over ranks. float64 holds counts of tokens exactly."""
         if self._ranks.world_size == 1:
             return values

@@ -10,12 +10,10 @@ process that dies is replaced and its unfinished items are repeated; a rank that
 MPI job.
 """
 
-import ctypes
 import logging
 import multiprocessing.util
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -27,6 +25,7 @@ from multiprocessing import get_context
 from typing import Any, Generic, Protocol, TypeVar
 
 from parallel.ranks import discover
+from parallel.spawn import die_with_parent
 from parallel.workers import mpi
 from training.config import ConfigError
 
@@ -40,7 +39,6 @@ Result_ = TypeVar("Result_", covariant=True)
 _AHEAD_PER_WORKER = 4
 _MAX_DEATHS = 3
 """Times that the workers of one item may die before it is an error and not bad luck."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker(Protocol[Item_, Result_]):
@@ -237,8 +235,7 @@ def _start(worker: Worker[Any, Any]) -> None:
     # These signals reach all processes of a terminal or a job; the parent shuts the pool down.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _worker = worker
 

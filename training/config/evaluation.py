@@ -59,12 +59,12 @@ class SamplingConfig(Section):
 
     @model_validator(mode="after")
     def _candidates_spread_evenly(self) -> Self:
-        shares = max(1, len(self.checkpoints)) * len(self.temperatures)
-        if self.num_candidates % shares:
+        num_groups = max(1, len(self.checkpoints)) * len(self.temperatures)
+        if self.num_candidates % num_groups:
             raise ValueError(
                 f"num_candidates = {self.num_candidates} does not spread over "
                 f"{len(self.checkpoints)} checkpoints x {len(self.temperatures)} temperatures: "
-                f"set a multiple of {shares}"
+                f"set a multiple of {num_groups}"
             )
         return self
 

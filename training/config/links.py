@@ -16,6 +16,7 @@ the settings that run.
 
 import os
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,7 +73,7 @@ def wanted(table: str, *, folder: Path, name: str, steps: Mapping[str, int]) -> 
 
 def without(table: str, base: Tree) -> Tree:
     """A training config's tables without the links of a recipe's table."""
-    kept = _copied(base)
+    kept = deepcopy(base)
     for link in LINKS[table]:
         for place, key in _places(kept, link, make=False):
             place.pop(key, None)
@@ -81,7 +82,7 @@ def without(table: str, base: Tree) -> Tree:
 
 def filled(tree: Tree, links: Mapping[str, str]) -> Tree:
     """A table with the links that it leaves out; what it says itself stays as it is."""
-    done = _copied(tree)
+    done = deepcopy(tree)
     for link, value in links.items():
         # A list of sources that is missing altogether is the config's mistake.
         for place, key in _places(done, link, make=link != SOURCES):
@@ -113,12 +114,3 @@ def _places(tree: Tree, link: str, *, make: bool) -> Iterator[tuple[Tree, str]]:
     for table in here:
         if isinstance(table, dict):
             yield cast(Tree, table), key
-
-
-def _copied(value: Any) -> Any:
-    """The same with tables and lists of its own, so that a change stays here."""
-    if isinstance(value, dict):
-        return {key: _copied(entry) for key, entry in cast(Tree, value).items()}
-    if isinstance(value, list):
-        return [_copied(entry) for entry in cast("list[Any]", value)]
-    return value

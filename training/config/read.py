@@ -41,7 +41,7 @@ def read(path: Path) -> Tree:
         else:
             tree = tomli.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {_said(error)}") from None
+        raise ConfigError(f"config file {path} cannot be read: {_reason(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(
             f"config file {path} holds a JSON {type(tree).__name__}: a config is an object of "
@@ -157,5 +157,5 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> Tree:
     return table
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

@@ -93,9 +93,9 @@ class RecipeConfig(Section):
     @model_validator(mode="after")
     def _links_hold(self) -> Self:
         problems = [
-            f"{table}.{link} = {said!r}: the recipe makes it {made!r}; leave it out"
+            f"{table}.{link} = {value!r}: the recipe makes it {made!r}; leave it out"
             for table, links_of_table in self.links().items()
-            for link, said, made in links.differing(
+            for link, value, made in links.differing(
                 getattr(self, table).model_dump(mode="json"), links_of_table
             )
         ]
@@ -180,6 +180,10 @@ class RecipeConfig(Section):
         """Where the stage of this name keeps its files."""
         return self.run.folder / stage
 
+    def shared(self) -> dict[str, dict[str, Any]]:
+        """The settings that hold for each stage, by section: run, execution and tracking."""
+        return _shared({"run": self.run, "execution": self.execution, "tracking": self.tracking})
+
     def links(self) -> dict[str, dict[str, str]]:
         """By table, the settings that the recipe itself makes, and what it makes them."""
         made = {"run": self.run, "generator": self.generator, "verifier": self.verifier}
@@ -204,7 +208,7 @@ def _shared(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _links(table: str, known: Mapping[str, Any]) -> dict[str, str]:
-    """A table's links. Of a recipe that is wrong itself, placeholders: its mistake is said."""
+    """A table's links; placeholders where the recipe is wrong itself, which has its own message."""
     run = known.get("run", RunConfig(folder=Path("recipe")))
     trainings = ("generator", "verifier")
     steps = {name: known[name].training.max_steps if name in known else 1 for name in trainings}

@@ -168,8 +168,7 @@ class ParallelConfig(Section):
         if self.sequence_parallel and self.tensor == 1:
             raise ValueError(
                 "sequence_parallel = true with tensor = 1: tokens are shared within the "
-                "tensor-parallel "
-                "group, which has one rank: set tensor = 2 or more, or "
+                "tensor-parallel group, which has one rank: set tensor = 2 or more, or "
                 "sequence_parallel = false"
             )
         return self

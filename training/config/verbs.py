@@ -54,7 +54,7 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _rows_fit_the_context(self) -> Self:
+    def _sequences_fit_the_context(self) -> Self:
         if self.data.sequence_length > self.model.max_tokens:
             raise ValueError(
                 f"data.sequence_length = {self.data.sequence_length} is above model.max_tokens = "
@@ -63,7 +63,7 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _question_weight_counts(self) -> Self:
+    def _prompt_weight_is_read(self) -> Self:
         if self.training.prompt_loss_weight != 1.0 and not self.data.train_on_prompt:
             raise ValueError(
                 f"training.prompt_loss_weight = {self.training.prompt_loss_weight} with "

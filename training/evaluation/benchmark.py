@@ -6,11 +6,11 @@
     result.summary(num_bootstrap=2000, seed=1)
 
 All ranks call `evaluate` together, each with a whole replica of the generator (and of the
-verifier), and answer every world_size-th question; what was counted, not what was written,
-is brought together. While a verifier is trained its generator's programs stay the same:
-hand `result.answers` back in, and they are only scored again.
+verifier), and answer every world_size-th question; counts are gathered, programs are not. While
+a verifier is trained its generator's programs stay the same: pass `result.answers` back in, and
+they are only scored again.
 
-Nothing is read or written here; evaluate.py does that for saved models.
+Nothing is read or written here; training/stages/runs/evaluate.py does that for saved models.
 """
 
 from collections.abc import Callable, Sequence
@@ -183,7 +183,7 @@ def table_rows(answers: Sequence[Answers]) -> list[list[Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """What came of one question set; the same on every rank but for `answers`."""
+    """The result of one question set; the same on every rank but for `answers`."""
 
     name: str
     outcomes: Outcomes
@@ -197,16 +197,16 @@ class BenchmarkResult:
 
     def metrics(self) -> dict[str, float]:
         """Accuracies by metric name; k is the number of candidates."""
-        found, k = self.outcomes, self.outcomes.num_candidates
+        counted, k = self.outcomes, self.outcomes.num_candidates
         values = {
-            "pass_at_1": found.greedy_right.mean(),
-            "sampled_pass_at_1": found.right.mean(),
-            "pass_at_k": statistics.pass_at_k(found.right, k).mean(),
-            "majority_at_k": statistics.majority_at_k(found.right, found.group, k).mean(),
-            "failed_fraction": (found.group < 0).mean(),
+            "pass_at_1": counted.greedy_right.mean(),
+            "sampled_pass_at_1": counted.right.mean(),
+            "pass_at_k": statistics.pass_at_k(counted.right, k).mean(),
+            "majority_at_k": statistics.majority_at_k(counted.right, counted.group, k).mean(),
+            "failed_fraction": (counted.group < 0).mean(),
         }
-        if found.score is not None:
-            values["verify_at_k"] = statistics.verify_at_k(found, k).mean()
+        if counted.score is not None:
+            values["verify_at_k"] = statistics.verify_at_k(counted, k).mean()
         return {evaluation_metric(self.name, name): float(v) for name, v in values.items()}
 
     def summary(self, *, num_bootstrap: int, seed: int) -> dict[str, Any]:

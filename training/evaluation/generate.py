@@ -70,7 +70,7 @@ def _within_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
         return ordered.gather(-1, inside - 1), inside.squeeze(-1)
 
     # A peaked distribution has its nucleus in few tokens; sorting the whole vocabulary
-    # costs more than the model's own step on a CPU, so only flat rows are sorted.
+    # costs more than the model's own step on a CPU, so only flat distributions are sorted.
     likely = min(_LIKELY_TOKENS, probabilities.shape[-1])
     lowest, inside = edge(probabilities.topk(likely).values, top_p)
     flat = ((inside == likely) & (top_p < 1)).nonzero().flatten()
@@ -81,13 +81,13 @@ def _within_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
 
 
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
-    """Pick a token per row by inverting the distribution function at `uniform`.
+    """Pick a token per sequence by inverting the distribution function at `uniform`.
 
     Args:
-        logits: `[rows, vocab]`.
-        temperature: `[rows]`, 0 = the most likely token.
-        top_p: `[rows]`.
-        uniform: `[rows]` in [0, 1).
+        logits: `[sequences, vocab]`.
+        temperature: `[sequences]`, 0 = the most likely token.
+        top_p: `[sequences]`.
+        uniform: `[sequences]` in [0, 1).
 
     Raises:
         FloatingPointError: the model gave no distribution (NaN or infinity).

@@ -1,4 +1,4 @@
-"""Saved models as sampling and evaluating want them: whole, on one device, for inference.
+"""Loads saved models for sampling and evaluation: whole, on one device, for inference.
 
     generator, tokenizer = load_generator("runs/demo/generator/checkpoints/step_400", device)
 
@@ -68,10 +68,10 @@ def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenize
 def shape_of(source: str, expected: HeadKind) -> PhiShape:
     """A saved model's shape; its weights are looked for, not read. Raises as the loaders."""
     with huggingface.WeightFolder(weights_folder(source)) as weights:
-        found, shape = weights.kind, weights.shape
-    if found != expected:
-        words = {"language_model": "a generator", "verifier": "a verifier"}
-        raise CheckpointError(f"{source} holds {words[found]}, not {words[expected]}")
+        kind, shape = weights.kind, weights.shape
+    if kind != expected:
+        kinds = {"language_model": "a generator", "verifier": "a verifier"}
+        raise CheckpointError(f"{source} holds {kinds[kind]}, not {kinds[expected]}")
     return shape
 
 
@@ -128,13 +128,13 @@ def refuse_different_tokenizers(sources: Mapping[str, str]) -> None:
     Raises:
         DataError: two tokenizers differ, or one is damaged.
     """
-    found = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
-    tokenizer.refuse_different({name: one for name, one in found.items() if one is not None})
+    loaded = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
+    tokenizer.refuse_different({name: one for name, one in loaded.items() if one is not None})
 
 
 @contextmanager
 def computing_with(source: str) -> Generator[None, None, None]:
-    """What is computed in the block names the model where that gives no numbers.
+    """Name the model in the error where what is computed in the block gives no numbers.
 
     Raises:
         CheckpointError: its logits are not finite, though its weights are.

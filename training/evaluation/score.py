@@ -3,7 +3,7 @@
     scores = score(verifier, [prompt_ids + program_ids + [end_token], ...])
 
 The sequences are those the verifier was trained on: prompt, program, and the end token
-where the generator wrote one. Which candidate wins is `select`'s business.
+where the generator wrote one. `select.py` selects a candidate by its score.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,8 +3,8 @@
     answer = best(candidates)             # the verifier's choice
     answer = most_frequent(candidates)    # majority vote
 
-A program that gave no number has no answer to offer, so neither ever picks one: that is
-known from running it, without gold. Both return None when no candidate has a number.
+Programs that gave no number are never selected: running them shows it, without gold. Both return
+None when no candidate has a number.
 """
 
 import math

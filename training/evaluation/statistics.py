@@ -1,4 +1,4 @@
-"""What a set of judged candidates says: pass@k, majority@k, verify@k, with intervals.
+"""Measures of a set of judged candidates: pass@k, majority@k, verify@k, with intervals.
 
 Pure functions over arrays `[questions, candidates]`; every measure is one value in [0, 1]
 per question, so that means, differences and resamples need no more than the values.
@@ -139,9 +139,8 @@ def verify_at_k(outcomes: Outcomes, k: int) -> Values:
 
     Exact: sorted by score, the candidate of rank r (from 0) is the best of a random
     k-subset of n with probability C(n - 1 - r, k - 1) / C(n, k). Equal scores share
-    their ranks evenly, so duplicates of a program change nothing. Below everything scored
-    rank programs without a score, and below those programs without a number: they have no
-    answer to give, which needs no gold to know.
+    their ranks evenly, so duplicates of a program change nothing. Programs without a score rank
+    below all scored ones, and programs without a number below those; neither needs gold.
     """
     assert outcomes.score is not None, "verify@k needs scores"
     num_questions, num_candidates = outcomes.right.shape
@@ -175,7 +174,7 @@ def bootstrap(values: Values, *, num_resamples: int, seed: int) -> list[Estimate
 
     The 2.5th and 97.5th percentile of the means over `num_resamples` resamples of the
     questions (Efron's percentile interval). Columns share resamples. Where all questions
-    agree the interval has no width: that says nothing of questions not asked.
+    agree the interval has no width, which does not make the measure certain on other questions.
     """
     num_questions, num_measures = values.shape
     if not num_questions:

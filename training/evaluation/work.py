@@ -54,7 +54,7 @@ def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
         )
 
 
-def say_finished(run: RunConfig, ranks: Ranks) -> None:
+def log_finished(run: RunConfig, ranks: Ranks) -> None:
     """Log that a stage has nothing to do."""
     if ranks.is_main:
         logger.info(f"{run.folder} is finished with this config and inputs: nothing to do")
@@ -97,17 +97,17 @@ def waiting(
         for part in planned
         if array_task.owns(part.number)
     }
-    found = {
+    labels_of = {
         path: candidates.labels(path) or {}
         for path in candidates.part_paths(folder)
         if array_task.owns(candidates.part_number(path))
     }
     whole = {
         path
-        for path, labels in found.items()
+        for path, labels in labels_of.items()
         if path in planned_paths and labels.get(MADE_FROM) == made_from
     }
-    stale = found.keys() - whole
+    stale = labels_of.keys() - whole
     if stale and not looks_only:
         # All at once and first: a reader must never meet a mixture.
         logger.info(f"{folder}: {len(stale)} parts of another config or input are made again")

@@ -22,7 +22,7 @@ class Cancellation:
         self._stop, self._watchdog = stop, watchdog
 
     def check_cancelled(self) -> None:
-        """Report progress, and leave here if the run was told to stop.
+        """Report progress, and raise if the run was asked to stop.
 
         Waits for no other rank; any thread may call it.
 

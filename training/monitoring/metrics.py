@@ -2,7 +2,7 @@
 
     timer, goodput = StepTimer(), Goodput.from_state(state.goodput)
     with timer.waiting():
-        batch = next(rows)
+        batches = loader.next_step()
     ... one optimizer step ...
     seconds = timer.lap()
     goodput.count(seconds.step)
@@ -82,7 +82,7 @@ def mfu(
 
 # Dense bf16 FLOPS with fp32 accumulation, from the makers' data sheets, which print the
 # double of it for sparse matrices. The first pattern that matches decides. Patterns end
-# where a weaker sibling's name goes on (`RTX 4090 Laptop GPU`).
+# where the name of a weaker sibling continues (`RTX 4090 Laptop GPU`).
 _PEAK_TERAFLOPS = (
     (r"\bMIG\b", None),  # a slice of a device that carries the whole device's name
     # Per GPU: the superchips' run at more power than those of the HGX boards.
@@ -189,13 +189,13 @@ class StepCounts:
     """What one step's global batch held, summed over all ranks and accumulation."""
 
     tokens: int
-    """Real tokens: pad tokens are none."""
+    """Without padding."""
     supervised: int
     """Of them those at which the head and the loss are computed."""
     keys: int
     """Keys attended by all of them: n (n + 1) / 2 for a document of n tokens."""
     capacity_tokens: int
-    """Rows times tokens of a row."""
+    """Sequences times their length, padding included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +236,7 @@ class Throughput:
 class Goodput:
     """Fraction of the time since a run's first start that went into steps that counted.
 
-    Its state travels with the checkpoint. A step that a crash undid is not in the state
+    Its state is saved in the checkpoint. A step that a crash undid is not in the state
     the next attempt resumes from, while its seconds still pass: restarts, lost steps, saving,
     evaluating and queueing all lower the fraction.
     """

@@ -82,7 +82,7 @@ class WandbRun:
             self._init("offline")
             if not self._num_failures or mode != "offline":
                 pieces = self._folder / "wandb" / "offline-run-*"
-                say(f"W&B is offline: {reason}. Upload later: wandb sync {pieces}")
+                _warn(f"W&B is offline: {reason}. Upload later: wandb sync {pieces}")
         except Exception as error:
             self._give_up(error)
 
@@ -187,7 +187,7 @@ class WandbRun:
                 return
             except Exception as error:
                 if not _process_is_gone(error):
-                    return say(f"W&B did not take a value: {_reason(error)}")
+                    return _warn(f"W&B did not take a value: {_reason(error)}")
                 mode, self._run = self._mode, None
                 self._num_failures += 1
                 if self._num_failures > _NUM_FAILURES:
@@ -198,7 +198,7 @@ class WandbRun:
     def _give_up(self, error: Exception) -> None:
         self._run = None
         _teardown()
-        say(f"W&B does not work ({_reason(error)}); metrics are in {self._folder}")
+        _warn(f"W&B does not work ({_reason(error)}); metrics are in {self._folder}")
 
     def close(self, exit_code: int) -> None:
         """Upload what is left, within bounds, and end W&B's process."""
@@ -249,6 +249,6 @@ def _reason(error: Exception) -> str:
     return text.replace(key, "(key)") if key else text
 
 
-def say(text: str) -> None:
+def _warn(text: str) -> None:
     """Log what happens to the run's tracking."""
     logger.warning(f"tracking: {text}")

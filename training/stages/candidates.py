@@ -8,12 +8,12 @@ from training.data import benchmarks
 from training.manifest import Status
 
 
-def status_of_hub(models: Sequence[str], asked: Sequence[BenchmarkConfig]) -> Status | None:
+def status_of_hub(models: Sequence[str], question_sets: Sequence[BenchmarkConfig]) -> Status | None:
     """The status where models or questions would have to be fetched; None: all are on disk."""
     remote = [source for source in models if source and hub.local_path(source, "a model") is None]
     remote += [
         benchmark.path
-        for benchmark in asked
+        for benchmark in question_sets
         if benchmark.kind != "problems" and not benchmarks.files_of(benchmark)
     ]
     if not remote:
@@ -23,14 +23,14 @@ def status_of_hub(models: Sequence[str], asked: Sequence[BenchmarkConfig]) -> St
 
 def counted(
     section: SamplingConfig | EvaluationConfig,
-    asked: Sequence[BenchmarkConfig],
+    question_sets: Sequence[BenchmarkConfig],
     *,
     num_generators: int,
     num_greedy: int,
 ) -> Iterator[str]:
     """One line for each question set: how many candidates, in how many parts."""
     each = section.num_candidates + num_greedy
-    for benchmark in asked:
+    for benchmark in question_sets:
         count = benchmark.num_questions
         if benchmark.kind == "problems" or benchmarks.files_of(benchmark):
             count = len(benchmarks.questions(benchmark))

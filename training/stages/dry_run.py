@@ -74,12 +74,12 @@ def _toml(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _job(stage: Stage[Any], num_ranks: int, words: Sequence[str]) -> str:
+def _job(stage: Stage[Any], num_ranks: int, arguments: Sequence[str]) -> str:
     """The line that submits the same run as a job, on nodes of 8 GPUs."""
     if stage.verb == "recipe":
-        return shlex.join(["slurm/recipe.sh", *_nodes(num_ranks), *words])
+        return shlex.join(["slurm/recipe.sh", *_nodes(num_ranks), *arguments])
     nodes = _nodes(num_ranks) if stage.runs_on_ranks else []
-    return shlex.join(["slurm/submit.sh", *nodes, f"slurm/{stage.verb}.sh", *words])
+    return shlex.join(["slurm/submit.sh", *nodes, f"slurm/{stage.verb}.sh", *arguments])
 
 
 def _nodes(num_ranks: int) -> list[str]:

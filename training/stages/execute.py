@@ -42,7 +42,7 @@ class Line:
 
 @dataclass
 class Summary:
-    """What came of a file, counted."""
+    """Counts of a file's results."""
 
     num_programs: int = 0
     seconds: float = 0.0
@@ -80,7 +80,7 @@ class _Runner:
             self._executor.__exit__(None, None, None)
 
     def __call__(self, chunk: list[Line]) -> list[tuple[Line, Execution]]:
-        """The lines with what came of their programs."""
+        """The lines with the results of their programs."""
         assert self._executor is not None
         executions = self._executor.run([line.program for line in chunk])
         return list(zip(chunk, executions, strict=True))

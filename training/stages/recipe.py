@@ -87,10 +87,7 @@ def _steps(recipe: RecipeConfig) -> list[Step]:
     What links them is in the recipe's config already (training/config/links.py).
     """
     generator, verifier = resolved(recipe.generator), resolved(recipe.verifier)
-    tracking = resolved(recipe.tracking)
-    # One W&B group for all stages: the recipe's name, unless one is set.
-    tracking["group"] = recipe.tracking.group or recipe.run.name
-    shared = {"execution": resolved(recipe.execution), "tracking": tracking}
+    shared = {name: recipe.shared()[name] for name in ("execution", "tracking")}
     sampling = resolved(recipe.sampling)
     sampling["checkpoints"] = [str(path) for path in sampled_checkpoints(recipe)]
     evaluation = resolved(recipe.evaluation)

@@ -1,4 +1,4 @@
-"""Whether a training run may resume with a config; needs no torch, so that check.py asks, too.
+"""Whether a training run may resume with a config; needs no torch, for launch/check.py.
 
 A run may train longer, save or evaluate at other steps, and be tracked elsewhere. A setting that
 decides the numbers may not change under checkpoints that exist, but for the learning rate, which

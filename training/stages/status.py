@@ -2,8 +2,8 @@
 
     for line in describe(Path("runs/paper_1b3")): print(line)
 
-A folder is a recipe's, with a folder for each stage, or one stage's. What a file does not
-tell is left out.
+A folder is a recipe's, with a folder for each stage, or one stage's. What no file
+holds is left out.
 """
 
 import json
@@ -115,9 +115,9 @@ def _stage(folder: Path, verb: str, now: float) -> Iterator[str]:
 
 def _state(folder: Path, verb: str, now: float) -> str:
     if (folder / MANIFEST).is_file():
-        asked, made = _json(folder / RUN), _json(folder / MANIFEST).get("config")
+        started, made = _json(folder / RUN), _json(folder / MANIFEST).get("config")
         # A training run that was finished may be extended: run.json is then the longer one's.
-        if verb != "train" or not asked or asked == made:
+        if verb != "train" or not started or started == made:
             return "finished"
     age = _seconds_since_change(folder, now)
     if age is None:
@@ -150,19 +150,19 @@ def _training(folder: Path, config: Mapping[str, Any], metrics: _Metrics) -> Ite
 
 
 def _parts(folder: Path, config: Mapping[str, Any], verb: str) -> str:
-    """How many parts of candidates are there; of how many, when the config tells."""
-    found = len(list(folder.rglob("part-*.parquet")))
+    """How many parts of candidates are there; of how many, where the config says so."""
+    num_parts = len(list(folder.rglob("part-*.parquet")))
     if verb == "sample":
         section = config.get("sampling", {})
-        asked = [section.get("questions", {})] * len(section.get("checkpoints", []))
+        question_sets = [section.get("questions", {})] * len(section.get("checkpoints", []))
     else:
         section = config.get("evaluation", {})
-        asked = section.get("benchmarks", [])
-    counts = [int(entry.get("num_questions", 0)) for entry in asked]
+        question_sets = section.get("benchmarks", [])
+    counts = [int(entry.get("num_questions", 0)) for entry in question_sets]
     each = int(section.get("questions_per_part", 0))
     if not each or not all(counts):
-        return f"{found} parts of candidates"
-    return f"{found} of {sum(-(-count // each) for count in counts)} parts of candidates"
+        return f"{num_parts} parts of candidates"
+    return f"{num_parts} of {sum(-(-count // each) for count in counts)} parts of candidates"
 
 
 def _evaluation(line: Mapping[str, Any]) -> str:
@@ -170,9 +170,9 @@ def _evaluation(line: Mapping[str, Any]) -> str:
     shown = ("pass_at_1", "majority_at_k", "verify_at_k")
     found: dict[str, list[str]] = {}
     for name, value in line.items():
-        words = name.split("/")
-        if len(words) == 3 and words[2] in shown:
-            found.setdefault(words[1], []).append(f"{words[2]} {float(value):.3f}")
+        parts = name.split("/")
+        if len(parts) == 3 and parts[2] in shown:
+            found.setdefault(parts[1], []).append(f"{parts[2]} {float(value):.3f}")
     what = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items())
     return f"evaluation at step {int(line['step']):,}: {what}"
 

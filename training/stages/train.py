@@ -93,9 +93,8 @@ class TrainStage(Stage[TrainConfig]):
 
     def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Train to the last step, from the newest checkpoint that verifies."""
-        Layout.from_config(
-            self.config, ranks.world_size
-        )  # before libraries that take seconds to import
+        # An impossible layout is refused before the imports, which take seconds.
+        Layout.from_config(self.config, ranks.world_size)
         from training.stages.runs.train import train
 
         train(self.config, ranks)

@@ -45,13 +45,13 @@ def read_questions(setting: str, entry: BenchmarkConfig) -> list[Question]:
     Raises:
         ConfigError: it gives no question.
     """
-    found = questions_of(entry)
-    if not found:
+    questions = questions_of(entry)
+    if not questions:
         raise ConfigError(
             f"{setting} ({entry.kind}, {entry.path}) gives no question: look at its path, "
             "split, skip_questions and num_questions"
         )
-    return found
+    return questions
 
 
 def made_from(

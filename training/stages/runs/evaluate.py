@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
     started = time.monotonic()
     plan = ranks.on_main(lambda: _plan(config))
     if plan.finished:
-        work.say_finished(config.run, ranks)
+        work.log_finished(config.run, ranks)
         return ranks.on_main(lambda: files.read_json(config.run.folder / EVALUATION))
     load.check(
         [(config.evaluation.generator, "language_model"), (config.evaluation.verifier, "verifier")],
@@ -112,14 +112,14 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     names = [entry.name for entry in evaluation.benchmarks]
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
-    asked = {
+    questions = {
         entry.name: read_questions(f"benchmark {entry.name}", entry)
         for entry in evaluation.benchmarks
     }
     refuse_shared(
         config,
         {
-            entry: [question.text for question in asked[entry.name]]
+            entry: [question.text for question in questions[entry.name]]
             for entry in evaluation.benchmarks
         },
     )
@@ -127,7 +127,7 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     if evaluation.verifier:
         inputs["verifier"] = load.fingerprint(evaluation.verifier)
     # A benchmark may be called `generator`.
-    inputs |= {f"questions.{name}": work.fingerprint(each) for name, each in asked.items()}
+    inputs |= {f"questions.{name}": work.fingerprint(each) for name, each in questions.items()}
     models = {"generator": evaluation.generator, "verifier": evaluation.verifier}
     load.refuse_different_tokenizers({f"evaluation.{n}": s for n, s in models.items() if s})
     work.refuse_candidates(config.run, _folders(folder, names))
@@ -146,14 +146,16 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     waiting: list[tuple[str, work.Part]] = []
     if not finished:
         for name in names:
-            planned = work.parts(len(asked[name]), questions_per_part=evaluation.questions_per_part)
+            planned = work.parts(
+                len(questions[name]), questions_per_part=evaluation.questions_per_part
+            )
             parts += [(name, part) for part in planned]
             missing = work.waiting(
                 _parts_folder(folder, name), planned, labels[name], looks_only=looks_only
             )
             waiting += [(name, part) for part in missing]
     return _Plan(
-        questions=asked,
+        questions=questions,
         inputs=inputs,
         made_from=labels,
         parts=parts,
@@ -266,14 +268,14 @@ def _commit(
     summaries: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     for name, questions in plan.questions.items():
-        whole = folder / f"candidates_{name}.parquet"
-        asked = folder / f"questions_{name}.parquet"
-        candidates.merge(candidates.part_paths(_parts_folder(folder, name)), whole)
-        candidates.write_questions(asked, questions)
-        outputs += [whole, asked]
+        candidates_path = folder / f"candidates_{name}.parquet"
+        questions_path = folder / f"questions_{name}.parquet"
+        candidates.merge(candidates.part_paths(_parts_folder(folder, name)), candidates_path)
+        candidates.write_questions(questions_path, questions)
+        outputs += [candidates_path, questions_path]
         result = benchmark.measured(
             name,
-            benchmark.grouped(questions, list(candidates.read(whole))),
+            benchmark.grouped(questions, list(candidates.read(candidates_path))),
             num_candidates=evaluation.num_candidates,
             with_scores=bool(evaluation.verifier),
             num_table_rows=config.tracking.num_table_rows,

@@ -77,7 +77,7 @@ def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK
     ranks.connect(device, timeout_minutes=TIMEOUT_MINUTES)
     plan = ranks.on_main(lambda: _plan(config, array_task=array_task))
     if plan.finished:
-        work.say_finished(config.run, ranks)
+        work.log_finished(config.run, ranks)
         return
     used = dict.fromkeys(config.sampling.checkpoints[part.generator] for part in plan.waiting)
     load.check([(source, "language_model") for source in used], ranks)
@@ -113,12 +113,12 @@ def _plan(
     refuse_run_folder(folder, verb="sample")
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
-    asked = read_questions("sampling.questions", sampling.questions)
-    texts = [question.text for question in asked]
+    questions = read_questions("sampling.questions", sampling.questions)
+    texts = [question.text for question in questions]
     refuse_shared(config, {entry: texts for entry in (sampling.questions,)})
     names = load.names(sampling.checkpoints)
     inputs = {
-        "questions": work.fingerprint(asked),
+        "questions": work.fingerprint(questions),
         **{
             f"checkpoints.{name}": load.fingerprint(source)
             for name, source in zip(names, sampling.checkpoints, strict=True)
@@ -137,7 +137,7 @@ def _plan(
     )
     work.refuse_candidates(config.run, [folder])
     parts = work.parts(
-        len(asked),
+        len(questions),
         questions_per_part=sampling.questions_per_part,
         num_generators=len(names),
     )
@@ -146,7 +146,7 @@ def _plan(
     if not finished:
         waiting = work.waiting(folder, parts, label, array_task=array_task, looks_only=looks_only)
     return _Plan(
-        questions=asked,
+        questions=questions,
         names=names,
         inputs=inputs,
         made_from=label,
