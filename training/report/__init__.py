@@ -1,4 +1,4 @@
-"""What came of a run, for people: a page that opens from disk, a JSON file, a table.
+"""The results of a run: a page that opens from disk, a JSON file, a table.
 
     page = build_report(Path("runs/demo"))
     print_table = summary_table(read_json(page.with_name("report.json")))

@@ -207,16 +207,16 @@ def _curve(folder: Path, name: str) -> Curve | None:
     kept = [steps[step] for step in sorted(steps)]
     counts_tokens = all(finite(line.get(names.TOKENS)) is not None for line in kept)
     axis = names.TOKENS if counts_tokens else names.STEP
-    position = {step: float(steps[step][axis]) for step in sorted(steps)}
+    positions = {step: float(steps[step][axis]) for step in sorted(steps)}
     speeds = sorted(
         speed for line in kept if (speed := finite(line.get(names.TOKENS_PER_SECOND))) is not None
     )
     return Curve(
         name=name,
-        tokens=tuple(position.values()),
+        tokens=tuple(positions.values()),
         counts_tokens=counts_tokens,
         losses=tuple(float(line[names.LOSS]) for line in kept),
-        evaluations=_evaluations(lines, position, axis),
+        evaluations=_evaluations(lines, positions, axis),
         num_steps=int(max(steps)),
         seconds=sum(finite(line.get(names.TIME_STEP)) or 0.0 for line in lines),
         tokens_per_second=speeds[len(speeds) // 2] if speeds else None,
@@ -224,20 +224,20 @@ def _curve(folder: Path, name: str) -> Curve | None:
 
 
 def _evaluations(
-    lines: Iterable[Tree], position: Mapping[float, float], axis: str
+    lines: Iterable[Tree], positions: Mapping[float, float], axis: str
 ) -> dict[str, tuple[tuple[float, float], ...]]:
-    found: dict[str, dict[float, float]] = {}
+    values_of: dict[str, dict[float, float]] = {}
     for line in lines:
         step = finite(line.get(names.STEP))
         # An evaluation line may carry no token count of its own.
-        place = finite(line.get(axis))
-        if place is None and step is not None:
-            place = position.get(step, 0.0 if step == 0 else None)
+        position = finite(line.get(axis))
+        if position is None and step is not None:
+            position = positions.get(step, 0.0 if step == 0 else None)
         for key, raw in line.items():
             value = finite(raw)
-            if key.startswith(names.EVALUATION) and value is not None and place is not None:
-                found.setdefault(key.removeprefix(names.EVALUATION), {})[place] = value
-    return {key: tuple(sorted(values.items())) for key, values in sorted(found.items())}
+            if key.startswith(names.EVALUATION) and value is not None and position is not None:
+                values_of.setdefault(key.removeprefix(names.EVALUATION), {})[position] = value
+    return {key: tuple(sorted(values.items())) for key, values in sorted(values_of.items())}
 
 
 def _sampled(facts: Any) -> tuple[Sampled, ...]:

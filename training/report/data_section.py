@@ -84,13 +84,13 @@ def _candidates(sampled: tuple[Sampled, ...], facts: Mapping[str, Any]) -> str:
             f"<span>{percent(group.counts.get('right', 0) / max(1, total))} right</span>"
         )
     totals = {v: sum(group.counts.get(v, 0) for group in sampled) for v, _ in _VERDICTS}
-    words = [(colour, f"{verdict}: {count(totals[verdict])}") for verdict, colour in _VERDICTS]
+    entries = [(colour, f"{verdict}: {count(totals[verdict])}") for verdict, colour in _VERDICTS]
     scalars = {
         key: value
         for key, value in facts.items()
         if key not in totals and not isinstance(value, Mapping)
     }
     return card(
-        f'{title}{legend(words)}<div class="bars">{"".join(rows)}</div>'
+        f'{title}{legend(entries)}<div class="bars">{"".join(rows)}</div>'
         f"{terms(_scalars(scalars), short=True)}"
     )

@@ -51,7 +51,7 @@ def _against_greedy(difference: Interval, verified: Interval, largest: int) -> F
         return Finding(f"{start}exactly as often as the single greedy program.", "neutral")
     low, high = difference.ends
     clear = low > 0 or high < 0
-    text += _interval_words(difference, clear)
+    text += _interval_text(difference, clear)
     tone: Tone = "good" if low > 0 else "bad" if high < 0 else "neutral"
     return Finding(text, tone)
 
@@ -59,25 +59,25 @@ def _against_greedy(difference: Interval, verified: Interval, largest: int) -> F
 def _against_majority(difference: Interval, verified: Interval, majority: Interval) -> Finding:
     low, high = difference.ends
     clear = low > 0 or high < 0
-    difference_words = f"a difference of {points(difference.value)} points"
+    difference_text = f"a difference of {points(difference.value)} points"
     if difference.value < 0:
         text = (
             f"Majority voting beats the verifier: {percent(majority.value)} for the vote, "
-            f"{percent(verified.value)} for the verifier, {difference_words}"
+            f"{percent(verified.value)} for the verifier, {difference_text}"
         )
-        return Finding(text + _interval_words(difference, clear), "bad")
+        return Finding(text + _interval_text(difference, clear), "bad")
     if difference.value == 0:
         text = f"The verifier and majority voting are level at {percent(verified.value)}."
         return Finding(text, "neutral")
     text = (
         f"The verifier beats majority voting: {percent(verified.value)} for the verifier, "
-        f"{percent(majority.value)} for the vote, {difference_words}"
+        f"{percent(majority.value)} for the vote, {difference_text}"
     )
-    return Finding(text + _interval_words(difference, clear), "good" if clear else "neutral")
+    return Finding(text + _interval_text(difference, clear), "good" if clear else "neutral")
 
 
-def _interval_words(difference: Interval, clear: bool) -> str:
+def _interval_text(difference: Interval, clear: bool) -> str:
     if not points_range(difference):
         return "."
-    words = f" (95\u00a0% interval {points_range(difference)})"
-    return f"{words}." if clear else f"{words}; the interval holds zero, so this may be chance."
+    text = f" (95\u00a0% interval {points_range(difference)})"
+    return f"{text}." if clear else f"{text}; the interval holds zero, so this may be chance."

@@ -20,7 +20,7 @@ from training.report.formatting import (
     points_range,
 )
 from training.report.markup import card, escape, figure, grid, section, table, terms
-from training.report.settings import in_words
+from training.report.settings import setting_rows
 from training.report.style import STYLE
 from training.report.verifier import Case, Ranking
 
@@ -88,14 +88,14 @@ def _headline_card(benchmark: Benchmark) -> str:
     big = verified or benchmark.greedy
     what = f"verify@{largest}" if verified else "greedy pass@1"
     top = f'<div class="big">{percent(big.value)} <small>{what}</small></div>' if big else ""
-    said = "".join(
+    sentences = "".join(
         f'<p class="finding {finding.tone}">{escape(finding.text)}</p>'
         for finding in findings(benchmark)
     )
-    asked = f"{benchmark.num_questions:,} questions"
+    size = f"{benchmark.num_questions:,} questions"
     return card(
-        f'<h3>{escape(benchmark.name)} <span class="note">{asked}</span></h3>{top}'
-        f'<div class="ranges">{rows}</div>{said}'
+        f'<h3>{escape(benchmark.name)} <span class="note">{size}</span></h3>{top}'
+        f'<div class="ranges">{rows}</div>{sentences}'
     )
 
 
@@ -125,11 +125,11 @@ def _headline_table(benchmarks: Sequence[Benchmark]) -> str:
         (
             escape(benchmark.name),
             f"{benchmark.num_questions:,}<small>N = {benchmark.num_candidates}</small>",
-            _share(benchmark.greedy),
-            _share(benchmark.pass_at_k.get(1)),
-            _share(at_n(benchmark.pass_at_k)),
-            _share(at_n(benchmark.majority_at_k)),
-            _share(at_n(benchmark.verify_at_k)),
+            _percent(benchmark.greedy),
+            _percent(benchmark.pass_at_k.get(1)),
+            _percent(at_n(benchmark.pass_at_k)),
+            _percent(at_n(benchmark.majority_at_k)),
+            _percent(at_n(benchmark.verify_at_k)),
             _difference(benchmark.verify_minus_greedy),
             _difference(benchmark.verify_minus_majority),
         )
@@ -139,7 +139,7 @@ def _headline_table(benchmarks: Sequence[Benchmark]) -> str:
     return f'{table(head, rows)}<p class="note" style="margin:.8rem 0 0">{below}</p>'
 
 
-def _share(value: Interval | None) -> str:
+def _percent(value: Interval | None) -> str:
     if value is None:
         return MISSING
     return f"{100 * value.value:.1f}<small>{percent_range(value)}</small>"
@@ -152,7 +152,7 @@ def _difference(value: Interval | None) -> str:
 
 
 def _settings(run: Run, seconds: Mapping[str, float]) -> str:
-    rows = in_words(run, seconds)
+    rows = setting_rows(run, seconds)
     return section("settings", "What was run", card(terms(rows)) if rows else "")
 
 
@@ -174,13 +174,13 @@ def _operations(run: Run) -> str:
 
 def _training(run: Run) -> str:
     drawings = grid(
-        figure(curve.name.capitalize(), plots.loss_curve(curve), _training_words(curve))
+        figure(curve.name.capitalize(), plots.loss_curve(curve), _training_note(curve))
         for curve in run.curves
     )
     return section("loss", "Training", drawings)
 
 
-def _training_words(curve: Curve) -> str:
+def _training_note(curve: Curve) -> str:
     if not any("/" in name for name in curve.evaluations):
         return ""
     return "Below the loss: accuracies measured during training."
@@ -188,7 +188,7 @@ def _training_words(curve: Curve) -> str:
 
 def _scores(rankings: Mapping[str, Ranking]) -> str:
     drawings = grid(
-        figure(name, plots.score_histogram(ranking, name), _ranking_words(ranking))
+        figure(name, plots.score_histogram(ranking, name), _ranking_note(ranking))
         for name, ranking in rankings.items()
     )
     intro = (
@@ -198,7 +198,7 @@ def _scores(rankings: Mapping[str, Ranking]) -> str:
     return section("scores", "Verifier scores", drawings, intro)
 
 
-def _ranking_words(ranking: Ranking) -> str:
+def _ranking_note(ranking: Ranking) -> str:
     if ranking.pooled_auc is None:
         return "All candidates are of one kind, so there is nothing to tell apart."
     text = f"AUC {ranking.pooled_auc:.3f} over all candidates"

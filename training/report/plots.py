@@ -68,7 +68,7 @@ _STYLE: dict[Any, Any] = {
 }
 _WIDTH, _HEIGHT = 5.0, 3.4
 _MAX_POINTS = 600
-"""Points of a curve: more are not seen at page width and only make the page heavy."""
+"""Points of a curve: more cannot be seen at the page's width and only make it larger."""
 
 
 def accuracy_by_k(benchmark: Benchmark) -> str | None:
@@ -117,15 +117,15 @@ def accuracy_by_operations(benchmark: Benchmark) -> str | None:
         return None
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
-        for position, (name, values, colour, marker) in enumerate(drawn):
-            shift = 0.13 * (position - (len(drawn) - 1) / 2)
+        for number, (name, values, colour, marker) in enumerate(drawn):
+            shift = 0.13 * (number - (len(drawn) - 1) / 2)
             known = [(index + shift, v) for index, v in enumerate(values) if v is not None]
-            places = [place for place, _ in known]
+            positions = [position for position, _ in known]
             heights = _percent([value.value for _, value in known])
             lows = _percent([value.ends[0] for _, value in known])
             highs = _percent([value.ends[1] for _, value in known])
-            axes.vlines(places, lows, highs, color=colour, alpha=0.55, lw=1.6)
-            axes.plot(places, heights, color=colour, marker=marker, linestyle="none", label=name)
+            axes.vlines(positions, lows, highs, color=colour, alpha=0.55, lw=1.6)
+            axes.plot(positions, heights, color=colour, marker=marker, linestyle="none", label=name)
         names = [f"{key}\nn = {group.num_questions}" for key, group in groups.items()]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
@@ -146,15 +146,15 @@ def loss_curve(curve: Curve) -> str:
             figure.clear()
             axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2.4])
         scale, unit = _token_scale(curve)
-        places, heights = _thinned(numpy.array(curve.tokens) / scale, numpy.array(curve.losses))
+        positions, heights = _thinned(numpy.array(curve.tokens) / scale, numpy.array(curve.losses))
         run = -(-len(curve.losses) // len(heights))
         raw = "every step" if run == 1 else f"means of about {run} steps"
-        axes.plot(places, heights, color=PASS, alpha=0.35, lw=1.0, label=raw)
-        axes.plot(places, _smoothed(heights), color=PASS, label="smoothed")
+        axes.plot(positions, heights, color=PASS, alpha=0.35, lw=1.0, label=raw)
+        axes.plot(positions, _smoothed(heights), color=PASS, label="smoothed")
         for name, values in losses.items():
-            spots = [place / scale for place, _ in values]
+            measured_at = [position / scale for position, _ in values]
             mark = label(name.rpartition("/")[0] or "held out")
-            axes.plot(spots, [v for _, v in values], "D", color=WRONG, label=mark)
+            axes.plot(measured_at, [v for _, v in values], "D", color=WRONG, label=mark)
         axes.set_ylabel("loss, nats per token" if curve.name == "generator" else "loss")
         # The first steps of a random model would squeeze all the rest.
         if len(heights) > 20:
@@ -186,10 +186,10 @@ def score_histogram(ranking: Ranking, name: str) -> str | None:
         ):
             if not len(values):
                 continue
-            shares = 100 * numpy.histogram(values, bins)[0] / len(values)
+            percents = 100 * numpy.histogram(values, bins)[0] / len(values)
             text = f"{kind} ({len(values):,})"
-            axes.stairs(shares, bins, fill=True, color=colour, alpha=0.22)
-            axes.stairs(shares, bins, color=colour, lw=1.6, ls=dash, label=text)
+            axes.stairs(percents, bins, fill=True, color=colour, alpha=0.22)
+            axes.stairs(percents, bins, color=colour, lw=1.6, ls=dash, label=text)
         axes.set_xlabel("verifier score of a candidate")
         axes.set_ylabel("percent of its kind")
         axes.set_ylim(bottom=0)
@@ -211,9 +211,9 @@ def _draw_evaluations(
         colour, marker = looks.get(metric, (GREEDY, "^"))
         dash = ("-", "--", ":", "-.")[benchmarks.index(name) % 4]
         text = f"{label(name)} {metric.replace('_at_', '@')}".strip()
-        places = [place / scale for place, _ in values]
+        positions = [position / scale for position, _ in values]
         heights = _percent([value for _, value in values])
-        axes.plot(places, heights, color=colour, marker=marker, linestyle=dash, label=text)
+        axes.plot(positions, heights, color=colour, marker=marker, linestyle=dash, label=text)
     axes.set_ylabel("answered right, %")
     _legend(axes)
 
@@ -238,8 +238,8 @@ def _legend(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _percent(shares: Sequence[float]) -> list[float]:
-    return [100 * share for share in shares]
+def _percent(fractions: Sequence[float]) -> list[float]:
+    return [100 * fraction for fraction in fractions]
 
 
 def _token_scale(curve: Curve) -> tuple[float, str]:
@@ -251,30 +251,30 @@ def _token_scale(curve: Curve) -> tuple[float, str]:
     return 1.0, "tokens seen"
 
 
-def _thinned(places: Floats, heights: Floats) -> tuple[Floats, Floats]:
+def _thinned(positions: Floats, heights: Floats) -> tuple[Floats, Floats]:
     """Means of equal runs of points, so that at most `_MAX_POINTS` are left."""
-    if len(places) <= _MAX_POINTS:
-        return places, heights
-    runs = numpy.array_split(numpy.arange(len(places)), _MAX_POINTS)
+    if len(positions) <= _MAX_POINTS:
+        return positions, heights
+    runs = numpy.array_split(numpy.arange(len(positions)), _MAX_POINTS)
     return (
-        numpy.array([places[run].mean() for run in runs]),
+        numpy.array([positions[run].mean() for run in runs]),
         numpy.array([heights[run].mean() for run in runs]),
     )
 
 
 def _smoothed(heights: Floats) -> Floats:
-    """Centred mean over about a fortieth of the curve: it lags behind nothing."""
+    """Centred mean over about a fortieth of the curve, so that it does not lag."""
     reach = len(heights) // 80
     sums = numpy.concatenate([[0.0], numpy.cumsum(heights)])
-    places = numpy.arange(len(heights))
+    positions = numpy.arange(len(heights))
     # Near the ends the window narrows on both sides alike.
-    reaches = numpy.minimum(reach, numpy.minimum(places, len(heights) - 1 - places))
-    first, last = places - reaches, places + reaches + 1
+    reaches = numpy.minimum(reach, numpy.minimum(positions, len(heights) - 1 - positions))
+    first, last = positions - reaches, positions + reaches + 1
     return (sums[last] - sums[first]) / (last - first)
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """The drawing as an `<svg>` element for an HTML page: no prologue, no names of others."""
+    """The drawing as an `<svg>` element for an HTML page: no prologue, ids unique on the page."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=metadata)
@@ -285,8 +285,8 @@ def _svg(figure: Figure, title: str) -> str:
     opening, rest = drawing.split(">", 1)
     opening = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", opening)
     drawing = f"{opening}>{rest}".replace("xlink:href", "href")
-    # One page holds many drawings, and each names its parts alike. Groups are named for
-    # nobody; clip paths and markers are referred to.
+    # One page holds many drawings, and each gives its parts the same ids. Nothing refers to
+    # groups, so theirs are removed; clip paths and markers are referred to.
     drawing = re.sub(r'<g id="[^"]+"', "<g", drawing)
     own = re.sub(r"\W+", "-", title.lower())
     drawing = re.sub(r'id="([^"]+)"', rf'id="{own}-\1"', drawing)

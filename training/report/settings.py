@@ -1,4 +1,4 @@
-"""A recipe's settings in words, from the resolved config as it lies in the run folder."""
+"""A recipe's settings as text, from the resolved config in its run folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from training.report.formatting import count, duration, number
 
 Tree = Mapping[str, Any]
 _TRAININGS = ("generator", "verifier")
-_STAGE_WORDS = {
+_STAGE_LABELS = {
     "data_generator": "preparing",
     "generator": "training the generator",
     "candidates": "sampling",
@@ -34,7 +34,7 @@ def num_parameters(model: Tree) -> int | None:
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:
-    """What each stage took: the recipe's word, else its manifest's, else its steps' sum."""
+    """Time of each stage: the recipe's record, else its manifest's, else the sum of its steps."""
     seconds: dict[str, float] = {curve.name: curve.seconds for curve in run.curves}
     for stage in run.manifests:
         stated = run.facts(stage).get("seconds")
@@ -44,13 +44,13 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
     return {stage: seconds[stage] for stage in STAGE_VERBS if seconds.get(stage)}
 
 
-def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
+def setting_rows(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     """(what, how) for the page's list of settings; parts that are not there are left out."""
     rows: list[tuple[str, str]] = []
     config = run.config
     for name in _TRAININGS:
         part = config.get(name)
-        # A config names every stage; only what ran is told.
+        # A config names every stage; only those that ran are listed.
         ran = name in run.manifests or any(curve.name == name for curve in run.curves)
         if isinstance(part, Mapping) and ran:
             rows += _training_rows(name.capitalize(), part, run)
@@ -66,7 +66,7 @@ def in_words(run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
     if seed is not None:
         rows.append(("Seed", _seeds(config, seed)))
     if seconds:
-        parts = [f"{_STAGE_WORDS[stage]} {duration(spent)}" for stage, spent in seconds.items()]
+        parts = [f"{_STAGE_LABELS[stage]} {duration(spent)}" for stage, spent in seconds.items()]
         rows.append(("Time", f"{', '.join(parts)}; {duration(sum(seconds.values()))} in all"))
     code = code_version(run)
     if code:
@@ -131,12 +131,18 @@ def _training(config: Tree) -> str:
 
 
 def _source(source: Tree) -> str:
-    kind, wanted = source.get("kind"), source.get("num_examples")
-    amount = f"{wanted:,} examples" if isinstance(wanted, int) and wanted else "all examples"
+    kind, num_examples = source.get("kind"), source.get("num_examples")
+    amount = (
+        f"{num_examples:,} examples"
+        if isinstance(num_examples, int) and num_examples
+        else "all examples"
+    )
     if kind == "problems":
         misread = source.get("misread_fraction")
-        haste = f"; programs misread {100 * misread:g} % of the misleading facts" if misread else ""
-        return f"{amount} of the built-in problem writer, {_difficulty(source)}{haste}"
+        misreading = (
+            f"; programs misread {100 * misread:g} % of the misleading facts" if misread else ""
+        )
+        return f"{amount} of the built-in problem writer, {_difficulty(source)}{misreading}"
     return f"{amount} of {source.get('path')} ({kind}, {source.get('split')})"
 
 

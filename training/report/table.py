@@ -1,4 +1,4 @@
-"""The recipe's last words on the terminal: one row per benchmark."""
+"""The table that a recipe ends with on the terminal: one row per benchmark."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,23 +31,23 @@ def summary_table(report: Mapping[str, Any]) -> Table:
         "verify\n@N",
         "gain\n95 % interval",
     ):
-        # Figures are never cut: on a narrow terminal the names fold instead.
+        # Numbers are never truncated: on a narrow terminal the names wrap instead.
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in benchmarks.items():
         table.add_row(
             # Names come from config files: as text, never as markup.
             Text(f"{name}\n{entry.get('num_questions') or 0:,}", overflow="fold"),
-            _share(interval(entry.get("pass_at_1"))),
-            _share(_first(entry.get("pass_at_k"))),
-            _share(_last(entry.get("pass_at_k"))),
-            _share(_last(entry.get("majority_at_k"))),
-            Text(_share(_last(entry.get("verify_at_k"))), style="bold"),
+            _percent(interval(entry.get("pass_at_1"))),
+            _percent(_first(entry.get("pass_at_k"))),
+            _percent(_last(entry.get("pass_at_k"))),
+            _percent(_last(entry.get("majority_at_k"))),
+            Text(_percent(_last(entry.get("verify_at_k"))), style="bold"),
             _difference(interval(entry.get("verify_minus_pass_at_1"))),
         )
     return table
 
 
-def _share(value: Interval | None) -> str:
+def _percent(value: Interval | None) -> str:
     return MISSING if value is None else f"{100 * value.value:.1f}"
 
 

@@ -1,4 +1,4 @@
-"""What the verifier did, read off scored candidates: how well it ranks, and examples.
+"""How well the verifier ranks scored candidates, and examples of its choices.
 
 The area under the ROC curve is the probability that a right candidate is scored above
 one that is not right (ties count half). Pooled, it mixes easy and hard questions;
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One question worth looking at, with the programs that tell its story."""
+    """One question worth looking at, with the programs that show why."""
 
     kind: Kind
     question: str
@@ -78,11 +78,11 @@ def rank(candidates: Iterable[Candidate]) -> Ranking | None:
             for candidate in sampled(group)
             if candidate.score is not None and numpy.isfinite(candidate.score)
         ]
-        mine = [score for is_right, score in scored if is_right]
-        rest = [score for is_right, score in scored if not is_right]
-        right += mine
-        other += rest
-        area = auc(numpy.array(mine), numpy.array(rest))
+        right_scores = [score for is_right, score in scored if is_right]
+        other_scores = [score for is_right, score in scored if not is_right]
+        right += right_scores
+        other += other_scores
+        area = auc(numpy.array(right_scores), numpy.array(other_scores))
         if area is not None:
             within.append(area)
     if not right and not other:
@@ -126,9 +126,9 @@ def cases(candidates: Iterable[Candidate]) -> list[Case]:
     for group in by_question(candidates).values():
         case, weight = _case(group)
         found[case.kind].append((weight, case))
-    wanted: dict[Kind, int] = {"saved": 2, "missed": 2, "solved": 1, "unsolved": 1}
+    num_shown: dict[Kind, int] = {"saved": 2, "missed": 2, "solved": 1, "unsolved": 1}
     chosen: list[Case] = []
-    for kind, number in wanted.items():
+    for kind, number in num_shown.items():
         clearest = sorted(found[kind], key=lambda entry: (-entry[0], entry[1].question_id))
         chosen += [case for _, case in clearest[:number]]
     return chosen
@@ -145,8 +145,8 @@ def _case(group: Sequence[Candidate]) -> tuple[Case, float]:
     best_right = max((c for c in drawn if c.verdict == "right"), key=_score, default=None)
     best_other = max((c for c in drawn if c.verdict != "right"), key=_score, default=None)
     gap = _score(best_right) - _score(best_other) if best_right and best_other else 0.0
-    picked = "The verifier's choice" if scored else "The majority's answer"
-    programs: list[tuple[str, Candidate]] = [(picked, chosen)]
+    reason = "The verifier's choice" if scored else "The majority's answer"
+    programs: list[tuple[str, Candidate]] = [(reason, chosen)]
     if best_right is None:
         kind, weight = "unsolved", 0.0
     elif chosen.verdict != "right":

@@ -14,7 +14,7 @@ from tests.training.report.run_folder import write_run
 from training.files import read_json, write_json
 from training.report import build_report, summary_table
 from training.report.collect import collect
-from training.report.settings import in_words
+from training.report.settings import setting_rows
 
 SECTIONS = {
     "headline",
@@ -235,4 +235,4 @@ def test_seeds_that_are_a_trainings_own_are_told(tmp_path: Path) -> None:
     config = read_json(folder / "config.json")
     config["verifier"]["run"] = {"seed": 78}
     write_json(folder / "config.json", config)
-    assert ("Seed", "1; the verifier's 78") in in_words(collect(folder), {})
+    assert ("Seed", "1; the verifier's 78") in setting_rows(collect(folder), {})
