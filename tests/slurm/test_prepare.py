@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm.cluster import until
 from tests.slurm.jobs import Site
-from tests.training.data.test_prepare import config, content, jsonl, row
+from tests.training.data.preparing import config, content, jsonl, row
 from training.config import resolved
 from training.data.prepare import prepare
 

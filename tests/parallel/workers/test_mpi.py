@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.ranks import ROOT
-from tests.training.data.test_prepare import config, content, jsonl, row
+from tests.training.data.preparing import config, content, jsonl, row
 from training.config import PrepareConfig, resolved
 from training.data.prepare import prepare
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.execution.test_executor import descendants
+from tests.training.execution.processes import descendants
 from training.execution import executor as executor_module
 from training.execution.executor import Executor, IsolationError, Limits, Program
 from training.execution.sandbox import jail
