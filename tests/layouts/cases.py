@@ -222,7 +222,7 @@ class Runs:
         return all(a <= b for a, b in zip(found, TOLERANCES[self.precision], strict=True))
 
     def resumed_differences(self, saved: Case, case: Case) -> list[float]:
-        """Of losses, gradient norms and moments, against the unbroken run."""
+        """Of losses, gradient norms and moments, against the uninterrupted run."""
         found, expected = self.resumed(saved, case), self.of(saved)
         curves = [difference(numbers(found, name), numbers(expected, name)) for name in NUMBERS]
         return [*curves, moments_difference(found, expected)]

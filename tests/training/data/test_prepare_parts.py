@@ -27,7 +27,7 @@ from training.lifecycle.attempts import parts_folder
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_prepare_goes_on_from_its_parts(
+def test_a_stopped_prepare_resumes_from_its_parts(
     tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (f"Ann has {number} apples and buys 4. How many?" for number in range(20_000))
@@ -63,8 +63,8 @@ def test_a_stopped_prepare_goes_on_from_its_parts(
     monkeypatch.setattr(parts, "write", recorded)
     facts = prepare(wanted, WorkerPool(1))
     assert written and not set(written) & set(made)
-    assert facts == prepare(config(tmp_path / "unbroken", many))
-    assert content(tmp_path / "data") == content(tmp_path / "unbroken")
+    assert facts == prepare(config(tmp_path / "uninterrupted", many))
+    assert content(tmp_path / "data") == content(tmp_path / "uninterrupted")
     assert not (tmp_path / "data.parts").exists()
 
 
@@ -96,12 +96,12 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
     assert prepare(wanted)["sequences"] > 0
 
 
-def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
+def test_parts_of_another_config_are_made_again_and_nothing_is_left(tmp_path: Path) -> None:
     assert prepare_array_task(config(tmp_path / "data", PROBLEMS), ArrayTask(1, 2)) is None
     assert list((tmp_path / "data.parts").glob("part-*"))
     prepare(config(tmp_path / "data", PROBLEMS, train_on_prompt=True))
-    prepare(config(tmp_path / "unbroken", PROBLEMS, train_on_prompt=True))
-    assert content(tmp_path / "data") == content(tmp_path / "unbroken")
+    prepare(config(tmp_path / "uninterrupted", PROBLEMS, train_on_prompt=True))
+    assert content(tmp_path / "data") == content(tmp_path / "uninterrupted")
     assert not (tmp_path / "data.parts").exists()
 
 
@@ -168,7 +168,7 @@ def test_whoever_is_slower_takes_what_the_faster_made(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "packed", "shared"]
 
 
-def test_only_what_a_prepare_wrote_is_replaced(tmp_path: Path) -> None:
+def test_only_what_prepare_wrote_is_replaced(tmp_path: Path) -> None:
     source = jsonl(tmp_path, row())
     data = tmp_path / "data"
     data.mkdir()  # an empty one may be
@@ -218,7 +218,7 @@ def test_a_file_that_appears_while_it_prepares_stops_the_replacement(
     assert (tmp_path / "data" / "rows_00000.bin").exists()
 
 
-def test_parts_beside_somebody_s_files_are_removed_alone(tmp_path: Path) -> None:
+def test_parts_beside_other_files_are_removed_alone(tmp_path: Path) -> None:
     source = jsonl(tmp_path, row())
     folder = tmp_path / "data.parts"
     folder.mkdir()

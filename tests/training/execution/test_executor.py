@@ -250,7 +250,7 @@ def test_same_results_in_the_same_order_on_any_number_of_lanes() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_safe_point_lies_before_every_program(num_workers: int) -> None:
+def test_it_can_be_cancelled_before_every_program(num_workers: int) -> None:
     calls: list[int] = []
 
     def leave_at_the_fourth() -> None:

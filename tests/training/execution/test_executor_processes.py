@@ -44,7 +44,7 @@ def test_a_signal_while_a_jail_starts_costs_another_start(
     assert len(ended) == times
 
 
-def test_a_dead_worker_is_replaced_and_its_share_redone() -> None:
+def test_a_dead_worker_is_replaced_and_its_work_redone() -> None:
     programs = [Program(code=function(f"return {i} if True else (yield)")) for i in range(40)]
     with Executor(limits=Limits(), num_workers=2, use_monty=False) as executor:
         expected = executor.run(programs)

@@ -64,7 +64,7 @@ def test_a_check_raises_only_after_a_signal() -> None:
             pass
         with stop.agreed():
             stop.check()
-            pytest.fail("it went on")
+            pytest.fail("it continued")
 
 
 def _stopped(ranks: Ranks) -> tuple[bool, str]:
