@@ -5,7 +5,7 @@
         ... a run ...
         assert server.runs["my-id"].history[0]["train/loss"] == 2.5
 
-It speaks what wandb's own process asks for in a run's life: GraphQL (who am I, does the
+It speaks what wandb's own process asks for during a run: GraphQL (who am I, does the
 run exist, make it, files, artifacts), the file stream that carries history and summary,
 and plain uploads. `fail_next = n` answers the next n pieces of the stream with 503;
 `stop()` is an outage, `start()` after it its end, on the same port.

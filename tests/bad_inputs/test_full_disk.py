@@ -144,7 +144,7 @@ def _refused(site: Site, argv: list[str], num_ranks: int) -> str:
     return said
 
 
-def test_prepare_looks_for_room_after_its_first_part_and_goes_on_later(
+def test_prepare_looks_for_room_after_its_first_part_and_resumes_later(
     site: Site, disk: Disk
 ) -> None:
     data = resolved(small.config(site.folder).data)

@@ -76,7 +76,7 @@ def test_without_what_a_gpu_machine_may_lack(tmp_path: Path) -> None:
     assert any("deepspeed is not installed" in note for note in found["notes"])
 
 
-def test_a_part_that_fails_is_told_and_the_next_still_runs(
+def test_a_part_that_fails_is_reported_and_the_next_still_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(

@@ -19,7 +19,7 @@ class Alive(TorchDispatchMode):
     holds it. What one operation allocates and frees within itself is not seen.
 
     Args:
-        waits: For what a collective's thread lets go of a moment after its end.
+        waits: For what a collective's thread frees a moment after its end.
     """
 
     def __init__(self, *, waits: bool = False) -> None:

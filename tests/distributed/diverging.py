@@ -1,16 +1,18 @@
 # pyright: reportPrivateUsage=false
-"""Runs that diverge, one after the other in the same ranks: python diverging.py CONFIG OUT.
+"""Runs that diverge, one after the other on the same ranks.
 
-Each layout's run updates its weights to infinity in its first step. A last run diverges in its
-fifth step, and is resumed as its message says. Rank 0 writes what every rank met, and which
-checkpoints there are.
+diverged = run_distributed(diverge, 2, config, folder)      # [rank][layout]
+outcomes = run_distributed(recover, 2, config, folder)      # [rank][run]
+
+Each layout's run updates its weights to infinity in its first step. The run of `recover` diverges
+in its fifth step, and is resumed as its message says.
 """
 
 import contextlib
 import io
 import math
 import re
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
-from parallel.ranks import Ranks, discover
+from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS
-from training.config import TrainConfig, load, resolved
+from training.config import TrainConfig, resolved
 from training.errors import UserError
 from training.files import write_json
 from training.lifecycle.run_folder import RUN
@@ -40,6 +42,26 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended on one rank."""
+
+    error: str
+    """Type and message; empty where it trained to its last step."""
+    steps: list[int]
+    """Of the checkpoints that there are."""
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diverged:
+    """A layout's run on one rank."""
+
+    outcome: Outcome
+    finite: list[bool]
+    """Whether the rank's state was finite: intact, with each corruption on rank 1, intact again."""
+
+
 def changed(config: TrainConfig, folder: Path, **sections: dict[str, Any]) -> TrainConfig:
     """The config in another run folder, with these settings in place of its own."""
     tree = resolved(config)
@@ -48,88 +70,78 @@ def changed(config: TrainConfig, folder: Path, **sections: dict[str, Any]) -> Tr
     return TrainConfig.model_validate(tree)
 
 
-def outcome(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
-    """What training with this config ends in."""
+def outcome(config: TrainConfig, ranks: Ranks) -> Outcome:
+    """Train with this config."""
     console.set_up(ranks)
-    error, said = "", io.StringIO()
+    error, output = "", io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(output):
             train(config, ranks)
     except UserError as caught:
         error = f"{type(caught).__name__}: {caught}"
     steps = CheckpointStore(config.run.folder / CHECKPOINTS, ranks=ranks).steps()
     ranks.barrier()
-    return {"errors": ranks.gather(error), "steps": steps, "said": said.getvalue()}
+    return Outcome(error=error, steps=steps, output=output.getvalue())
 
 
 @torch.no_grad()
-def poisoned(config: TrainConfig, ranks: Ranks) -> list[list[bool]]:
-    """Of each rank what it says of its state: whole, and with one number of rank 1 spoilt."""
+def finite_states(config: TrainConfig, ranks: Ranks) -> list[bool]:
+    """See `Diverged.finite`."""
     groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
     engine = parallelize(config, groups, torch.device("cpu"))
     sizes = {name: value.shape for name, value in whole_weights(engine)}
     engine.restore(lambda name, _: torch.zeros(sizes[name]), step=1)  # moments, too
-    said = [engine.has_finite_state()]
+    finite = [engine.has_finite_state()]
     optimizer = engine._plain_optimizer()
     value = next(value for value in engine._optimized() if value.numel())
     for place in (value, optimizer.state[value]["exp_avg"], optimizer.state[value]["exp_avg_sq"]):
-        for spoilt in (math.nan, math.inf, -math.inf):
+        for corrupt in (math.nan, math.inf, -math.inf):
             before = place.view(-1)[0].item()
             if ranks.rank == 1:
-                place.view(-1)[0] = spoilt
-            said.append(engine.has_finite_state())
+                place.view(-1)[0] = corrupt
+            finite.append(engine.has_finite_state())
             place.view(-1)[0] = before
-    said.append(engine.has_finite_state())
+    finite.append(engine.has_finite_state())
     engine.close()
     groups.disconnect()
-    return ranks.gather(said)
+    return finite
 
 
-def recovered(config: TrainConfig, folder: Path, ranks: Ranks) -> list[dict[str, Any]]:
-    """A run of four good steps that diverges, and what comes of its message, step by step."""
+def diverge(ranks: Ranks, config: TrainConfig, folder: Path) -> dict[str, Diverged]:
+    """The first run of every layout, in run folders below `folder`."""
+    diverged: dict[str, Diverged] = {}
+    for name, parallel in LAYOUTS.items():
+        wild = changed(
+            config,
+            folder / name.replace(" ", "_"),
+            parallel=parallel,
+            # Their product is beyond fp32: the first update makes the weights infinite.
+            optimizer={"learning_rate": 3e38, "weight_decay": 1e6, "warmup_steps": 0},
+            checkpoint={"every_steps": 1},
+        )
+        diverged[name] = Diverged(outcome=outcome(wild, ranks), finite=finite_states(wild, ranks))
+    return diverged
+
+
+def recover(ranks: Ranks, config: TrainConfig, folder: Path) -> list[Outcome]:
+    """A run of four good steps that diverges, and is resumed as its messages say."""
     often = {"every_steps": 1}
     rate = {"learning_rate": 1e-2, "warmup_steps": 2, "decay": "constant"}
     good = changed(config, folder, training={"max_steps": 4}, checkpoint=often, optimizer=rate)
-    found = [outcome(good, ranks)]
+    outcomes = [outcome(good, ranks)]
     longer = {"training": {"max_steps": 8}, "checkpoint": often}
     wild = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e20})
     if ranks.is_main:
         # As if it had been the rate from the start: a higher one is refused.
         write_json(folder / RUN, resolved(wild))
     ranks.barrier()
-    found.append(outcome(wild, ranks))
+    outcomes.append(outcome(wild, ranks))
     lower = changed(config, folder, **longer, optimizer={**rate, "learning_rate": 1e-3})
-    found.append(outcome(lower, ranks))
-    message = found[-1]["errors"][0]
+    outcomes.append(outcome(lower, ranks))
+    message = outcomes[-1].error
     moved = re.search(r"move (\S+) elsewhere", message)
     assert moved is not None, message
     if ranks.is_main:
         Path(moved.group(1)).rename(folder / "elsewhere")
     ranks.barrier()
-    return [*found, outcome(lower, ranks)]
-
-
-def main() -> None:
-    """Run all layouts."""
-    config, out = load(TrainConfig, [sys.argv[1]]), Path(sys.argv[2])
-    ranks = discover()
-    ranks.connect(torch.device("cpu"))
-    found: dict[str, Any] = {}
-    for name, parallel in LAYOUTS.items():
-        wild = changed(
-            config,
-            out.parent / name.replace(" ", "_"),
-            parallel=parallel,
-            # Their product is beyond fp32: the first update makes the weights infinite.
-            optimizer={"learning_rate": 3e38, "weight_decay": 1e6, "warmup_steps": 0},
-            checkpoint={"every_steps": 1},
-        )
-        found[name] = {**outcome(wild, ranks), "poisoned": poisoned(wild, ranks)}
-    found["recovered"] = recovered(config, out.parent / "recovered", ranks)
-    if ranks.is_main:
-        write_json(out, found)
-    ranks.disconnect()
-
-
-if __name__ == "__main__":
-    main()
+    return [*outcomes, outcome(lower, ranks)]

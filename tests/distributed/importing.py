@@ -1,24 +1,21 @@
 # pyright: reportPrivateUsage=false
 """Each rank: start from given weights, train, and note what was alive meanwhile.
 
-    importing.py CONFIG.json...        one run after the other on the same ranks
-
-Into each run folder goes `alive_RANK.json`, the fields of `Noted`.
+noted = run_distributed(train_all, 2, configs)        # [rank][config]
 """
 
-import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from parallel import parallelize as parallelizing
 from parallel.gather import whole_weights
-from parallel.ranks import Ranks, discover
+from parallel.ranks import Ranks
 from parallel.sharding import modules_to_shard
 from tests.distributed.alive import Alive, held_bytes
-from training.config import TrainConfig, load
-from training.files import write_json
+from training.config import TrainConfig
 from training.lifecycle.signals import StopSignal
 from training.models.build import empty_model
 from training.trainer import Trainer
@@ -44,8 +41,12 @@ class Noted:
     were streamed out."""
 
 
-def main(ranks: Ranks, config: TrainConfig) -> None:
-    """One run."""
+def train_all(ranks: Ranks, configs: Sequence[TrainConfig]) -> list[Noted]:
+    """One run after the other on the same ranks."""
+    return [_train(ranks, config) for config in configs]
+
+
+def _train(ranks: Ranks, config: TrainConfig) -> Noted:
     whole = empty_model(config.model, "meta")
     noted = Noted(
         whole=sum(value.nbytes for value in whole.parameters()),
@@ -78,13 +79,4 @@ def main(ranks: Ranks, config: TrainConfig) -> None:
             noted.gathering = alive.peak_bytes
     finally:
         parallelizing.fill_parameters, parallelizing.materialise = fill, materialise
-    write_json(config.run.folder / f"alive_{ranks.rank}.json", asdict(noted))
-
-
-if __name__ == "__main__":
-    me = discover()
-    for path in sys.argv[1:]:
-        settings = load(TrainConfig, [path])
-        me.connect(me.device(settings.training.device))
-        main(me, settings)
-    me.disconnect()
+    return noted

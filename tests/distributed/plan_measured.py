@@ -1,19 +1,13 @@
 # pyright: reportPrivateUsage=false
-"""Run by each of several ranks: what real engines hold and send in one step, as JSON lines.
+"""What real engines hold and send in one step, measured on each of several ranks.
 
-python tests/distributed/plan_measured.py CASES.json
-
-The file holds a list of `{"config": ..., "zero_settings": ...}`; the latter are added to what
-the engine tells DeepSpeed of ZeRO.
+measured = run_distributed(measure_all, 4, cases)        # [rank][case]
 """
 
 import functools
 import gc
-import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +20,7 @@ from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes
 from parallel.planning.trace import TypicalMicroBatch
-from parallel.ranks import Ranks, discover
+from parallel.ranks import Ranks
 from parallel.torch_internals import storage_key
 from training.config import TrainConfig
 
@@ -165,15 +159,25 @@ def scope_of(exchange: Exchange, groups: Groups) -> str:
     return "data"
 
 
-def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
-    config = TrainConfig.model_validate(case["config"])
+def measure_all(
+    ranks: Ranks, cases: Sequence[tuple[TrainConfig, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What this rank holds and sends in every case.
+
+    Args:
+        cases: Config, and what is added to the engine's ZeRO settings for DeepSpeed.
+    """
+    return [_measure(ranks, config, zero_settings) for config, zero_settings in cases]
+
+
+def _measure(ranks: Ranks, config: TrainConfig, zero_settings: dict[str, Any]) -> dict[str, Any]:
     layout = Layout.from_config(config, ranks.world_size)
     groups = Groups.connect(layout, ranks)
     usual = settings.for_deepspeed
 
     def changed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         made = usual(config, layout)
-        made["zero_optimization"] |= case["zero_settings"]
+        made["zero_optimization"] |= zero_settings
         return made
 
     settings.for_deepspeed = changed
@@ -181,7 +185,7 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         engine = parallelize(config, groups, torch.device("cpu"))
         measured, count = Measured(engine), engine.num_micro_batches
         weight = float(TypicalMicroBatch.from_config(config).supervised.sum()) * count * layout.data
-        # ZeRO-3 watches the order of use for two passes; a pipeline tells its shapes in one.
+        # ZeRO-3 watches the order of use for two passes; a pipeline sends its shapes in one.
         for _ in range(2):
             rows = [TypicalMicroBatch.from_config(config) for _ in range(count)]
             engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
@@ -200,7 +204,7 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
             "in_flight": measured.in_flight,
             "saved_bytes_of_all_micro_batches": saved.num_bytes(),
             "num_micro_batches": count,
-            "exchanged": sent,
+            "exchanged": dict(sent),
         }
         engine.close()
     finally:
@@ -208,17 +212,3 @@ def measure(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     groups.disconnect()
     gc.collect()
     return result
-
-
-def main() -> None:
-    ranks = discover()
-    ranks.connect(torch.device("cpu"))
-    for case in json.loads(Path(sys.argv[1]).read_text()):
-        found = ranks.gather(measure(case, ranks))
-        if ranks.is_main:
-            print(json.dumps(found), flush=True)
-    ranks.disconnect()
-
-
-if __name__ == "__main__":
-    main()

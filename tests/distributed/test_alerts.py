@@ -50,7 +50,7 @@ def _num_steps(folder: Path) -> int:
     return len((folder / "metrics.jsonl").read_text().splitlines())
 
 
-def _told(folder: Path) -> list[str]:
+def _alert_texts(folder: Path) -> list[str]:
     return [alert["text"] for alert in _alerts(folder)]
 
 
@@ -70,7 +70,7 @@ def _wait_for(path: Path) -> None:
     _until(lambda: path.is_file() and path.stat().st_size > 0, f"no {path.name}")
 
 
-def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
+def test_a_hang_is_reported_once_with_the_stacks_and_the_run_continues(
     data: TrainConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -79,14 +79,14 @@ def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
     try:
         _wait_for(folder / "metrics.jsonl")
         # On a busy machine the start alone may have been such a silence.
-        before = _told(folder).count(_silence(0, 0.05))
+        before = _alert_texts(folder).count(_silence(0, 0.05))
         processes[1].send_signal(signal.SIGSTOP)
-        _until(lambda: _told(folder).count(_silence(0, 0.05)) > before, "nobody is told")
-        time.sleep(6)  # two more times what is allowed: it is told once
-        assert _told(folder).count(_silence(0, 0.05)) == before + 1
+        _until(lambda: _alert_texts(folder).count(_silence(0, 0.05)) > before, "no alert")
+        time.sleep(6)  # two more times what is allowed: it is reported once
+        assert _alert_texts(folder).count(_silence(0, 0.05)) == before + 1
         processes[1].send_signal(signal.SIGCONT)
         num_steps = _num_steps(folder)
-        _until(lambda: _num_steps(folder) > num_steps + 3, "it does not go on")
+        _until(lambda: _num_steps(folder) > num_steps + 3, "it does not continue")
         processes[0].send_signal(signal.SIGTERM)
         outputs = [process.communicate(timeout=100) for process in processes]
     finally:
@@ -97,14 +97,14 @@ def test_a_hang_is_told_once_with_the_stacks_and_the_run_goes_on(
     assert 'trainer.py", line' in errors and "watchdog.py" in errors
 
 
-def test_a_rank_that_hangs_while_sampling_is_told_by_the_first(tmp_path: Path) -> None:
+def test_a_rank_that_hangs_while_sampling_is_reported_by_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "candidates"
     folders.write_inputs(tmp_path)
     tree = folders.sample_tree(tmp_path, folder, questions_per_part=1)
     tree["run"]["watchdog_minutes"] = 0.2
     script = "tests/distributed/standing_still.py"
     done = run_ranks(2, [script, folders.written(tmp_path, tree)])
-    assert _told(folder).count(_silence(1, 0.2)) == 1
+    assert _alert_texts(folder).count(_silence(1, 0.2)) == 1
     assert "for 0.2 minutes on rank 1; the stacks of its threads" in done[1].stderr
     assert "in _stand_still" in done[1].stderr
 

@@ -2,16 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import small
-from tests.distributed.diverging import LAYOUTS
+from tests.distributed.diverging import LAYOUTS, Diverged, diverge, recover
 from tests.metrics import read_steps
-from tests.ranks import run_ranks
+from tests.ranks import run_distributed
 from training.config import ConfigError, TrainConfig, resolved
-from training.files import read_json, write_json
+from training.files import write_json
 from training.lifecycle.run_folder import RUN
 from training.stages.runs.train import status
 
@@ -19,47 +18,48 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What all the runs of diverging.py came to, and their folders."""
+def diverged(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Diverged]]:
+    """Of each rank, the run of every layout."""
     folder = tmp_path_factory.mktemp("divergence")
-    config, out = folder / "config.json", folder / "found.json"
-    write_json(config, resolved(small.prepared(folder)))
-    run_ranks(2, ["tests/distributed/diverging.py", str(config), str(out)])
-    return {**read_json(out), "folder": folder}
+    return run_distributed(diverge, 2, small.prepared(folder), folder)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_weights_that_are_not_finite_are_never_committed(found: dict[str, Any], name: str) -> None:
-    for error in found[name]["errors"]:
-        assert error.startswith("TrainingDiverged: weights are not finite after the update")
-        assert "at step 1" in error and "starts from step 0" in error
-    assert found[name]["steps"] == []
+def test_weights_that_are_not_finite_are_never_committed(
+    diverged: list[dict[str, Diverged]], name: str
+) -> None:
+    for outcome in (of_rank[name].outcome for of_rank in diverged):
+        assert outcome.error.startswith("TrainingDiverged: weights are not finite after the update")
+        assert "at step 1" in outcome.error and "starts from step 0" in outcome.error
+        assert outcome.steps == []
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_each_rank_sees_what_it_holds(found: dict[str, Any], name: str) -> None:
-    whole, *spoilt, repaired = zip(*found[name]["poisoned"], strict=True)
-    assert whole == repaired == (True, True)
+def test_each_rank_checks_its_own_state(diverged: list[dict[str, Diverged]], name: str) -> None:
+    first, second = (of_rank[name].finite for of_rank in diverged)
     # NaN and both infinities, in the weights and both moments of rank 1.
-    assert spoilt == [(True, False)] * 9
+    assert first == [True] * 11
+    assert second == [True, *[False] * 9, True]
 
 
-def test_the_remedy_that_the_message_names_works(found: dict[str, Any]) -> None:
-    good, wild, again, lower = found["recovered"]
-    assert good["errors"] == ["", ""] and good["steps"] == [1, 2, 3, 4]
+def test_the_remedy_that_the_message_names_works(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    main, other = run_distributed(recover, 2, small.prepared(tmp_path), folder)
+    assert [run.error for run in main] == [run.error for run in other]
+    good, wild, again, lower = main
+    assert good.error == "" and good.steps == [1, 2, 3, 4]
     # The weights of step 5 are finite, and nothing can be computed with them.
-    assert wild["steps"] == again["steps"] == [1, 2, 3, 4, 5]
+    assert wild.steps == again.steps == [1, 2, 3, 4, 5]
     for run in (wild, again):
-        assert "at step 6: the run has diverged" in run["errors"][0]
-        assert run["errors"][0] == run["errors"][1]
-        assert "lower optimizer.learning_rate" in run["errors"][0]
-        assert "resumes from its newest checkpoint, step 5" in run["errors"][0]
-        assert "it then resumes from step 4" in run["errors"][0]
-    assert "optimizer.learning_rate was 1e+20, is 0.001" in again["said"]
-    assert "step_5" in again["said"].split("resuming from")[1]
-    assert lower["errors"] == ["", ""] and lower["steps"] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert "step_4" in lower["said"].split("resuming from")[1]
-    lines = read_steps(found["folder"] / "recovered")
+        assert "at step 6: the run has diverged" in run.error
+        assert "lower optimizer.learning_rate" in run.error
+        assert "resumes from its newest checkpoint, step 5" in run.error
+        assert "it then resumes from step 4" in run.error
+    assert "optimizer.learning_rate was 1e+20, is 0.001" in again.output
+    assert "step_5" in again.output.split("resuming from")[1]
+    assert lower.error == "" and lower.steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert "step_4" in lower.output.split("resuming from")[1]
+    lines = read_steps(folder)
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(math.isfinite(float(line["train/loss"])) for line in lines)
     assert [line["train/learning_rate"] for line in lines[4:]] == [1e-3] * 4

@@ -13,9 +13,8 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 
 from launch.export import main
 from tests.layouts.cases import MODEL, Case, prepared, train
-from training.config import ModelConfig, TrainConfig, resolved
+from training.config import ModelConfig, TrainConfig
 from training.data.programs import prompt
-from training.files import write_json
 from training.models.attention import causal_attention
 from training.models.build import empty_model
 
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.slow
 HEADS = ("language_model", "verifier")
 LAYOUTS = (Case(tensor=2, pipeline=2), Case(data=2, zero=3))
 STEPS = 2
+CHANGES = {"training": {"max_steps": STEPS}, "optimizer": {"warmup_steps": 0}}
 QUESTION = "Ann has 31 plums and buys 4 more. How many has she now?"
 
 
@@ -50,23 +50,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     runs = Trained(folder, {head: prepared(folder / f"data_{head}", head) for head in HEADS})
     train(
-        (case, _config_file(runs.data[head], runs.run(head, case), case))
+        (case, case.config(runs.data[head], runs.run(head, case), **CHANGES))
         for case in LAYOUTS
         for head in HEADS
     )
     return runs
-
-
-def _config_file(base: TrainConfig, folder: Path, case: Case) -> Path:
-    tree = resolved(base)
-    tree["run"]["folder"] = str(folder)
-    for section, values in case.settings().items():
-        tree[section] |= values
-    tree["training"]["max_steps"] = STEPS
-    tree["optimizer"]["warmup_steps"] = 0
-    path = folder.with_suffix(".json")
-    write_json(path, tree)
-    return path
 
 
 def _rows() -> Tensor:

@@ -1,7 +1,6 @@
 """Published weights into any layout: the same first loss, and no rank holds a whole model."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,14 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from checkpoints import universal
 from tests.distributed.alive import Alive
-from tests.distributed.importing import Noted
+from tests.distributed.importing import Noted, train_all
 from tests.layouts.cases import ONE, Case, prepared
-from tests.ranks import ROOT, run_ranks
-from training.config import TrainConfig, resolved
-from training.files import write_json
+from tests.ranks import run_distributed
 from training.models import huggingface
 from training.monitoring.metrics_file import read_lines
 
 pytestmark = pytest.mark.slow
 
-WORKER = str(ROOT / "tests" / "distributed" / "importing.py")
 HEADS = ("language_model", "verifier")
 LAYOUTS = (Case(tensor=2, pipeline=2), Case(data=2, zero=3))
 # Deep: a piece is a tenth of the model, so that one held whole shows.
@@ -72,13 +68,11 @@ class Imported:
 
     folder: Path
     published: Path
+    noted: dict[tuple[str, Case], list[Noted]] = field(default_factory=dict[Any, Any])
+    """Of each rank."""
 
     def run(self, head: str, case: Case) -> Path:
         return self.folder / f"{head}_{case.name}".replace(" ", "_")
-
-    def noted(self, head: str, case: Case) -> list[Noted]:
-        files = (self.run(head, case) / f"alive_{rank}.json" for rank in range(case.num_ranks))
-        return [Noted(**json.loads(path.read_text())) for path in files]
 
     def first_loss(self, head: str, case: Case) -> float:
         return float(next(read_lines(self.run(head, case)))["train/loss"])
@@ -90,30 +84,21 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     runs = Imported(folder, _publish(folder / "published"))
     bases = {head: prepared(folder / f"data_{head}", head) for head in HEADS}
     for case in (ONE, *LAYOUTS):
-        paths = [
-            _config_file(bases[head], runs.run(head, case), case, runs.published) for head in HEADS
+        configs = [
+            case.config(
+                bases[head],
+                runs.run(head, case),
+                model=MODEL | {"initial_weights": str(runs.published)},
+                training={"max_steps": 1},
+                # So small that the step changes no weight: what is saved after it is what was read.
+                optimizer={"learning_rate": 1e-30, "warmup_steps": 0},
+            )
+            for head in HEADS
         ]
-        run_ranks(
-            case.num_ranks,
-            [WORKER, *map(str, paths)],
-            timeout=400,
-            extra={"PYTHONPATH": str(ROOT)},
-        )
+        by_rank = run_distributed(train_all, case.num_ranks, configs, timeout=400)
+        for head, noted in zip(HEADS, zip(*by_rank, strict=True), strict=True):
+            runs.noted[head, case] = list(noted)
     return runs
-
-
-def _config_file(base: TrainConfig, folder: Path, case: Case, published: Path) -> Path:
-    tree = resolved(base)
-    tree["run"]["folder"] = str(folder)
-    for section, values in case.settings().items():
-        tree[section] |= values
-    tree["model"] |= MODEL | {"initial_weights": str(published)}
-    tree["training"]["max_steps"] = 1
-    # So small that the step changes no weight: what is saved after it is what was read.
-    tree["optimizer"] |= {"learning_rate": 1e-30, "warmup_steps": 0}
-    path = folder.with_suffix(".json")
-    write_json(path, tree)
-    return path
 
 
 @pytest.mark.parametrize("case", LAYOUTS, ids=lambda case: case.name)
@@ -140,7 +125,7 @@ def test_every_tensor_is_the_published_one(imported: Imported, head: str, case: 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_zero_3_holds_one_whole_piece_at_a_time(imported: Imported, head: str) -> None:
-    for noted in imported.noted(head, Case(data=2, zero=3)):
+    for noted in imported.noted[head, Case(data=2, zero=3)]:
         assert noted.share <= noted.whole / 2 + SLACK_BYTES
         # It is a piece that is held, and no more than one.
         assert noted.largest_tensor < noted.not_yet_shared <= noted.largest_module + SLACK_BYTES
@@ -151,7 +136,7 @@ def test_zero_3_holds_one_whole_piece_at_a_time(imported: Imported, head: str) -
 
 @pytest.mark.parametrize("head", HEADS)
 def test_tensor_and_pipeline_ranks_hold_their_parts_alone(imported: Imported, head: str) -> None:
-    ranks = imported.noted(head, Case(tensor=2, pipeline=2))
+    ranks = imported.noted[head, Case(tensor=2, pipeline=2)]
     for noted in ranks:
         assert noted.share == noted.not_yet_shared
         assert noted.share <= 0.3 * noted.whole
@@ -166,7 +151,7 @@ def test_tensor_and_pipeline_ranks_hold_their_parts_alone(imported: Imported, he
 def test_whole_weights_come_out_a_piece_at_a_time(
     imported: Imported, head: str, case: Case
 ) -> None:
-    for noted in imported.noted(head, case):
+    for noted in imported.noted[head, case]:
         assert noted.gathering <= noted.largest_module + SLACK_BYTES
 
 

@@ -1,4 +1,4 @@
-"""Layouts give one rank's numbers, and a run goes on under another: a part of
+"""Layouts give one rank's numbers, and a run resumes at another: a part of
 `make test-layouts`, small enough for every day."""
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="module")
 def said(generator: Runs) -> str:
-    """What was printed when the runs went on."""
+    """What was printed when the runs resumed."""
     return generator.resume(RESUMES)
 
 
@@ -69,7 +69,7 @@ def test_bf16_follows(generator: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("saved", "case"), RESUMES, ids=lambda case: case.name)
-def test_it_goes_on_under_another_layout_and_says_so(
+def test_it_resumes_at_another_layout_and_says_so(
     generator: Runs, said: str, saved: Case, case: Case
 ) -> None:
     differences = generator.resumed_differences(saved, case)

@@ -1,7 +1,6 @@
 """What `launch/plan.py` says before a run is what real ranks hold and send, to the byte."""
 
 import functools
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from parallel.layout import Layout
 from parallel.planning import zero
 from parallel.planning.plan import Plan, StagePlan, make_plan
 from tests import small
-from tests.ranks import ROOT, run_ranks
-from training.config import TrainConfig, resolved
+from tests.distributed.plan_measured import measure_all
+from tests.ranks import run_distributed
+from training.config import TrainConfig
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = str(ROOT / "tests" / "distributed" / "plan_measured.py")
 NUM_RANKS = 4
 
 # Odd sizes: flat tensors are padded to multiples of the ranks.
@@ -73,19 +72,9 @@ def _config(folder: Path, name: str) -> TrainConfig:
 
 
 def _measure(folder: Path, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    cases = [
-        {
-            "config": resolved(_config(folder, name)),
-            "zero_settings": TIGHT if "tight" in name else {},
-        }
-        for name in names
-    ]
-    path = folder / "cases.json"
-    path.write_text(json.dumps(cases))
-    extra = {"PYTHONPATH": str(ROOT)}
-    output = run_ranks(NUM_RANKS, [SCRIPT, str(path)], timeout=400, extra=extra)[0].stdout
-    lines = [line for line in output.splitlines() if line.startswith("[{")]
-    return dict(zip(names, map(json.loads, lines), strict=True))
+    cases = [(_config(folder, name), TIGHT if "tight" in name else {}) for name in names]
+    by_rank = run_distributed(measure_all, NUM_RANKS, cases, timeout=400)
+    return {name: list(found) for name, *found in zip(names, *by_rank, strict=True)}
 
 
 @pytest.fixture(scope="module")

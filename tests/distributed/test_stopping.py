@@ -73,8 +73,8 @@ def _programs(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(data: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unbroken") / "run"
+def uninterrupted(data: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     run_ranks(2, [TRAIN, _config_file(data, folder, every_steps=EVERY)])
     return folder
 
@@ -90,7 +90,7 @@ def unbroken(data: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
 )
 def test_an_evaluation_that_was_cut_short_is_made_up_for(
     data: TrainConfig,
-    unbroken: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     number: signal.Signals,
     step: int,
@@ -117,7 +117,7 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(
             outputs = [process.communicate(timeout=120) for process in processes]
         finally:
             kill_ranks(processes)
-        expected = _results(_lines(unbroken))
+        expected = _results(_lines(uninterrupted))
         num_evaluations = step // EVERY
         assert _results(_lines(folder)) == expected[: step + num_evaluations - 1], outputs
         (run,) = server.runs.values()
@@ -132,7 +132,7 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(
         assert f"step_{step}" in again[0].stdout
         assert _results(_lines(folder)) == expected
         assert len(_programs(folder)) == 2 * STEPS // EVERY
-        assert _programs(folder) == _programs(unbroken)
+        assert _programs(folder) == _programs(uninterrupted)
         assert run.exit_code == 0
         sent = [row["eval/two/pass_at_k"] for row in run.history if "eval/two/pass_at_k" in row]
         assert sent == [line["eval/two/pass_at_k"] for line in expected if "train/loss" not in line]

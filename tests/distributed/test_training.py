@@ -1,5 +1,5 @@
 """Training by real ranks over gloo: every ZeRO stage and split gives the same curve, and a
-run that was killed goes on to the bit."""
+run that was killed resumes to the bit."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def _start_and_kill_after(path: Path, folder: Path, num_ranks: int, step: int) -
 
 
 @pytest.mark.parametrize(("num_ranks", "zero_stage"), [(1, 0), (2, 1), (2, 3)])
-def test_killed_and_resumed_equals_unbroken_to_the_bit(
+def test_killed_and_resumed_equals_uninterrupted_to_the_bit(
     data: TrainConfig, tmp_path: Path, num_ranks: int, zero_stage: int
 ) -> None:
     changes: dict[str, dict[str, Any]] = {
@@ -141,16 +141,16 @@ def test_killed_and_resumed_equals_unbroken_to_the_bit(
         "parallel": {"zero_stage": zero_stage},
         "model": {"dropout": 0.1},  # its randomness has to come back as well
     }
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    run_ranks(num_ranks, [TRAIN, str(_config_file(data, unbroken, **changes))])
+    uninterrupted, broken = tmp_path / "uninterrupted", tmp_path / "broken"
+    run_ranks(num_ranks, [TRAIN, str(_config_file(data, uninterrupted, **changes))])
     path = _config_file(data, broken, **changes)
     for step in (4, 8):  # killed twice, three attempts
         _start_and_kill_after(path, broken, num_ranks, step)
     outputs = run_ranks(num_ranks, [TRAIN, str(path)])
     assert "resuming from" in outputs[0].stdout
-    assert _losses(broken) == _losses(unbroken)
+    assert _losses(broken) == _losses(uninterrupted)
     assert [line["step"] for line in _metrics(broken)] == list(range(1, 17))
-    expected = _weights(unbroken, 16)
+    expected = _weights(uninterrupted, 16)
     assert all(torch.equal(value, expected[name]) for name, value in _weights(broken, 16).items())
 
 

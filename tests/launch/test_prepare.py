@@ -32,7 +32,7 @@ def test_prepares_a_training_config_and_shows_it(
     assert '"""\n«    ' in shown
 
 
-def test_what_a_person_can_mend_is_one_line(tmp_path: Path) -> None:
+def test_an_error_that_a_user_can_correct_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "launch/prepare.py", f"data.folder={tmp_path}", "data.rows=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

@@ -169,7 +169,7 @@ def _interrupt(process: "subprocess.Popen[str]") -> None:
     assert "interrupted" in err and "Traceback" not in err
 
 
-def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_the_next_call_resumes(tmp_path: Path) -> None:
     folder = tmp_path / "toy"
     more = ["generator.training.max_steps=3000", 'sampling.checkpoints=["3","3000"]']
     process = _started(folder, *more)
@@ -183,9 +183,9 @@ def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     assert (folder / "generator" / "checkpoints" / f"step_{steps[-1]}" / "manifest.json").exists()
 
 
-def test_ctrl_c_while_sampling_ends_and_the_next_call_goes_on(finished: Path) -> None:
+def test_ctrl_c_while_sampling_ends_and_the_next_call_resumes(finished: Path) -> None:
     folder = finished / "candidates"
-    shutil.rmtree(finished / "verifier")  # it would not go on with other candidates
+    shutil.rmtree(finished / "verifier")  # it would not resume with other candidates
     more = ["sampling.questions.num_questions=64", "sampling.questions_per_part=16"]
     more += ["sampling.micro_batch_candidates=2", "sampling.max_new_tokens=60"]
     process = _started(finished, *more)

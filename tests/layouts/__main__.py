@@ -36,7 +36,7 @@ def main() -> int:
     print("|---" * (1 + len(_headings())) + "|")
     for name, values in columns.items():
         print(f"| {name} | " + " | ".join(f"{value:.0e}" for value in values) + " |")
-    print("\nResumed halfway at another layout, against the unbroken run:\n")
+    print("\nResumed halfway at another layout, against the uninterrupted run:\n")
     print("| saved at | resumed at | loss | gradient norm | moments |")
     print("|---|---|---|---|---|")
     for (saved, case), values in zip(RESUMES, resumed, strict=True):

@@ -4,9 +4,11 @@ Every layout trains the same 8 rows a step from the same seed, so that its losse
 gradient norms can be compared step by step with one rank's.
 """
 
+import contextlib
+import io
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,16 @@ from typing import Any
 import torch
 
 from checkpoints import universal
+from parallel.ranks import Ranks
 from tests import small
-from tests.ranks import ROOT, run_ranks
+from tests.ranks import run_distributed
 from training.config import TrainConfig, resolved
 from training.data import candidates
-from training.files import write_json
+from training.monitoring import console
 from training.monitoring.metrics_file import read_lines
 from training.records import Candidate
+from training.stages.runs import train as training
 
-WORKER = str(ROOT / "tests" / "layouts" / "worker.py")
 MODEL = {**small.MODEL, "num_layers": 4, "num_heads": 4}
 STEPS = 10
 EVALUATION = {
@@ -75,6 +78,14 @@ class Case:
             "training": {"micro_batch_sequences": 1 if self.pipeline > 1 else 8 // self.data},
             "model": {"activation_checkpointing": self.recompute},
         }
+
+    def config(self, base: TrainConfig, folder: Path, **sections: Mapping[str, Any]) -> TrainConfig:
+        """`base` at this layout in another run folder, with these sections merged over it."""
+        tree = resolved(base)
+        tree["run"]["folder"] = str(folder)
+        for name, section in (*self.settings().items(), *sections.items()):
+            tree[name] |= section
+        return TrainConfig.model_validate(tree)
 
 
 ONE = Case(zero=0)
@@ -182,21 +193,21 @@ class Runs:
 
     def train(self, cases: Iterable[Case]) -> None:
         """Train at these layouts, saving halfway and at the end."""
-        train((case, self._config_file(self.of(case), case)) for case in cases)
+        train((case, self._config(self.of(case), case)) for case in cases)
 
     def resume(self, pairs: Sequence[tuple[Case, Case]]) -> str:
-        """Go on at the second layout from what a run at the first saved halfway.
+        """Resume at the second layout from what a run at the first saved halfway.
 
-        Returns what the first ranks printed.
+        Returns what the main ranks printed.
         """
-        files: list[tuple[Case, Path]] = []
+        configs: list[tuple[Case, TrainConfig]] = []
         for saved, case in pairs:
             folder = self.resumed(saved, case)
             shutil.copytree(self.of(saved), folder)
             shutil.rmtree(folder / "checkpoints" / f"step_{STEPS}")
             (folder / "manifest.json").unlink()
-            files.append((case, self._config_file(folder, case)))
-        return train(files)
+            configs.append((case, self._config(folder, case)))
+        return train(configs)
 
     def differences(self, case: Case, reference: "Runs") -> list[float]:
         """Of losses and gradient norms, against one rank's in `reference`."""
@@ -211,7 +222,7 @@ class Runs:
         return all(a <= b for a, b in zip(found, TOLERANCES[self.precision], strict=True))
 
     def resumed_differences(self, saved: Case, case: Case) -> list[float]:
-        """Of losses, gradient norms and moments, against the unbroken run."""
+        """Of losses, gradient norms and moments, against the uninterrupted run."""
         found, expected = self.resumed(saved, case), self.of(saved)
         curves = [difference(numbers(found, name), numbers(expected, name)) for name in NUMBERS]
         return [*curves, moments_difference(found, expected)]
@@ -221,35 +232,32 @@ class Runs:
         (table,) = (self.of(case) / "tables").rglob(f"step_{STEPS}.jsonl")
         return table.read_text(encoding="utf-8")
 
-    def _config_file(self, folder: Path, case: Case) -> Path:
-        tree = resolved(self.base)
-        tree["run"]["folder"] = str(folder)
-        tree["training"]["precision"] = self.precision
-        for section, values in case.settings().items():
-            tree[section] |= values
-        path = folder.with_suffix(".json")
-        write_json(path, tree)
-        return path
+    def _config(self, folder: Path, case: Case) -> TrainConfig:
+        return case.config(self.base, folder, training={"precision": self.precision})
 
 
-def train(runs: Iterable[tuple[Case, Path]]) -> str:
-    """Train these config files, those of one number of ranks on the same processes.
+def train(runs: Iterable[tuple[Case, TrainConfig]]) -> str:
+    """Train these configs, those of one number of ranks on the same processes.
 
-    Returns what the first ranks printed.
+    Starting ranks takes longer than a toy run. Returns what the main ranks printed.
     """
     printed = ""
-    by_ranks: defaultdict[int, list[str]] = defaultdict(list)
-    for case, path in runs:
-        by_ranks[case.num_ranks].append(str(path))
-    for num_ranks, paths in by_ranks.items():
-        outputs = run_ranks(
-            num_ranks,
-            [WORKER, *paths],
-            timeout=60 + 60 * len(paths),
-            extra={"PYTHONPATH": str(ROOT)},  # imports are found as for launch/train.py
-        )
-        printed += outputs[0].stdout
+    by_ranks: defaultdict[int, list[TrainConfig]] = defaultdict(list)
+    for case, config in runs:
+        by_ranks[case.num_ranks].append(config)
+    for num_ranks, configs in by_ranks.items():
+        timeout = 60 + 60 * len(configs)
+        printed += run_distributed(_train_all, num_ranks, configs, timeout=timeout)[0]
     return printed
+
+
+def _train_all(ranks: Ranks, configs: Sequence[TrainConfig]) -> str:
+    """Train one after the other; returns what this rank printed."""
+    console.set_up(ranks)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        for config in configs:
+            training.train(config, ranks)
+    return printed.getvalue()
 
 
 def numbers(folder: Path, name: str) -> list[float]:

@@ -11,7 +11,7 @@ PAPER = ModelConfig()
 SMALL = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=3072)
 
 
-def test_every_place_is_taken_once_and_tensor_neighbours_are_next_to_each_other() -> None:
+def test_every_place_is_taken_once_and_tensor_parallel_ranks_are_adjacent() -> None:
     layout = Layout(tensor=2, pipeline=3, data=4)
     places = [layout.place(rank) for rank in range(layout.world_size)]
     assert places[:3] == [

@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm.cluster import until
 from tests.slurm.jobs import Site
-from tests.training.data.test_prepare import config, content, jsonl, row
+from tests.training.data.preparing import config, content, jsonl, row
 from training.config import resolved
 from training.data.prepare import prepare
 
@@ -82,7 +82,7 @@ def test_a_rank_that_is_killed_brings_the_job_back_for_what_is_missing(
 
 
 def _rows(files: dict[str, bytes]) -> dict[str, bytes]:
-    """All but the manifest, which tells whether programs were run."""
+    """All but the manifest, which says whether programs were run."""
     return {name: data for name, data in files.items() if name != "manifest.json"}
 
 
@@ -105,7 +105,7 @@ def test_the_jobs_of_an_array_share_the_work(
     until(lambda: "not evenly spaced" in site.log("*"), f"{refused} not refused", seconds=60)
 
 
-def test_stopped_by_usr1_it_makes_the_rest_in_its_next_life(
+def test_stopped_by_usr1_it_makes_the_rest_in_its_next_attempt(
     site: Site, source: dict[str, Any], alone: dict[str, bytes]
 ) -> None:
     # Programs are run, which takes longer and drops none of them.

@@ -145,7 +145,7 @@ def test_a_dry_run_of_a_job_is_the_line_of_the_real_one(site: Site) -> None:
     folder = site.folder / "dry"
     config = site.config_file(small.config(folder, data={"prepare_if_missing": True}), "dry")
     words = ["--time=5", "--hold", "slurm/train_1b3.sh", str(config), "optimizer.eps=1e-7"]
-    # Wherever it stands: one more word of the job's would be a job.
+    # In any position: one more word of the job's would be a job.
     for command in ([words[0], "--dry-run", *words[1:]], [*words, "--dry-run"]):
         dry = _call(site, "slurm/submit.sh", *command)
         assert dry.returncode == 0, dry.stderr
@@ -164,7 +164,7 @@ def test_a_dry_run_of_a_job_is_the_line_of_the_real_one(site: Site) -> None:
 def test_a_dry_run_of_what_is_wrong_prints_no_line(site: Site) -> None:
     wrong = _recipe(site, "--dry-run", "generator.training.global_batch_sequences=3")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    # Told by the stage itself, beyond what is checked for every job.
+    # Reported by the stage itself, beyond what is checked for every job.
     wrong = _recipe(site, "--dry-run", 'generator.data.sources.0.difficulty.story_kinds=["x"]')
     assert (wrong.returncode, wrong.stdout) == (2, "") and "story" in wrong.stderr
     wrong = _call(site, "slurm/submit.sh", "slurm/train_1b3.sh", "--dry-run", "data.folder=/no")
@@ -192,7 +192,7 @@ def test_half_a_chain_is_cancelled_again(site: Site) -> None:
     assert site.wait(job) == "CANCELLED"
 
 
-def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_goes_on(site: Site) -> None:
+def test_a_failed_stage_ends_the_chain_and_is_named_and_the_next_call_resumes(site: Site) -> None:
     # The loss is not finite after a step: valid, and wrong.
     lost = ["generator.optimizer.learning_rate=1e18", "generator.optimizer.max_grad_norm=0"]
     done = _recipe(site, *lost)

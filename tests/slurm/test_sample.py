@@ -55,7 +55,7 @@ def test_the_jobs_of_an_array_draw_the_same_candidates_and_are_one_run(
     assert len(list((folder / "wandb").glob("offline-run-*"))) <= 3 - num_left
 
 
-def test_stopped_by_usr1_it_draws_the_rest_in_its_next_life(
+def test_stopped_by_usr1_it_draws_the_rest_in_its_next_attempt(
     site: Site, inputs: Path, alone: list[Candidate]
 ) -> None:
     folder = site.folder / "stopped"

@@ -26,11 +26,11 @@ _LONG = {"max_steps": 200}  # and no checkpoint before the end, as `data` says
 
 
 @pytest.fixture(scope="module")
-def unbroken(site: Site, data: TrainConfig) -> list[float]:
+def uninterrupted(site: Site, data: TrainConfig) -> list[float]:
     """The losses of 200 steps of two ranks without Slurm."""
-    path = site.config_file(data, "unbroken", training=_LONG)
+    path = site.config_file(data, "uninterrupted", training=_LONG)
     run_ranks(2, ["launch/train.py", str(path)])
-    return losses(site.folder / "unbroken")
+    return losses(site.folder / "uninterrupted")
 
 
 def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -> None:
@@ -55,12 +55,12 @@ def test_sbatch_with_overrides_trains_and_saves(site: Site, data: TrainConfig) -
     assert len(list((site.folder / "plain" / "logs").rglob("rank-*.log"))) == 2
 
 
-def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(
-    site: Site, data: TrainConfig, unbroken: list[float]
+def test_stopped_by_usr1_it_resumes_to_the_same_numbers(
+    site: Site, data: TrainConfig, uninterrupted: list[float]
 ) -> None:
     broken = site.config_file(data, "broken", training=_LONG)
     job = site.sbatch(TRAIN, str(broken))
-    # What waits for the job goes on waiting while the job is requeued.
+    # What waits for the job keeps waiting while the job is requeued.
     waiting = site.sbatch(f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--wrap=true")
     site.wait_for_steps("broken", 3, job)
     site.cluster.run("scancel", "--batch", "--signal=USR1", job)
@@ -76,7 +76,7 @@ def test_stopped_by_usr1_it_goes_on_to_the_same_numbers(
     run_id = (run / "wandb_run_id").read_text().strip()
     pieces = [path.name for path in (run / "wandb").glob("offline-run-*")]
     assert len(pieces) == 2 and all(run_id in name for name in pieces)
-    assert losses(run) == unbroken
+    assert losses(run) == uninterrupted
     assert steps(run) == list(range(1, 201))
 
 
@@ -105,8 +105,8 @@ def test_the_time_limit_saves_and_requeues_and_cancelling_is_final(
     assert site.cluster.job(job)["Restarts"] == restarts, site.log(job)
 
 
-def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
-    site: Site, data: TrainConfig, unbroken: list[float]
+def test_requeued_by_hand_it_resumes_to_the_same_numbers(
+    site: Site, data: TrainConfig, uninterrupted: list[float]
 ) -> None:
     path = site.config_file(
         data,
@@ -124,7 +124,7 @@ def test_requeued_by_hand_it_goes_on_to_the_same_numbers(
     assert "Slurm has ended attempt 0" in site.log(job)
     first, second = read(run)
     assert (first["progress"], second["progress"]) == ("step 0", f"step {_began(site, 'by_hand')}")
-    assert losses(run) == unbroken
+    assert losses(run) == uninterrupted
     assert steps(run) == list(range(1, 201))
 
 
@@ -154,7 +154,7 @@ def test_a_job_ends_after_three_attempts_that_save_nothing(site: Site, data: Tra
     assert saved(site.folder / "in_vain") == []
 
 
-def test_what_a_person_can_mend_is_in_the_jobs_log(site: Site, data: TrainConfig) -> None:
+def test_an_error_that_a_user_can_correct_is_in_the_jobs_log(site: Site, data: TrainConfig) -> None:
     # One of two ranks says it, whichever ends first.
     optimizer = {"learning_rate": 1e18, "max_grad_norm": 0}
     path = site.config_file(data, "lost", optimizer=optimizer, tracking={"mode": "disabled"})
@@ -184,7 +184,7 @@ def test_a_rank_that_dies_is_named_and_leaves_nothing_behind(site: Site, data: T
     )
 
 
-def test_a_killed_node_is_left_and_the_job_goes_on_elsewhere(site: Site, data: TrainConfig) -> None:
+def test_the_job_leaves_a_killed_node_and_resumes_elsewhere(site: Site, data: TrainConfig) -> None:
     training, often = {"max_steps": 100}, {"every_steps": 20}
     path = site.config_file(
         data, "moved", training=training, checkpoint=often, tracking={"mode": "disabled"}

@@ -35,12 +35,12 @@ from training.lifecycle.attempts import NoProgress
         NoProgress,
     ],
 )
-def test_a_user_error_is_for_people(kind: type[UserError]):
+def test_a_user_error_is_for_users(kind: type[UserError]):
     assert issubclass(kind, UserError)
     assert is_for_people(kind("what is wrong"))
 
 
-def test_files_and_disks_are_for_people_and_bugs_are_not():
+def test_files_and_disks_are_for_users_and_bugs_are_not():
     assert is_for_people(FileNotFoundError("there is no such file"))
     assert is_for_people(FileExistsError("there is one already"))
     assert is_for_people(OSError(errno.ENOSPC, "No space left on device"))
@@ -49,7 +49,7 @@ def test_files_and_disks_are_for_people_and_bugs_are_not():
         assert not is_for_people(bug)
 
 
-def test_the_kinds_are_told_apart():
+def test_the_kinds_are_distinguished():
     kinds = (ConfigError, DataError, CheckpointError, DamagedFileError, TrainingDiverged)
     for kind in kinds:
         assert [issubclass(kind, other) for other in kinds].count(True) == 1

@@ -90,6 +90,6 @@ def test_a_folder_that_is_not_there_is_named_without_a_cluster(tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is what nobody can write to")
-def test_a_folder_that_cannot_be_written_to_is_told() -> None:
+def test_a_folder_that_cannot_be_written_to_is_reported() -> None:
     ((code, _, errors),) = _preflight(1, Path("/proc/self"))
     assert code == 1 and "cannot write to the run folder /proc/self" in errors

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.ranks import ROOT
-from tests.training.data.test_prepare import config, content, jsonl, row
+from tests.training.data.preparing import config, content, jsonl, row
 from training.config import PrepareConfig, resolved
 from training.data.prepare import prepare
 
@@ -116,7 +116,7 @@ def test_after_a_signal_or_a_dead_rank_the_next_call_makes_the_rest(tmp_path: Pa
         assert code != 0 and not (tmp_path / "data").exists(), said
         return said
 
-    # A signal to mpirun goes on to all ranks; a rank that dies ends an MPI job.
+    # mpirun passes a signal on to all ranks; a rank that dies ends an MPI job.
     said = broken_off(signal.SIGUSR1, lambda process: process.pid)
     assert "SIGUSR1: stopping at the next check" in said
     assert "signal 9" in broken_off(signal.SIGKILL, lambda process: _rank(process, 1))

@@ -61,7 +61,7 @@ def test_an_error_in_a_worker_comes_out(num_workers: int) -> None:
         list(WorkerPool(num_workers).imap(Double(fails_at=7), range(20)))
 
 
-def test_a_dead_worker_is_replaced_and_its_share_done_again(
+def test_a_dead_worker_is_replaced_and_its_work_redone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = Double(dies_at=13, lives_after=tmp_path / "died")
@@ -90,7 +90,7 @@ def test_no_worker_outlives_a_killed_parent() -> None:
     worker = int(done.stdout)
     deadline = time.monotonic() + 20
     while Path(f"/proc/{worker}").exists():
-        assert time.monotonic() < deadline, "the worker lives on"
+        assert time.monotonic() < deadline, "the worker is still alive"
         time.sleep(0.1)
 
 

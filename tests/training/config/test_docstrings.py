@@ -20,7 +20,7 @@ def _all_sections() -> list[type[Section]]:
 
 
 @pytest.mark.parametrize("section", _all_sections(), ids=lambda one: one.__name__)
-def test_a_docstring_stands_below_every_field(section: type[Section]) -> None:
+def test_every_field_has_a_docstring_below_it(section: type[Section]) -> None:
     (tree,) = ast.parse(inspect.getsource(section)).body
     assert isinstance(tree, ast.ClassDef)
     for field, following in zip(tree.body, [*tree.body[1:], None], strict=True):

@@ -111,7 +111,7 @@ def test_the_stages_of_the_demo_are_linked() -> None:
         ("generator.data.tokenizer.source=a/b", "data_generator", "data.tokenizer.source", "a/b"),
     ],
 )
-def test_what_was_asked_of_a_training_is_what_it_runs(
+def test_a_training_runs_with_the_settings_it_was_given(
     asked: str, stage: str, key: str, value: Any
 ) -> None:
     recipe = demo(asked)

@@ -107,7 +107,7 @@ def test_epochs_run_into_each_other_without_dropping_sequences(dataset: Sequence
 
 
 def test_resumes_twice_at_other_rank_counts(dataset: SequenceDataset) -> None:
-    unbroken = sequences_of_steps(dataset, 30, 1, 2)
+    uninterrupted = sequences_of_steps(dataset, 30, 1, 2)
     border = len(dataset) // 8  # the step that the first epoch ends in
     for first, second in ((5, 9), (border, 2 * border), (border + 1, 2 * border + 1)):
         state: dict[str, Any] = {}
@@ -127,7 +127,7 @@ def test_resumes_twice_at_other_rank_counts(dataset: SequenceDataset) -> None:
             states = [each.state_dict() for each in ranks]
             assert all(each == states[0] for each in states)
             state = states[0]
-        assert found == unbroken
+        assert found == uninterrupted
 
 
 def test_fewer_sequences_than_a_global_batch(tmp_path: Path) -> None:

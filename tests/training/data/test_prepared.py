@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.data.test_prepare import QUESTION, config, jsonl, row
+from tests.training.data.preparing import QUESTION, config, jsonl, row
 from training import manifest
 from training.config import PrepareConfig
 from training.data.prepare import prepare

@@ -95,7 +95,7 @@ def damaged_gz(path: Path) -> None:
         ("e.jsonl", writing(b"x" * (1 << 25)), "e.jsonl, line 1 is longer than 16,777,216 bytes"),
     ],
 )
-def test_damage_is_told_by_file_and_place(
+def test_damage_is_reported_with_file_and_place(
     tmp_path: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
     damage(tmp_path / name)

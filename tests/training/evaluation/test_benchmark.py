@@ -60,7 +60,7 @@ def run(ranks: Ranks = ALONE, **given: Any) -> BenchmarkResult:
     return evaluate(sampler, "toy", models.questions(11), **options)
 
 
-def test_measures_have_their_names_and_are_shares():
+def test_measures_have_their_names_and_are_fractions():
     result = run()
     metrics = result.metrics()
     assert set(metrics) == {

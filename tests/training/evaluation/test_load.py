@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from checkpoints.export import export
-from parallel.ranks import ALONE
+from parallel.ranks import ALONE, Ranks
 from tests.checkpoints.exporting import random_model, write_checkpoint
-from tests.ranks import run_ranks
+from tests.ranks import run_distributed
 from tests.training.evaluation import models
-from training.errors import UserError
+from training import verification
+from training.errors import DamagedFileError, UserError
 from training.evaluation import load
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel
@@ -102,26 +103,22 @@ def test_files_that_training_did_not_write_are_not_read(tmp_path: Path):
         load.load_generator(str(step), CPU)
 
 
-_TWO_RANKS = """
-import sys
-import torch
-from parallel.ranks import discover
-from training import verification
-from training.errors import DamagedFileError, UserError
-from training.evaluation import load
+def _verified(ranks: Ranks, step: Path) -> tuple[str, list[str]]:
+    """The error of a damaged checkpoint, or nothing; the files that this rank hashed."""
+    hashed: list[str] = []
+    sha256_file = verification.sha256_file
 
-hashed, sha256_file = [], verification.sha256_file
-verification.sha256_file = lambda path: hashed.append(path.name) or sha256_file(path)
-ranks = discover()
-ranks.connect(torch.device("cpu"))
-try:
-    load.verify(sys.argv[1], ranks)
-    print("whole", end=" ")
-except DamagedFileError as error:
-    print(error, end=" ")
-print(hashed.count("model.safetensors"))
-ranks.disconnect()
-"""
+    def recording(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_file(path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(verification, "sha256_file", recording)
+        try:
+            load.verify(str(step), ranks)
+        except DamagedFileError as error:
+            return str(error), hashed
+    return "", hashed
 
 
 @pytest.mark.parametrize("harmed", [False, True])
@@ -129,10 +126,10 @@ def test_ranks_share_the_files_and_agree(tmp_path: Path, harmed: bool):
     step = write_checkpoint(tmp_path, random_model(LanguageModel))
     if harmed:
         _flip(step / WEIGHTS / "model.safetensors")
-    said = [out.stdout.split() for out in run_ranks(2, ["-c", _TWO_RANKS, str(step)], timeout=120)]
-    assert said[0][:-1] == said[1][:-1]
-    assert ("damaged:" in said[0]) == harmed and ("whole" in said[0]) != harmed
-    assert sum(int(words[-1]) for words in said) == 1
+    errors, hashed = zip(*run_distributed(_verified, 2, step, timeout=120), strict=True)
+    assert errors[0] == errors[1]
+    assert ("is damaged:" in errors[0]) == harmed and bool(errors[0]) == harmed
+    assert [*hashed[0], *hashed[1]].count("model.safetensors") == 1
 
 
 def test_what_cannot_be_used_says_why(tmp_path: Path):

@@ -53,7 +53,7 @@ def test_ks_double_and_always_end_at_n():
 
 
 @pytest.mark.parametrize("k", range(1, NUM_CANDIDATES + 1))
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(k: int):
+def test_pass_at_k_is_the_fraction_of_subsets_with_a_right_one(k: int):
     right = random_outcomes().right
     wanted = [np.mean([any(row[list(s)]) for s in combinations(range(7), k)]) for row in right]
     assert pass_at_k(right, k) == pytest.approx(wanted, abs=1e-12)

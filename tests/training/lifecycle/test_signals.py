@@ -1,15 +1,17 @@
 """Which signals are held back, how often, and how all ranks hear of one."""
 
+import contextlib
+import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from parallel.ranks import Ranks
-from tests.ranks import kill_ranks, start_ranks
+from tests.ranks import run_distributed
 from training.lifecycle.signals import Stopped, StopSignal
 
 ONE = Ranks(rank=0, world_size=1, local_rank=0, launcher="test")
@@ -62,40 +64,27 @@ def test_a_check_raises_only_after_a_signal() -> None:
             pass
         with stop.agreed():
             stop.check()
-            pytest.fail("it went on")
+            pytest.fail("it continued")
 
 
-_WAITS = """
-import sys, time
-from pathlib import Path
-from parallel.ranks import discover
-from training.lifecycle.signals import Stopped, StopSignal
-ranks = discover()
-ranks.connect(ranks.device())
-with StopSignal(ranks) as stop:
-    ranks.barrier()
-    try:
-        with stop.agreed():
-            Path(sys.argv[1], f"in_{ranks.rank}").touch()
-            while ranks.is_main:  # the other has nothing to do
-                stop.check()
-                time.sleep(0.01)
-    except Stopped:
-        print("stopped", flush=True)
-ranks.disconnect()
-"""
+def _stopped(ranks: Ranks) -> tuple[bool, str]:
+    """Whether this rank stopped, and what it wrote to standard error."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), StopSignal(ranks) as stop:
+        ranks.barrier()
+        try:
+            with stop.agreed():
+                if not ranks.is_main:  # has no work, and waits for the other when the signal comes
+                    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                while ranks.is_main:
+                    stop.check()
+                    time.sleep(0.01)
+        except Stopped:
+            return True, errors.getvalue()
+    return False, errors.getvalue()
 
 
-def test_a_rank_that_waits_for_the_others_passes_its_signal_on(tmp_path: Path) -> None:
-    processes = start_ranks(2, ["-c", _WAITS, str(tmp_path)])
-    try:
-        deadline = time.monotonic() + 100
-        while len(list(tmp_path.iterdir())) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        processes[1].send_signal(signal.SIGTERM)
-        outputs = [process.communicate(timeout=60) for process in processes]
-    finally:
-        kill_ranks(processes)
-    assert [out for out, _ in outputs] == ["stopped\n", "stopped\n"], outputs
-    assert "SIGTERM" in outputs[1][1] and not outputs[0][1]
+def test_a_rank_that_waits_for_the_others_passes_its_signal_on() -> None:
+    main, waiting = run_distributed(_stopped, 2, timeout=100)
+    assert main == (True, "")
+    assert waiting == (True, "SIGTERM: stopping at the next check\n")

@@ -15,7 +15,7 @@ SILENT = (
 
 
 class Words(Ranks):
-    """Ranks of which some have told that they hang, and nothing is connected."""
+    """Ranks of which some have reported that they hang, and nothing is connected."""
 
     said: set[str]
 
@@ -49,7 +49,7 @@ def wait_for(alerts: Alerts, number: int) -> None:
         time.sleep(SECONDS / 50)
 
 
-def test_silence_is_told_once_until_something_moves(capfd: pytest.CaptureFixture[str]) -> None:
+def test_silence_is_reported_once_until_something_moves(capfd: pytest.CaptureFixture[str]) -> None:
     alerts = Alerts()
     with Watchdog(words(0), minutes=SECONDS / 60, alert=alerts) as watchdog:
         wait_for(alerts, 1)
@@ -64,7 +64,7 @@ def test_silence_is_told_once_until_something_moves(capfd: pytest.CaptureFixture
     assert written.count("hang: no step") == 2 and "test_watchdog.py" in written
 
 
-def test_another_ranks_hang_is_told_once_by_the_first() -> None:
+def test_another_ranks_hang_is_reported_once_by_the_first() -> None:
     alerts = Alerts()
     with Watchdog(words(0, "rank 2 hangs"), minutes=SECONDS / 60, alert=alerts) as watchdog:
         watchdog.pause()
@@ -73,7 +73,7 @@ def test_another_ranks_hang_is_told_once_by_the_first() -> None:
     assert alerts == [silence_of(2)]
 
 
-def test_ranks_that_stand_still_together_are_told_of_once() -> None:
+def test_ranks_that_hang_together_are_reported_once() -> None:
     alerts = Alerts()
     ranks = words(0)
     with Watchdog(ranks, minutes=SECONDS / 60, alert=alerts):
@@ -83,7 +83,7 @@ def test_ranks_that_stand_still_together_are_told_of_once() -> None:
     assert alerts == [silence_of(0)]
 
 
-def test_another_rank_writes_its_stacks_and_tells_the_first(
+def test_another_rank_writes_its_stacks_and_notifies_the_first(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     ranks, alerts = words(2), Alerts()

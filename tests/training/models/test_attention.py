@@ -38,7 +38,7 @@ def test_equals_a_block_diagonal_mask(device: str, dtype: torch.dtype, tolerance
     torch.testing.assert_close(packed.float().cpu(), masked(*heads()), atol=tolerance, rtol=0)
 
 
-def test_neighbouring_rows_with_equal_ids_stay_apart() -> None:
+def test_adjacent_rows_with_equal_ids_stay_apart() -> None:
     attention = PackedAttention(torch.zeros(2, 10, dtype=torch.long))
     query, key, value = heads()
     both = attention(0, query, key, value)

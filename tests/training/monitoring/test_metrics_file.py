@@ -23,7 +23,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     assert [line["train/loss"] for line in lines] == [1.0] * 5 + [2.0] * 3
 
 
-def test_a_fresh_start_drops_a_life_without_checkpoint(tmp_path: Path) -> None:
+def test_a_fresh_start_drops_an_attempt_without_checkpoint(tmp_path: Path) -> None:
     write(tmp_path, range(1, 4))
     write(tmp_path, range(1, 3))
     assert [line["step"] for line in read_lines(tmp_path)] == [1, 2]

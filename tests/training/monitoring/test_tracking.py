@@ -82,7 +82,7 @@ def test_an_offline_run_reads_back(
     assert gone(os.getpid())
 
 
-def test_a_second_offline_life_is_the_same_run_in_a_piece_of_its_own(
+def test_a_second_offline_attempt_is_the_same_run_in_a_piece_of_its_own(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -60,7 +60,7 @@ def test_online_lives_are_one_run_and_refusals_lose_nothing(
     assert_key_is_nowhere(tmp_path / "run")
 
 
-def test_what_a_life_adds_to_the_step_it_goes_on_from_arrives(
+def test_what_an_attempt_adds_to_the_step_it_resumes_from_arrives(
     start: Start, server: WandbServer
 ) -> None:
     with start() as tracker:
@@ -79,7 +79,7 @@ def test_what_a_life_adds_to_the_step_it_goes_on_from_arrives(
     ("error", "alerts", "exit_code"),
     [(RuntimeError("no"), ["the run failed: RuntimeError"], 1), (Stopped(), [], 130)],
 )
-def test_how_a_run_ends_is_told(
+def test_how_a_run_ends_is_reported(
     start: Start,
     server: WandbServer,
     tmp_path: Path,
@@ -94,8 +94,8 @@ def test_how_a_run_ends_is_told(
     assert (run.alerts, run.exit_code) == (alerts, exit_code)
     assert run.preempting == isinstance(error, Stopped)
     path = tmp_path / "run" / "alerts.jsonl"
-    told = [json.loads(line) for line in path.read_text().splitlines()] if alerts else []
-    assert [(entry["title"], entry["text"]) for entry in told] == [
+    alerted = [json.loads(line) for line in path.read_text().splitlines()] if alerts else []
+    assert [(entry["title"], entry["text"]) for entry in alerted] == [
         (title, "no") for title in alerts
     ]
 
@@ -168,7 +168,7 @@ def test_no_server_at_the_start_means_offline_said_once(
     assert_key_is_nowhere(piece.parent)
 
 
-def test_the_run_goes_on_when_its_wandb_process_is_terminated(
+def test_the_run_continues_when_its_wandb_process_is_terminated(
     start: Start,
     server: WandbServer,
     capsys: pytest.CaptureFixture[str],
@@ -188,7 +188,7 @@ def test_the_run_goes_on_when_its_wandb_process_is_terminated(
     assert gone(os.getpid())
 
 
-def test_what_a_dying_wandb_process_had_not_sent_is_told_again(
+def test_what_a_dying_wandb_process_had_not_sent_is_sent_again(
     start: Start,
     server: WandbServer,
     capsys: pytest.CaptureFixture[str],

@@ -88,7 +88,7 @@ def test_only_a_report_is_written_over(tmp_path: Path, name: str) -> None:
     assert (folder / name).read_text() == mine
 
 
-def test_json_holds_the_evaluation_as_it_stands_and_the_run(whole: Path) -> None:
+def test_json_holds_the_evaluation_unchanged_and_the_run(whole: Path) -> None:
     _, _, report = build(whole)
     assert report["benchmarks"] == read_json(whole / "evaluation/evaluation.json")["benchmarks"]
     entry = report["benchmarks"]["demo_test"]
@@ -229,7 +229,7 @@ def test_table_fits_a_terminal_of_eighty_columns(whole: Path) -> None:
     console.print(summary_table({"benchmarks": {}}))
 
 
-def test_seeds_that_are_a_trainings_own_are_told(tmp_path: Path) -> None:
+def test_seeds_that_are_a_trainings_own_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write_run(folder)
     config = read_json(folder / "config.json")

@@ -29,7 +29,7 @@ def candidate(
     return replace(made, **changes)
 
 
-def test_auc_is_the_share_of_pairs_in_order_with_ties_half() -> None:
+def test_auc_is_the_fraction_of_pairs_in_order_with_ties_half() -> None:
     random = numpy.random.default_rng(1)
     right, other = random.integers(0, 6, 40).astype(float), random.integers(0, 5, 30).astype(float)
     pairs = [(a > b) + 0.5 * (a == b) for a, b in product(right, other)]
@@ -54,7 +54,7 @@ def test_unscored_candidates_rank_nothing() -> None:
     assert one_kind is not None and one_kind.pooled_auc is None
 
 
-def test_cases_tell_saved_from_missed_and_ignore_the_greedy_program_when_choosing() -> None:
+def test_cases_separate_saved_from_missed_and_ignore_the_greedy_program_when_choosing() -> None:
     saved = [candidate("s", "wrong", 0.2, 5.0)] * 2 + [candidate("s", "right", 0.8)]
     missed = [candidate("m", "right", 0.3), candidate("m", "wrong", 0.7, 4.0)]
     missed.append(candidate("m", "right", 0.99, temperature=0.0))

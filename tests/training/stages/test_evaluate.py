@@ -124,7 +124,7 @@ def test_a_finished_stage_is_left_alone(
     assert "nothing to do" in caplog.text
 
 
-def test_a_killed_stage_goes_on(inputs: Path, evaluated: Path, ranks: Ranks, tmp_path: Path):
+def test_a_killed_stage_resumes(inputs: Path, evaluated: Path, ranks: Ranks, tmp_path: Path):
     folder = tmp_path / "evaluation"
     shutil.copytree(evaluated, folder)
     (folder / manifest.MANIFEST).unlink()

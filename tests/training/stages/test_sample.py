@@ -111,7 +111,7 @@ def test_jobs_that_share_the_work_draw_the_same_candidates(
     assert manifest.read(folder)["facts"]["candidates"] == 28
 
 
-def test_a_job_that_fails_in_its_share_is_alerted_to_in_the_folder(
+def test_a_job_that_fails_in_its_array_task_is_alerted_to_in_the_folder(
     inputs: Path, ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fails(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""What status tells of folders as runs leave them."""
+"""What status prints for the folders that runs leave."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_training_is_reported_in_full(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW - 500)
     monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[1-4]")
     attempts.record(run, verb="train", job="12", attempt=0)
@@ -57,7 +57,7 @@ def test_a_running_training_is_told_in_full(run: Path, monkeypatch: pytest.Monke
     assert said[6].startswith("W&B: run abc123 is offline; upload: wandb sync")
 
 
-def test_the_last_alert_is_told(run: Path) -> None:
+def test_the_last_alert_is_reported(run: Path) -> None:
     alerts = [
         {"time": NOW - ago, "title": "the run hangs", "text": f"of\n{ago}"} for ago in (600, 300)
     ]
@@ -67,7 +67,7 @@ def test_the_last_alert_is_told(run: Path) -> None:
     assert said == ["alert 5 min ago: the run hangs: of 300"]
 
 
-def test_silence_the_page_and_the_end_are_told(run: Path) -> None:
+def test_silence_the_page_and_the_end_are_reported(run: Path) -> None:
     assert "no activity for 2 h 0 min" in next(describe(run, now=NOW + 7200))
     (run / "wandb_link").write_text("https://wandb.ai/us/tinygsm/runs/abc123\n")
     assert list(describe(run, now=NOW))[-1] == "W&B: https://wandb.ai/us/tinygsm/runs/abc123"
@@ -86,7 +86,7 @@ def test_a_finished_run_that_is_extended_is_not_finished(run: Path) -> None:
     assert said[1].startswith("step 40 of 200, saved at 20")
 
 
-def test_a_recipe_tells_every_stage(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_recipe_lists_every_stage(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "config.json").write_text("{}")
     (folder / "jobs.json").write_text('{"data_generator": "3", "generator": "4"}')
@@ -109,7 +109,7 @@ def test_durations_read_well() -> None:
     assert [duration(s) for s in seconds] == ["59 s", "5 min", "3 h 20 min", "2 d 7 h"]
 
 
-def test_preparing_is_told_by_its_parts(tmp_path: Path) -> None:
+def test_preparing_is_reported_by_its_parts(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     parts = attempts.parts_folder(folder)
     parts.mkdir()

@@ -91,8 +91,8 @@ def test_a_signal_to_one_rank_stops_all_between_two_batches(
     assert (folder / manifest.MANIFEST).is_file()
     if verb == "sample":  # evaluating writes its parts again with scores
         assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    unbroken = inputs / f"{verb}_unbroken"
-    config = folders.written(tmp_path, _tree(verb, inputs, unbroken))
+    uninterrupted = inputs / f"{verb}_uninterrupted"
+    config = folders.written(tmp_path, _tree(verb, inputs, uninterrupted))
     run_ranks(2, [f"launch/{verb}.py", config])  # once: then it has nothing to do
-    assert _programs(folder) == _programs(unbroken)
+    assert _programs(folder) == _programs(uninterrupted)
     assert len(_programs(folder)) == NUM_PARTS * PER_PART * (12 if verb == "sample" else 13)

@@ -10,7 +10,7 @@ import pytest
 
 from parallel.ranks import Ranks
 from tests import small
-from tests.training.data.test_prepare import content, jsonl, row
+from tests.training.data.preparing import content, jsonl, row
 from tests.training.evaluation import models
 from training import manifest
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved

@@ -1,5 +1,5 @@
 # pyright: reportPrivateUsage=false
-"""What stands around programs: on hosts that lend less than this one, too."""
+"""The isolation of programs, also on hosts that allow less than this one."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.execution.test_executor import descendants
+from tests.training.execution.processes import descendants
 from training.execution import executor as executor_module
 from training.execution.executor import Executor, IsolationError, Limits, Program
 from training.execution.sandbox import jail
@@ -342,7 +342,7 @@ def _compute_stopped(made: Executor, results: list[Execution]) -> None:
     results += made.run([Program(code=code, kind="var:x")])
 
 
-def test_a_program_that_was_stopped_with_its_host_goes_on() -> None:
+def test_a_program_that_was_stopped_with_its_host_continues() -> None:
     with Executor(limits=Limits(timeout_seconds=20.0, idle_seconds=0.3)) as made:
         made.run(programs(["return type(3)(3)"]))
         watcher = made._lanes[0]._light.pid
