@@ -264,3 +264,7 @@ def test_it_can_be_cancelled_before_every_program(num_workers: int) -> None:
             made.run(programs, check_cancelled=leave_at_the_fourth)
         assert 4 <= len(calls) <= 3 + num_workers
         assert made.run(programs[:1])[0].value == 0.0, "it may be used again"
+
+
+def test_the_layers_of_the_sandbox_are_named(executor: Executor) -> None:
+    assert {"seccomp", "rlimits"} <= set(executor.layers)

@@ -141,7 +141,3 @@ def test_refuses_where_no_isolation_can_be_had(monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(seccomp.platform, "machine", lambda: "vax")
         with pytest.raises(OSError, match="no table of system calls"):
             lockdown.CallFilter(seccomp.for_reader)
-
-
-def test_the_layers_of_the_sandbox_are_named(executor: Executor) -> None:
-    assert {"seccomp", "rlimits"} <= set(executor.layers)
