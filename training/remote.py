@@ -213,11 +213,7 @@ def _repeated(url: str, request: Callable[[], Result]) -> Result:
         try:
             return request()
         except ImportError as error:
-            scheme = url.partition("://")[0]
-            raise DataError(
-                f"{url}: reading {scheme}:// needs another package ({error}): install it with "
-                "`pip install 'tinygsm-training[remote]'`"
-            ) from error
+            raise DataError(f"{url} needs a package that is not installed: {error}") from error
         except DataError:
             raise
         except Exception as error:  # each store's client has errors of its own

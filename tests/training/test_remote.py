@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,7 @@ def test_local_files_have_urls_too(tmp_path: Path) -> None:
     assert remote.facts(url) != before
 
 
-def test_a_missing_client_is_named() -> None:
-    pytest.importorskip("fsspec")
-    try:
-        import s3fs  # noqa: F401  # pyright: ignore
-    except ImportError:
-        with pytest.raises(DataError, match=r"s3://.*pip install 'tinygsm-training\[remote\]'"):
-            remote.facts("s3://bucket/key")
+def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DataError, match=r"s3://bucket/key needs a package.*s3fs"):
+        remote.facts("s3://bucket/key")
