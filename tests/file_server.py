@@ -25,6 +25,8 @@ class FileServer:
         self.has_ranges = has_ranges
         self.faults: dict[str, list[str]] = defaultdict(list)
         """By path, of the next requests: a status, or `cut`: half of the body arrives."""
+        self.headers: dict[str, str] = {}
+        """Sent with every file."""
         self.ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """By path, the ranges that were sent as a whole."""
         self.before_range: Callable[[str, int], None] = lambda path, start: None
@@ -70,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
     def _answer(self, *, with_body: bool) -> None:
-        path = self.path.lstrip("/")
+        path = self.path.partition("?")[0].lstrip("/")
         if path.endswith("/") or not path:
             self._list(path)
             return
@@ -82,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         if with_body and asked:
             self.owner.before_range(path, int(asked[1]))
         content = self.owner.files[path]
-        headers = {"ETag": f'"{hashlib.md5(content).hexdigest()}"'}
+        headers = {"ETag": f'"{hashlib.md5(content).hexdigest()}"', **self.owner.headers}
         fault = self.owner.faults[path].pop(0) if with_body and self.owner.faults[path] else ""
         if fault.isdigit():
             self._send(int(fault), b"")
