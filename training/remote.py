@@ -231,6 +231,8 @@ def _is_final(error: BaseException) -> bool:
         # fsspec's form of every failure to ask an HTTP server for a file's size.
         return _is_final(cause)
     status = getattr(error, "status", None)
+    if isinstance(answer := getattr(error, "response", None), dict):  # botocore's errors
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if isinstance(status, int):
         return status in _REQUEST_ERRORS and status not in _TEMPORARY
     return isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, ValueError))

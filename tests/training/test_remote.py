@@ -167,3 +167,32 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(DataError, match=r"s3://bucket/key needs a package.*s3fs"):
         remote.facts("s3://bucket/key")
+
+
+def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    try:
+        client = pytest.importorskip("boto3").client("s3")
+        client.create_bucket(Bucket="bucket")
+        for key, content in (("set/", b""), ("set/a.bin", CONTENT), ("set/b/c.bin", CONTENT[1:])):
+            client.put_object(Bucket="bucket", Key=key, Body=content)
+        listed = remote.files_below("s3://bucket/set/")
+        assert list(listed) == ["s3://bucket/set/a.bin", "s3://bucket/set/b/c.bin"]
+        url, before = next(iter(listed.items()))
+        assert remote.fetch(url, tmp_path / "a", expected=before) == before
+        assert (tmp_path / "a").read_bytes() == CONTENT
+        assert remote.read_range(url, 5, 700) == CONTENT[5:700]
+        client.put_object(Bucket="bucket", Key="set/a.bin", Body=CONTENT[::-1])
+        with pytest.raises(DataError, match="has changed"):
+            remote.fetch(url, tmp_path / "a", expected=before)
+        with pytest.raises(DataError, match="NoSuchBucket"):
+            remote.facts("s3://nobucket/a.bin")
+    finally:
+        server.stop()

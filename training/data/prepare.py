@@ -94,6 +94,8 @@ def prepare_array_task(
             f"{facts['tokens']:,} tokens): nothing to do"
         )
         return facts
+    for source in data.sources:
+        sources.refuse_damaged(source)  # rather than hours later
     parts.refuse_data(data.folder)
     work = _Work.from_config(config, files.sha256_json([made_of.config, made_of.inputs]))
     parts.claim(work.folder)

@@ -84,10 +84,7 @@ def rows_of(source: SourceConfig, chunk: RawChunk) -> Iterator[Raw]:
     """
     for raw in chunk.rows():
         if isinstance(raw, Damaged) and source.damaged == "refuse":
-            raise DataError(
-                f"{raw.message}. Repair it, or set damaged = 'skip' in the source to skip and "
-                "count what cannot be read"
-            )
+            raise _refusal(raw)
         yield raw
 
 
@@ -144,13 +141,25 @@ def found_at(source: SourceConfig, *, offline: bool = False) -> Files:
     )
 
 
-def problems_of(source: SourceConfig) -> Iterator[str]:
-    """What is wrong with the Parquet files of this machine, as far as their footers show."""
-    if source.damaged == "refuse":
-        for path in files_of(source):
-            if path.suffix == ".parquet":
-                problem = tables.problem_of(path, _parquet_columns(source))
-                yield from [problem] if problem else []
+def refuse_damaged(source: SourceConfig) -> None:
+    """Read the footers of the Parquet files of this machine, if `damaged` is `refuse`.
+
+    Raises:
+        DataError: one is damaged, or lacks a column.
+    """
+    if source.damaged == "skip":
+        return
+    for path in files_of(source):
+        if path.suffix == ".parquet":
+            if damaged := tables.damage_of(path, _parquet_columns(source)):
+                raise _refusal(damaged)
+
+
+def _refusal(damaged: Damaged) -> DataError:
+    return DataError(
+        f"{damaged.message}. Repair it, or set damaged = 'skip' in the source to skip and "
+        "count what cannot be read"
+    )
 
 
 def example_of(source: SourceConfig, raw: Raw) -> Labelled:

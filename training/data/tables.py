@@ -196,21 +196,31 @@ def _num_rows(path: Path) -> int:
 # --- Parquet.
 
 
-def problem_of(path: Path, columns: Sequence[str]) -> str:
-    """What is wrong with a Parquet file, as far as its footer shows; empty: nothing."""
+def damage_of(path: Path, columns: Sequence[str]) -> Damaged | None:
+    """The damage of a Parquet file as far as its footer shows it; None: it shows none.
+
+    Raises:
+        DataError: it lacks one of the columns.
+    """
     try:
         names = parquet.read_schema(path).names
     except _DAMAGE as error:
-        _raise_if_unreadable(error)
-        return f"{path} is not a whole Parquet file: {cause(error)}"
-    return _lacking(str(path), columns, names)
+        return _no_parquet(str(path), error)
+    _refuse_lacking(str(path), columns, names)
+    return None
 
 
-def _lacking(shown: str, columns: Sequence[str], names: Sequence[str]) -> str:
-    missing = sorted(set(columns) - set(names))
-    if not missing:
-        return ""
-    return f"{shown} has no column {', '.join(missing)}: its columns are {', '.join(names)}"
+def _no_parquet(shown: str, error: BaseException) -> Damaged:
+    _raise_if_unreadable(error)
+    message = f"{shown} is not a whole Parquet file: {cause(error)}"
+    return Damaged(reason="file is damaged", message=message)
+
+
+def _refuse_lacking(shown: str, columns: Sequence[str], names: Sequence[str]) -> None:
+    if missing := sorted(set(columns) - set(names)):
+        raise DataError(
+            f"{shown} has no column {', '.join(missing)}: its columns are {', '.join(names)}"
+        )
 
 
 def batches(
@@ -229,15 +239,10 @@ def batches(
         file = parquet.ParquetFile(path, page_checksum_verification=True)
         names, num_groups = file.schema_arrow.names, file.num_row_groups
     except _DAMAGE as error:
-        _raise_if_unreadable(error)
-        yield Damaged(
-            reason="file is damaged",
-            message=f"{shown} is not a whole Parquet file: {cause(error)}",
-        )
+        yield _no_parquet(shown, error)
         return
     with file:
-        if problem := _lacking(shown, columns, names):
-            raise DataError(problem)
+        _refuse_lacking(shown, columns, names)
         for group in range(num_groups):
             left = file.metadata.row_group(group).num_rows
             try:
