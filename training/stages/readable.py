@@ -43,11 +43,11 @@ def missing_models(inputs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def missing_questions(question_sets: Iterable[SourceConfig | BenchmarkConfig]) -> Iterator[str]:
-    """Sources and benchmarks whose files are not there, or whose difficulty cannot be had."""
+    """Sources and benchmarks whose files are missing or damaged, or whose difficulty is unknown."""
     for entry in question_sets:
         yield from messages(lambda entry=entry: benchmarks.difficulty_of(entry.difficulty))
         if isinstance(entry, SourceConfig):
-            yield from messages(lambda entry=entry: sources.files_of(entry))
+            yield from messages(lambda entry=entry: sources.refuse_damaged(entry))
         else:
             yield from messages(lambda entry=entry: benchmarks.files_of(entry))
 
