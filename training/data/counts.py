@@ -25,8 +25,8 @@ class Counts:
         self._examples_kept = [0] * len(data.sources)
         self._dropped = [Counter[str]() for _ in data.sources]
         self._right = self._tokens = self._supervised_tokens = 0
-        self.sequences = 0
-        """Packed sequences; whoever writes them counts them here."""
+        self.sequences: list[int] = []
+        """Packed sequences of each source, or of all together; whoever writes them counts them."""
 
     def read(self, part: Head) -> None:
         """Count the rows that a part was made from, and those dropped on the way."""
@@ -49,27 +49,30 @@ class Counts:
 
     def facts(self) -> dict[str, Any]:
         """The counts as the manifest keeps them."""
-        examples, capacity = sum(self._examples_kept), self.sequences * self._data.sequence_length
+        examples, sequences = sum(self._examples_kept), sum(self.sequences)
+        capacity = sequences * self._data.sequence_length
         right = {"right_examples": self._right} if self._for_verifier else {}
         return {
             "head": "verifier" if self._for_verifier else "language_model",
             "sequence_length": self._data.sequence_length,
-            "sequences": self.sequences,
+            "sequences": sequences,
             "examples": examples,
             **right,
             "tokens": self._tokens,
             "supervised_tokens": self._supervised_tokens,
             "tokens_per_example": self._tokens / max(examples, 1),
             "padding_fraction": 1 - self._tokens / max(capacity, 1),
-            "sources": [
-                {
-                    "kind": source.kind,
-                    "rows_read": self._rows_read[number],
-                    "examples_kept": self._examples_kept[number],
-                    "dropped": dict(self._dropped[number].most_common()),
-                }
-                for number, source in enumerate(self._data.sources)
-            ],
+            "sources": [self._source_facts(number) for number in range(len(self._data.sources))],
+        }
+
+    def _source_facts(self, number: int) -> dict[str, Any]:
+        are_apart = bool(self._data.source_weights)
+        return {
+            "kind": self._data.sources[number].kind,
+            "rows_read": self._rows_read[number],
+            "examples_kept": self._examples_kept[number],
+            **({"sequences": self.sequences[number]} if are_apart else {}),
+            "dropped": dict(self._dropped[number].most_common()),
         }
 
     def dropped_lines(self) -> str:

@@ -140,9 +140,7 @@ def _repetitions(file: BinaryIO, are_compared: NDArray[np.bool_]) -> Iterator[ND
             yield _after_the_first(rows, keys)
 
 
-def _after_the_first(
-    rows: NDArray[np.int64], keys: NDArray[np.uint64]
-) -> NDArray[np.int64]:
+def _after_the_first(rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Of each key all of its rows but the first."""
     order = np.argsort(keys)  # not stable, which would take four times as long
     rows, keys = rows[order], keys[order]

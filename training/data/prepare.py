@@ -19,7 +19,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -294,11 +294,14 @@ def _pack(
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
     counts = Counts(data)
     writer = ShardWriter(folder)
-    with remaining(data, converted, counts, keys=folder / "keys") as examples:
-        for sequences in packed(examples, sequence_length=data.sequence_length):
-            writer.add(sequences)
-            counts.sequences += len(sequences)
-    if not counts.sequences:
+    with remaining(data, converted, counts, keys=folder / "keys") as streams:
+        # Sources that are drawn by their weights share no sequence.
+        for stream in streams if data.source_weights else [chain.from_iterable(streams)]:
+            counts.sequences.append(0)
+            for sequences in packed(stream, sequence_length=data.sequence_length):
+                writer.add(sequences)
+                counts.sequences[-1] += len(sequences)
+    if not sum(counts.sequences):
         parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()

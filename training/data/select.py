@@ -1,13 +1,14 @@
 """Selects the examples of all parts that are packed: no duplicates, and balanced where asked for.
 
-    with remaining(data, paths, counts, keys=folder) as examples:
-        for some in examples:               # `Examples`, in order
+    with remaining(data, paths, counts, keys=folder) as sources:
+        for examples in sources:            # of each source a stream of `Examples`
+            ...
 
 The parts are read twice: their keys as they are made, their tokens once all keys are known.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from training.data.pack import Examples
 @contextmanager
 def remaining(
     data: DataConfig, converted: Iterable[Path], counts: Counts, *, keys: Path
-) -> Iterator[Iterator[Examples]]:
-    """The examples to pack.
+) -> Generator[list[Iterator[Examples]]]:
+    """The examples to pack: a stream for each source, to be read to its end before the next.
 
     Args:
         data: The sources.
@@ -44,21 +45,20 @@ def remaining(
             paths[head.source].append(path)
             num_examples[head.source] += len(head.keys)
 
-        def chosen() -> Iterator[Examples]:
-            for source, settings in enumerate(data.sources):
-                marks = deduplicator.mark(num_examples[source])
-                numbers = np.bincount(marks, minlength=len(deduplicator.reasons))
-                drop = zip(deduplicator.reasons[1:], numbers[1:].tolist(), strict=True)
-                counts.drop(source, dict(drop))
-                if settings.balance == "question":
-                    found = _balanced(source, paths[source], marks, counts, deduplicator)
-                else:
-                    found = (examples for examples, _ in _distinct(paths[source], marks))
-                for examples in found:
-                    counts.add(source, examples)
-                    yield examples
+        def of_source(source: int) -> Iterator[Examples]:
+            marks = deduplicator.mark(num_examples[source])
+            numbers = np.bincount(marks, minlength=len(deduplicator.reasons)).tolist()
+            drop = zip(deduplicator.reasons[1:], numbers[1:], strict=True)
+            counts.drop(source, dict(drop))
+            if data.sources[source].balance == "question":
+                found = _balanced(source, paths[source], marks, counts, deduplicator)
+            else:
+                found = (examples for examples, _ in _distinct(paths[source], marks))
+            for examples in found:
+                counts.add(source, examples)
+                yield examples
 
-        yield chosen()
+        yield [of_source(source) for source in range(len(data.sources))]
 
 
 def _distinct(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +400,50 @@ def test_a_source_that_breaks_off_costs_no_part(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data.parts").glob("p*")] == ["part-000000.parquet"]
     path.write_text(whole)
     assert prepare(config(tmp_path / "data", source, tokenizer=tokenizer))["examples"] == 1500
+
+
+@pytest.mark.parametrize("after_sequences", [0, 1])
+def test_an_attempt_that_ends_while_it_packs_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_sequences: int
+) -> None:
+    wanted = config(tmp_path / "data", PROBLEMS, {**PROBLEMS, "seed": 2})
+    packed = prepare_module.packed
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        yield from islice(packed(*arguments, **settings), after_sequences)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare_module, "packed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(wanted)
+    assert sorted(path.name for path in (tmp_path / "data.parts").glob("p*")) == [
+        f"part-{number:06d}.parquet" for number in range(4)
+    ]
+    monkeypatch.setattr(prepare_module, "packed", packed)
+    assert prepare(wanted) == prepare(config(tmp_path / "alone", PROBLEMS, {**PROBLEMS, "seed": 2}))
+    assert content(tmp_path / "data") == content(tmp_path / "alone")
+
+
+def test_sources_with_weights_share_no_sequence(tmp_path: Path) -> None:
+    rows = [row(f"Ann has {number} apples and buys 4. How many?") for number in range(90)]
+    (tmp_path / "more").mkdir()
+    sources = [jsonl(tmp_path, *rows[:50]), jsonl(tmp_path / "more", *rows[40:])]
+    together = prepare(config(tmp_path / "together", *sources, sequence_length=200))
+    weighted = [
+        {**source, "weight": weight} for source, weight in zip(sources, (3, 1), strict=True)
+    ]
+    apart = prepare(config(tmp_path / "apart", *weighted, sequence_length=200))
+    assert together["examples"] == apart["examples"] == 90
+    assert all("sequences" not in source for source in together["sources"])
+    sizes = [source["sequences"] for source in apart["sources"]]
+    assert sum(sizes) == apart["sequences"] and min(sizes) > 0
+    assert apart["sources"][1]["dropped"] == {"duplicate question": 10}
+    first = config(tmp_path / "first", sources[0], sequence_length=200)
+    assert prepare(first)["sequences"] == sizes[0]
+    prompts = [
+        [prompt for prompt, _, _ in texts(tmp_path / name, 200)] for name in ("first", "apart")
+    ]
+    assert sorted(prompts[0]) == sorted(prompts[1][: len(prompts[0])])
 
 
 def test_parts_of_another_config_are_made_anew_and_nothing_is_left(tmp_path: Path) -> None:
