@@ -12,46 +12,55 @@ This has to be the last filter: any later one would unbalance a question again.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from training.data.pack import Mode
-from training.data.parts import Kept
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.pack import Examples, Mode
 from training.records import Candidate
 
 ONE_KIND = "candidate: its question has only right or only wrong programs"
 SURPLUS = "candidate: its question has more of this verdict than of the other"
 
 
-def order_of(candidate: Candidate) -> bytes:
-    """A sort key among the candidates of one question and verdict; the first ones are kept.
+def order_of(candidate: Candidate) -> int:
+    """A sort key of 64 bits among the candidates of one question and verdict; the first are kept.
 
     Programs that gave no number come last: running them already shows that they are wrong, so
     the verifier need not. Beyond that, a hash of the text gives an arbitrary but fixed order.
     """
-    failed = b"\1" if candidate.verdict == "failed" else b"\0"
-    return failed + hashlib.sha256(candidate.program.encode("utf-8", "replace")).digest()[:8]
+    digest = hashlib.sha256(candidate.program.encode("utf-8", "replace")).digest()
+    failed = candidate.verdict == "failed"
+    return failed << 63 | int.from_bytes(digest[:8], "big") >> 1
 
 
-def balanced(distinct: Iterable[Kept]) -> Iterator[tuple[Kept, str]]:
-    """Every candidate with the reason to drop it; an empty reason keeps it.
+def balanced(examples: Examples, order: NDArray[np.uint64]) -> Iterator[tuple[int, str]]:
+    """The index of every candidate with the reason to drop it; an empty reason keeps it.
 
     Kept candidates of a question alternate between right and wrong, so that packing keeps each
-    pair together (`pack.pairs`). Questions are identified by their tokens.
+    pair together (`pack.unit_starts`). Questions are identified by their tokens.
 
     Args:
-        distinct: Candidates that passed all other filters, without duplicates. All are held in
-            memory.
+        examples: Candidates that passed all other filters, without duplicates.
+        order: `[examples]`, the `order_of` each.
     """
-    questions: dict[bytes, list[Kept]] = defaultdict(list)
-    for kept in distinct:
-        questions[kept.example.tokens[: kept.example.num_prompt_tokens].tobytes()].append(kept)
+    ends = np.cumsum(examples.num_tokens)
+    starts = ends - examples.num_tokens
+    questions: dict[bytes, list[int]] = defaultdict(list)
+    for index, (start, prompt) in enumerate(
+        zip(starts.tolist(), examples.lengths[:, 0].tolist(), strict=True)
+    ):
+        questions[examples.tokens[start : start + prompt].tobytes()].append(index)
+    is_right = (examples.modes[:, 1] == Mode.RIGHT).tolist()
+    keys = order.tolist()
     for of_question in questions.values():
-        of_question.sort(key=lambda kept: kept.order)
-        right = [kept for kept in of_question if kept.example.program_mode is Mode.RIGHT]
-        wrong = [kept for kept in of_question if kept.example.program_mode is Mode.WRONG]
+        of_question.sort(key=keys.__getitem__)
+        right = [index for index in of_question if is_right[index]]
+        wrong = [index for index in of_question if not is_right[index]]
         for one, other in zip(right, wrong, strict=False):
             yield one, ""
             yield other, ""
         paired = min(len(right), len(wrong))
-        for kept in (*right[paired:], *wrong[paired:]):
-            yield kept, SURPLUS if paired else ONE_KIND
+        for index in (*right[paired:], *wrong[paired:]):
+            yield index, SURPLUS if paired else ONE_KIND

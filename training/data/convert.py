@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.config import DataConfig, ExecutionConfig
 from training.data import parts, programs, sources
 from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
-from training.data.dedupe import program_key, question_key
+from training.data.dedupe import program_keys, question_keys
 from training.data.filters import execution_fault, question_fault
-from training.data.pack import Mode, TokenizedExample
+from training.data.pack import Examples, Mode
 from training.data.sources import DroppedError, Labelled
 from training.data.tokenizer import Tokenizer
 from training.execution.executor import Executor, Limits, Program
@@ -101,9 +102,16 @@ class Converter:
             else:
                 found.append(labelled)
         found = self._running(found, dropped)
-        kept = self._tokenized(found, dropped)
+        found, examples = self._tokenized(found, dropped)
         return parts.Converted(
-            source=chunk.source, num_rows=len(chunk.rows), kept=kept, dropped=dropped
+            head=parts.Head(
+                source=chunk.source,
+                num_rows=len(chunk.rows),
+                keys=_keys(found, for_verifier=self._data.is_for_verifier),
+                dropped=dropped,
+            ),
+            examples=examples,
+            order=np.array([labelled.order for labelled in found], np.uint64),
         )
 
     def _fault(self, labelled: Labelled) -> str | None:
@@ -136,37 +144,42 @@ class Converter:
                 kept.append(labelled)
         return kept
 
-    def _tokenized(self, found: Sequence[Labelled], dropped: Counter[str]) -> list[parts.Kept]:
+    def _tokenized(
+        self, found: Sequence[Labelled], dropped: Counter[str]
+    ) -> tuple[list[Labelled], Examples]:
+        """Those that fit into a sequence, and the same as tokens."""
         assert self._tokenizer is not None
         prompts = self._tokenizer.encode_all(
             [programs.prompt(labelled.example.question) for labelled in found]
         )
         bodies = self._tokenizer.encode_all([labelled.example.program for labelled in found])
-        prompt_mode = Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT
-        kept: list[parts.Kept] = []
+        kept: list[Labelled] = []
+        tokens: list[int] = []
+        lengths: list[tuple[int, int]] = []
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
-            tokens = np.array([*prompt, *body, self._tokenizer.end_token], np.uint16)
-            if len(tokens) > self._data.sequence_length:
+            if len(prompt) + len(body) + 1 > self._data.sequence_length:
                 dropped["longer than a sequence"] += 1
                 continue
-            example = TokenizedExample(
-                tokens=tokens,
-                num_prompt_tokens=len(prompt),
-                prompt_mode=Mode.CONTEXT if labelled.right is not None else prompt_mode,
-                program_mode=_program_mode(labelled.right),
-            )
-            kept.append(parts.Kept(key=_key(labelled), example=example, order=labelled.order))
-        return kept
+            kept.append(labelled)
+            tokens += (*prompt, *body, self._tokenizer.end_token)
+            lengths.append((len(prompt), len(body) + 1))
+        return kept, Examples(
+            tokens=np.array(tokens, np.uint16),
+            lengths=np.array(lengths, np.int64).reshape(-1, 2),
+            modes=np.array([self._modes(labelled.right) for labelled in kept], np.uint8).reshape(
+                -1, 2
+            ),
+        )
+
+    def _modes(self, right: bool | None) -> tuple[Mode, Mode]:
+        """Those of the prompt and of the program."""
+        if right is not None:
+            return Mode.CONTEXT, Mode.RIGHT if right else Mode.WRONG
+        return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
 
 
-def _program_mode(right: bool | None) -> Mode:
-    if right is None:
-        return Mode.SUPERVISED
-    return Mode.RIGHT if right else Mode.WRONG
-
-
-def _key(labelled: Labelled) -> bytes:
-    example = labelled.example
-    if labelled.right is None:
-        return question_key(example.question)
-    return program_key(example.question, example.program)
+def _keys(found: Sequence[Labelled], *, for_verifier: bool) -> NDArray[np.uint64]:
+    questions = [labelled.example.question for labelled in found]
+    if for_verifier:
+        return program_keys(questions, [labelled.example.program for labelled in found])
+    return question_keys(questions)

@@ -1,16 +1,17 @@
 """Counts rows, examples and tokens while data is prepared, for its manifest and its summary."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from training.config import DataConfig
-from training.data.pack import Mode, TokenizedExample
-from training.data.parts import Converted, Kept
+from training.data.pack import Examples, Mode
+from training.data.parts import Head
 
 
 class Counts:
@@ -23,58 +24,55 @@ class Counts:
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
         self._dropped = [Counter[str]() for _ in data.sources]
-        self._modes = Counter[Mode]()
-        self._tokens = self._supervised_tokens = 0
-        self.sequences = 0
-        """Packed sequences; whoever writes them counts them here."""
+        self._right = self._tokens = self._supervised_tokens = 0
+        self.sequences: list[int] = []
+        """Packed sequences of each source, or of all together; whoever writes them counts them."""
 
-    def read(self, parts: Iterable[Converted]) -> Iterator[Kept]:
-        """The examples of parts, counting the rows they were made from and those dropped."""
-        for part in parts:
-            self._rows_read[part.source] += part.num_rows
-            self._dropped[part.source] += part.dropped
-            yield from part.kept
+    def read(self, part: Head) -> None:
+        """Count the rows that a part was made from, and those dropped on the way."""
+        self._rows_read[part.source] += part.num_rows
+        self._dropped[part.source] += part.dropped
 
-    def without_dropped(self, source: int, marked: Iterable[tuple[Kept, str]]) -> Iterator[Kept]:
-        """The examples of a source that stay, counting the others by their reason."""
-        for kept, reason in marked:
-            if reason:
-                self._dropped[source][reason] += 1
-            else:
-                yield kept
+    def drop(self, source: int, reasons: Mapping[str, int]) -> None:
+        """Count examples of a source that are dropped, by their reason."""
+        self._dropped[source] += Counter(reasons)
 
-    def add(self, source: int, example: TokenizedExample) -> None:
-        """Count an example that is kept, and its tokens."""
-        self._examples_kept[source] += 1
-        self._modes[example.program_mode] += 1
-        self._tokens += len(example)
+    def add(self, source: int, examples: Examples) -> None:
+        """Count examples that are kept, and their tokens."""
+        prompts, modes = examples.lengths[:, 0], examples.modes
+        self._examples_kept[source] += len(examples)
+        self._right += int((modes[:, 1] == Mode.RIGHT).sum())
+        self._tokens += len(examples.tokens)
         # The first token is never predicted.
-        unsupervised = 1 if example.prompt_mode else example.num_prompt_tokens
-        self._supervised_tokens += len(example) - unsupervised
+        unsupervised = np.where(modes[:, 0] != Mode.CONTEXT, 1, prompts)
+        self._supervised_tokens += len(examples.tokens) - int(unsupervised.sum())
 
     def facts(self) -> dict[str, Any]:
         """The counts as the manifest keeps them."""
-        examples, capacity = sum(self._examples_kept), self.sequences * self._data.sequence_length
-        right = {"right_examples": self._modes[Mode.RIGHT]} if self._for_verifier else {}
+        examples, sequences = sum(self._examples_kept), sum(self.sequences)
+        capacity = sequences * self._data.sequence_length
+        right = {"right_examples": self._right} if self._for_verifier else {}
         return {
             "head": "verifier" if self._for_verifier else "language_model",
             "sequence_length": self._data.sequence_length,
-            "sequences": self.sequences,
+            "sequences": sequences,
             "examples": examples,
             **right,
             "tokens": self._tokens,
             "supervised_tokens": self._supervised_tokens,
             "tokens_per_example": self._tokens / max(examples, 1),
             "padding_fraction": 1 - self._tokens / max(capacity, 1),
-            "sources": [
-                {
-                    "kind": source.kind,
-                    "rows_read": self._rows_read[number],
-                    "examples_kept": self._examples_kept[number],
-                    "dropped": dict(self._dropped[number].most_common()),
-                }
-                for number, source in enumerate(self._data.sources)
-            ],
+            "sources": [self._source_facts(number) for number in range(len(self._data.sources))],
+        }
+
+    def _source_facts(self, number: int) -> dict[str, Any]:
+        are_apart = bool(self._data.source_weights)
+        return {
+            "kind": self._data.sources[number].kind,
+            "rows_read": self._rows_read[number],
+            "examples_kept": self._examples_kept[number],
+            **({"sequences": self.sequences[number]} if are_apart else {}),
+            "dropped": dict(self._dropped[number].most_common()),
         }
 
     def dropped_lines(self) -> str:

@@ -15,20 +15,19 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
+from numpy.typing import NDArray
 
 from training import manifest
 from training.data import parquet_files
-from training.data.pack import Mode, TokenizedExample
+from training.data.pack import Examples
 from training.disk import require
 from training.errors import DataError
 from training.files import write_json
@@ -36,19 +35,9 @@ from training.lifecycle.attempts import parts_folder
 
 STAGE = "prepare"
 """The stage in the manifest of a data folder."""
-_SCHEMA = pa.schema(
-    [
-        ("key", pa.binary(8)),
-        ("tokens", pa.list_(pa.uint16())),
-        ("num_prompt_tokens", pa.int32()),
-        ("prompt_mode", pa.uint8()),
-        ("program_mode", pa.uint8()),
-        ("order", pa.binary()),
-    ]
-)
-_VERSION = 2
+_KEYS = "keys"
+_VERSION = 3
 """Version of the columns; parts of another version are made again."""
-_SHARD_TOKEN_BYTES = 2
 _MARK = "made_by_prepare.json"
 _OURS = re.compile(
     r"part-\d{6,}\.parquet|tokenizer-[0-9a-f]{12}|(old-)?packed-[0-9a-f]+"
@@ -58,26 +47,27 @@ _OURS = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """An example that passed the filters which look at one example at a time."""
-
-    key: bytes
-    """8 bytes; examples with equal keys are duplicates (`dedupe`)."""
-    example: TokenizedExample
-    order: bytes = b""
-    """A candidate's sort key among those of its question and verdict (`balance.order_of`)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Converted:
-    """The result of converting a chunk of a source's rows."""
+class Head:
+    """What is known of a part without its tokens."""
 
     source: int
     """The source's index in `data.sources`."""
     num_rows: int
-    kept: list[Kept]
+    """Rows of the source that it was made from."""
+    keys: NDArray[np.uint64]
+    """`[examples, columns]`; examples with an equal key in one column are duplicates (`dedupe`)."""
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Number of dropped rows by reason."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """The result of converting a chunk of a source's rows, without those that were dropped."""
+
+    head: Head
+    examples: Examples
+    order: NDArray[np.uint64]
+    """`[examples]`, for `balance`: each candidate's `order_of`; 0 in other sources."""
 
 
 def claim(folder: Path) -> None:
@@ -164,25 +154,38 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
     # A faster job may have removed the folder: then make it again, with its marker.
     if not (path.parent / _MARK).is_file():
         claim(path.parent)
-    examples = [kept.example for kept in converted.kept]
-    tokens = [example.tokens for example in examples]
-    offsets = np.cumsum([0, *map(len, tokens)], dtype=np.int32)
-    columns = [
-        pa.array([kept.key for kept in converted.kept], pa.binary(8)),
-        pa.ListArray.from_arrays(offsets, np.concatenate([*tokens, np.array([], np.uint16)])),
-        pa.array([example.num_prompt_tokens for example in examples], pa.int32()),
-        pa.array([int(example.prompt_mode) for example in examples], pa.uint8()),
-        pa.array([int(example.program_mode) for example in examples], pa.uint8()),
-        pa.array([kept.order for kept in converted.kept], pa.binary()),
-    ]
+    head, examples = converted.head, converted.examples
+    columns = {
+        _KEYS: _fixed(head.keys.astype("<u8")),
+        "tokens": _variable(examples.tokens.astype("<u2"), examples.num_tokens),
+        "num_prompt_tokens": pa.array(examples.lengths[:, 0]),
+        "modes": _fixed(examples.modes),
+        "order": pa.array(converted.order),
+    }
     label: dict[str, Any] = {
         "version": _VERSION,
         "made_from": made_from,
-        "source": converted.source,
-        "num_rows": converted.num_rows,
-        "dropped": dict(converted.dropped),
+        "source": head.source,
+        "num_rows": head.num_rows,
+        "key_columns": head.keys.shape[1],
+        "dropped": dict(head.dropped),
     }
-    parquet_files.write(path, pa.table(columns, schema=_SCHEMA), label=label)
+    parquet_files.write(path, pa.table(columns), label=label)
+
+
+def _fixed(rows: NDArray[Any]) -> pa.Array:
+    """A column of the bytes of each row of `[rows, values]`."""
+    width = rows.shape[1] * rows.itemsize
+    data = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.Array.from_buffers(pa.binary(width), len(rows), [None, data])
+
+
+def _variable(values: NDArray[Any], num_values: NDArray[np.int64]) -> pa.Array:
+    """A column of bytes: the first `num_values[0]` values, then the next `num_values[1]` …"""
+    offsets = np.zeros(len(num_values) + 1, np.int32)
+    np.cumsum(num_values * values.itemsize, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.binary(), len(num_values), buffers)
 
 
 def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
@@ -197,9 +200,9 @@ def require_room(path: Path, *, num_missing: int, num_parts: int) -> None:
         NoSpace: there is not enough room.
     """
     metadata = parquet.read_metadata(path)
-    column = _SCHEMA.names.index("tokens")
     groups = map(metadata.row_group, range(metadata.num_row_groups))
-    packed_bytes = _SHARD_TOKEN_BYTES * sum(group.column(column).num_values for group in groups)
+    # All columns without compression are a little more than the tokens and the keys.
+    packed_bytes = sum(group.total_byte_size for group in groups)
     require(
         path.parent,
         [path.stat().st_size] * num_missing + [packed_bytes * num_parts],
@@ -213,6 +216,11 @@ def is_current(path: Path, *, made_from: str) -> bool:
     return (label.get("version"), label.get("made_from")) == (_VERSION, made_from)
 
 
+def read_head(path: Path) -> Head:
+    """Read a part without its tokens; raises as `read`."""
+    return _head(_table(path, [_KEYS]))
+
+
 def read(path: Path) -> Converted:
     """Read a part.
 
@@ -220,8 +228,23 @@ def read(path: Path) -> Converted:
         FileNotFoundError: another job has finished and removed it.
         DataError: it is damaged since.
     """
+    table = _table(path)
+    prompts = table.column("num_prompt_tokens").to_numpy()
+    tokens, num_tokens = _variable_of(table, "tokens", "<u2")
+    return Converted(
+        head=_head(table),
+        examples=Examples(
+            tokens=tokens.astype(np.uint16, copy=False),
+            lengths=np.stack([prompts, num_tokens - prompts], axis=1),
+            modes=_fixed_of(table, "modes", "<u1", 2),
+        ),
+        order=table.column("order").to_numpy(),
+    )
+
+
+def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        table = parquet.read_table(path, page_checksum_verification=True)
+        return parquet.read_table(path, columns=columns, page_checksum_verification=True)
     except FileNotFoundError:  # pyarrow's own, without a number
         raise
     except (pa.ArrowException, OSError) as error:
@@ -231,37 +254,34 @@ def read(path: Path) -> Converted:
             f"{path}, a part of an unfinished prepare, is damaged: remove it, and the same command "
             f"makes it again ({error})"
         ) from error
+
+
+def _head(table: pa.Table) -> Head:
     label = parquet_files.label_in(table.schema)
     assert label is not None  # `is_current` has read it
-    lists = table.column("tokens").combine_chunks()
-    values = lists.values.to_numpy(zero_copy_only=False)
-    offsets = lists.offsets.to_numpy()
-    examples = [
-        TokenizedExample(
-            tokens=values[start:stop],
-            num_prompt_tokens=num_prompt_tokens,
-            prompt_mode=Mode(prompt_mode),
-            program_mode=Mode(program_mode),
-        )
-        for (start, stop), num_prompt_tokens, prompt_mode, program_mode in zip(
-            pairwise(offsets), *(_integers(table, name) for name in _SCHEMA.names[2:5]), strict=True
-        )
-    ]
-    return Converted(
+    return Head(
         source=label["source"],
         num_rows=label["num_rows"],
-        kept=[
-            Kept(key=key, example=example, order=order)
-            for key, example, order in zip(
-                table.column("key").to_pylist(),
-                examples,
-                table.column("order").to_pylist(),
-                strict=True,
-            )
-        ],
+        keys=_fixed_of(table, _KEYS, "<u8", label["key_columns"]),
         dropped=Counter(label["dropped"]),
     )
 
 
-def _integers(table: pa.Table, name: str) -> Iterable[int]:
-    return table.column(name).to_numpy().tolist()
+def _fixed_of(table: pa.Table, name: str, dtype: str, num_values: int) -> NDArray[Any]:
+    """`[rows, values]`, as `_fixed` took them."""
+    column = table.column(name).combine_chunks()
+    data = column.buffers()[1]
+    values = np.frombuffer(data if data is not None else b"", dtype)
+    start = column.offset * num_values
+    return values[start : start + len(column) * num_values].reshape(-1, num_values)
+
+
+def _variable_of(table: pa.Table, name: str, dtype: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The values, and their number in each row, as `_variable` took them."""
+    column = table.column(name).combine_chunks()
+    _, offset_data, data = column.buffers()
+    ends = np.frombuffer(offset_data if offset_data is not None else b"", np.int32)
+    ends = ends[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    ends //= np.dtype(dtype).itemsize
+    values = np.frombuffer(data if data is not None else b"", dtype)
+    return values[ends[0] : ends[-1]] if len(ends) else values[:0], np.diff(ends)

@@ -4,12 +4,12 @@
 
     sources -> filter -> decontaminate -> run -> tokenise -> deduplicate -> balance -> pack
 
-Workers convert chunks of rows into parts, which are kept in `FOLDER.parts`; packing reads the
-parts in order as they are completed. So the output is the same, to the byte, for any number of
-workers, and after an interruption (a signal, a failed node) only the missing parts are made. The
-folder is replaced as a whole at the end, and only if an earlier prepare wrote everything in it.
-Memory holds one packing window, the chunks in progress and one key per distinct example (about 90
-bytes: 1 GB for TinyGSM's 11 million questions).
+Workers convert chunks of rows into parts, which are kept in `FOLDER.parts`. Once all are made,
+duplicates are found by their keys (`select`) and the rest is packed in the order of the parts. So
+the output is the same, to the byte, for any number of workers, and after an interruption (a
+signal, a failed node) only the missing parts are made. The folder is replaced as a whole at the
+end, and only if an earlier prepare wrote everything in it. Memory holds the chunks in progress,
+then what `dedupe` states, then one packing window.
 """
 
 import logging
@@ -17,9 +17,9 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, groupby, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,12 @@ from parallel.workers.pool import WorkerPool
 from training import files, hub, manifest
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, parts, prepared, programs, sources
-from training.data.balance import balanced
 from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
-from training.data.dedupe import Deduplicator
-from training.data.pack import TokenizedExample, packed
+from training.data.pack import packed
+from training.data.select import remaining
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
@@ -298,38 +297,19 @@ def _pack(
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
     counts = Counts(data)
     writer = ShardWriter(folder)
-    examples = _remaining(data, map(parts.read, converted), counts)
-    for sequence in packed(examples, sequence_length=data.sequence_length):
-        writer.add(sequence)
-        counts.sequences += 1
-    if not counts.sequences:
+    with remaining(data, converted, counts, keys=folder / "keys") as streams:
+        # Sources that are drawn by their weights share no sequence.
+        for stream in streams if data.source_weights else [chain.from_iterable(streams)]:
+            counts.sequences.append(0)
+            for sequences in packed(stream, sequence_length=data.sequence_length):
+                writer.add(sequences)
+                counts.sequences[-1] += len(sequences)
+    if not sum(counts.sequences):
         parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
-
-
-def _remaining(
-    data: DataConfig, converted: Iterable[parts.Converted], counts: Counts
-) -> Iterator[TokenizedExample]:
-    """The examples to pack: without duplicates, then balanced where the source asks for it.
-
-    Args:
-        data: The sources.
-        converted: All parts of the first source, then all of the next.
-        counts: Counts everything on the way.
-    """
-    deduplicator = Deduplicator(for_verifier=data.is_for_verifier)
-    for source, parts_of_source in groupby(converted, key=lambda part: part.source):
-        marked = deduplicator.marked(counts.read(parts_of_source))
-        examples = counts.without_dropped(source, marked)
-        if data.sources[source].balance == "question":
-            marked = deduplicator.forgetting_dropped(balanced(examples))
-            examples = counts.without_dropped(source, marked)
-        for kept in examples:
-            counts.add(source, kept.example)
-            yield kept.example
 
 
 def _tokenizer(data: DataConfig) -> Tokenizer:

@@ -88,6 +88,9 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
         del data[key]
     for source in data["sources"]:
         del source["cache_folder"], source["cache_gib"]
+        del source["weight"]  # read in training alone
+    if config.data.source_weights:
+        data["packs_sources_apart"] = True
     execution = resolved(config.execution)
     del execution["num_workers"]
     # The programs of candidates were run when they were sampled.

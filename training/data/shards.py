@@ -11,7 +11,6 @@ Only this module of `training/data` imports megatron-core.
 
 import bisect
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from training import files, manifest
 from training.data.counts import outdated
-from training.data.pack import TokenizedExample
+from training.data.pack import Sequences
 from training.errors import DataError
 
 with warnings.catch_warnings():
@@ -49,7 +48,7 @@ class ShardWriter:
     """Writes packed sequences into as many shards as they need.
 
     writer = ShardWriter(folder)
-    writer.add(examples)
+    writer.add(sequences)
     paths = writer.close()
     """
 
@@ -59,29 +58,34 @@ class ShardWriter:
         self._paths: list[Path] = []
         self._sequences_in_shard = 0
 
-    def add(self, examples: Sequence[TokenizedExample]) -> None:
-        """Append one packed sequence of these examples."""
-        if self._builder is None:
-            prefix = self._folder / f"rows_{len(self._paths) // 2:05d}"
-            self._paths += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
-            self._builder = IndexedDatasetBuilder(
-                str(self._paths[-2]), dtype=np.uint16, multimodal=True
-            )
-        lengths: list[int] = []
-        modes: list[int] = []
-        for example in examples:
-            lengths += [example.num_prompt_tokens, len(example) - example.num_prompt_tokens]
-            modes += [int(example.prompt_mode), int(example.program_mode)]
-        tokens: Any = np.concatenate([example.tokens for example in examples])
-        self._builder.add_document(tokens, lengths, modes)
-        self._sequences_in_shard += 1
-        if self._sequences_in_shard == self._sequences_per_shard:
-            self._finish_shard()
+    def add(self, sequences: Sequences) -> None:
+        """Append packed sequences."""
+        examples = sequences.examples
+        tokens: Any = examples.tokens
+        lengths, modes = examples.lengths.ravel().tolist(), examples.modes.ravel().tolist()
+        num_segments = np.cumsum(2 * sequences.num_examples)
+        num_tokens = np.cumsum(examples.lengths.ravel())[num_segments - 1]
+        segment = token = 0
+        for end, token_end in zip(num_segments.tolist(), num_tokens.tolist(), strict=True):
+            builder = self._builder or self._start_shard()
+            builder.add_document(tokens[token:token_end], lengths[segment:end], modes[segment:end])
+            segment, token = end, token_end
+            self._sequences_in_shard += 1
+            if self._sequences_in_shard == self._sequences_per_shard:
+                self._finish_shard()
 
     def close(self) -> list[Path]:
         """Flush the last shard to disk; returns the paths of all files written."""
         self._finish_shard()
         return list(self._paths)
+
+    def _start_shard(self) -> IndexedDatasetBuilder:
+        prefix = self._folder / f"rows_{len(self._paths) // 2:05d}"
+        self._paths += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
+        self._builder = IndexedDatasetBuilder(
+            str(self._paths[-2]), dtype=np.uint16, multimodal=True
+        )
+        return self._builder
 
     def _finish_shard(self) -> None:
         if self._builder is None:

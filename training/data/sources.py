@@ -44,7 +44,7 @@ class Labelled:
     example: Example
     right: bool | None = None
     """Whether a candidate's program was right; None for a generator's example."""
-    order: bytes = b""
+    order: int = 0
     """A candidate's `balance.order_of`."""
 
 

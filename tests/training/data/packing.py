@@ -1,12 +1,12 @@
 """Small packed data for tests: made-up examples, written and opened as `prepare` would."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from training import manifest
-from training.data.pack import Mode, TokenizedExample, packed
+from training.data.pack import Examples, Mode, Sequences, packed
 from training.data.shards import SequenceDataset, ShardWriter
 
 
@@ -15,16 +15,16 @@ def example(
     program: Sequence[int],
     prompt_mode: Mode = Mode.CONTEXT,
     program_mode: Mode = Mode.SUPERVISED,
-) -> TokenizedExample:
-    return TokenizedExample(
+) -> Examples:
+    """One example."""
+    return Examples(
         tokens=np.array([*prompt, *program], np.uint16),
-        num_prompt_tokens=len(prompt),
-        prompt_mode=prompt_mode,
-        program_mode=program_mode,
+        lengths=np.array([[len(prompt), len(program)]], np.int64),
+        modes=np.array([[prompt_mode, program_mode]], np.uint8),
     )
 
 
-def random_examples(count: int, *, seed: int = 0, longest: int = 40) -> list[TokenizedExample]:
+def random_examples(count: int, *, seed: int = 0, longest: int = 40) -> list[Examples]:
     generator = np.random.default_rng(seed)
     lengths = generator.integers(2, longest // 2 + 1, size=(count, 2))
     return [
@@ -38,7 +38,7 @@ def random_examples(count: int, *, seed: int = 0, longest: int = 40) -> list[Tok
 
 def write(
     folder: Path,
-    sequences: Sequence[Sequence[TokenizedExample]],
+    sequences: Sequence[Sequence[Examples]],
     *,
     sequence_length: int,
     head: str = "language_model",
@@ -46,8 +46,9 @@ def write(
 ) -> SequenceDataset:
     folder.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(folder, sequences_per_shard=sequences_per_shard)
-    for sequence in sequences:
-        writer.add(sequence)
+    for examples in sequences:
+        num_examples = np.array([sum(map(len, examples))])
+        writer.add(Sequences(examples=Examples.concatenate(examples), num_examples=num_examples))
     manifest.commit(
         folder,
         stage="prepare",
@@ -59,12 +60,23 @@ def write(
     return SequenceDataset(folder, sequence_length=sequence_length)
 
 
+def split(sequences: Iterable[Sequences]) -> list[list[Examples]]:
+    """The examples of each sequence, one by one."""
+    found: list[list[Examples]] = []
+    for window in sequences:
+        numbers = iter(range(len(window.examples)))
+        for num_examples in window.num_examples.tolist():
+            indices = [next(numbers) for _ in range(num_examples)]
+            found.append([window.examples.between(index, index + 1) for index in indices])
+    return found
+
+
 def random_dataset(
     folder: Path, num_examples: int = 200, sequence_length: int = 64
 ) -> SequenceDataset:
     examples = random_examples(num_examples)
     return write(
         folder,
-        list(packed(examples, sequence_length=sequence_length)),
+        split(packed(examples, sequence_length=sequence_length)),
         sequence_length=sequence_length,
     )

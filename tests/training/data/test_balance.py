@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from tests.training.data.packing import example
 from tests.training.data.test_sources import candidate
 from training.data.balance import ONE_KIND, SURPLUS, balanced, order_of
-from training.data.pack import Mode, TokenizedExample
-from training.data.parts import Kept
+from training.data.pack import Examples, Mode
 from training.records import Verdict
 
 
@@ -25,23 +25,16 @@ class _Given:
 
 def _balanced(found: Sequence[tuple[str, str, Any]]) -> list[_Given]:
     """What becomes of (question, program, verdict)s."""
-    kept: list[Kept] = []
-    for number, (question, program, verdict) in enumerate(found):
+    examples: list[Examples] = []
+    order: list[int] = []
+    for question, program, verdict in found:
         assert verdict in get_args(Verdict)
-        tokens = np.frombuffer(question.encode() + b"\0" + program.encode(), np.uint8)
-        kept.append(
-            Kept(
-                key=number.to_bytes(8, "big"),
-                example=TokenizedExample(
-                    tokens=tokens.astype(np.uint16),
-                    num_prompt_tokens=len(question.encode()) + 1,
-                    prompt_mode=Mode.CONTEXT,
-                    program_mode=Mode.RIGHT if verdict == "right" else Mode.WRONG,
-                ),
-                order=order_of(candidate(program, verdict)),
-            )
-        )
-    return [_Given(*found[int.from_bytes(k.key, "big")], reason) for k, reason in balanced(kept)]
+        mode = Mode.RIGHT if verdict == "right" else Mode.WRONG
+        prompt = (question + "\0").encode()
+        examples.append(example([*prompt], [*program.encode()], program_mode=mode))
+        order.append(order_of(candidate(program, verdict)))
+    given = balanced(Examples.concatenate(examples), np.array(order, np.uint64))
+    return [_Given(*found[index], reason) for index, reason in given]
 
 
 def test_each_question_keeps_as_many_wrong_as_right() -> None:

@@ -265,6 +265,28 @@ def test_sources_that_are_not_there_are_named_before_anything_is_written(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sources_with_weights_share_no_sequence(tmp_path: Path) -> None:
+    rows = [row(f"Ann has {number} apples and buys 4. How many?") for number in range(90)]
+    (tmp_path / "more").mkdir()
+    sources = [jsonl(tmp_path, *rows[:50]), jsonl(tmp_path / "more", *rows[40:])]
+    together = prepare(config(tmp_path / "together", *sources, sequence_length=200))
+    weighted = [
+        {**source, "weight": weight} for source, weight in zip(sources, (3, 1), strict=True)
+    ]
+    apart = prepare(config(tmp_path / "apart", *weighted, sequence_length=200))
+    assert together["examples"] == apart["examples"] == 90
+    assert all("sequences" not in source for source in together["sources"])
+    sizes = [source["sequences"] for source in apart["sources"]]
+    assert sum(sizes) == apart["sequences"] and min(sizes) > 0
+    assert apart["sources"][1]["dropped"] == {"duplicate question": 10}
+    first = config(tmp_path / "first", sources[0], sequence_length=200)
+    assert prepare(first)["sequences"] == sizes[0]
+    prompts = [
+        [prompt for prompt, _, _ in texts(tmp_path / name, 200)] for name in ("first", "apart")
+    ]
+    assert sorted(prompts[0]) == sorted(prompts[1][: len(prompts[0])])
+
+
 def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:
     facts = prepare(
         config(

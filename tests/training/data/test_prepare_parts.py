@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,28 @@ def test_a_part_that_is_damaged_while_it_waits_is_named(tmp_path: Path) -> None:
         prepare(wanted)
     part.unlink()
     assert prepare(wanted)["sequences"] > 0
+
+
+@pytest.mark.parametrize("after_sequences", [0, 1])
+def test_an_attempt_that_ends_while_it_packs_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_sequences: int
+) -> None:
+    wanted = config(tmp_path / "data", PROBLEMS, {**PROBLEMS, "seed": 2})
+    packed = prepare_module.packed
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        yield from islice(packed(*arguments, **settings), after_sequences)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare_module, "packed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(wanted)
+    assert sorted(path.name for path in (tmp_path / "data.parts").glob("p*")) == [
+        f"part-{number:06d}.parquet" for number in range(4)
+    ]
+    monkeypatch.setattr(prepare_module, "packed", packed)
+    assert prepare(wanted) == prepare(config(tmp_path / "alone", PROBLEMS, {**PROBLEMS, "seed": 2}))
+    assert content(tmp_path / "data") == content(tmp_path / "alone")
 
 
 def test_parts_of_another_config_are_made_again_and_nothing_is_left(tmp_path: Path) -> None:

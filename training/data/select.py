@@ -1,0 +1,101 @@
+"""Selects the examples of all parts that are packed: no duplicates, and balanced where asked for.
+
+    with remaining(data, paths, counts, keys=folder) as sources:
+        for examples in sources:            # of each source a stream of `Examples`
+            ...
+
+The parts are read twice: their keys as they are made, their tokens once all keys are known.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import DataConfig
+from training.data import parts
+from training.data.balance import balanced
+from training.data.counts import Counts
+from training.data.dedupe import Deduplicator
+from training.data.pack import Examples
+
+
+@contextmanager
+def remaining(
+    data: DataConfig, converted: Iterable[Path], counts: Counts, *, keys: Path
+) -> Generator[list[Iterator[Examples]]]:
+    """The examples to pack: a stream for each source, to be read to its end before the next.
+
+    Args:
+        data: The sources.
+        converted: The parts, all of the first source, then all of the next.
+        counts: Counts everything on the way.
+        keys: A folder for the keys, which exists meanwhile.
+    """
+    paths: list[list[Path]] = [[] for _ in data.sources]
+    num_examples = [0 for _ in data.sources]
+    with Deduplicator(keys, for_verifier=data.is_for_verifier) as deduplicator:
+        for path in converted:
+            head = parts.read_head(path)
+            counts.read(head)
+            deduplicator.add(head.keys)
+            paths[head.source].append(path)
+            num_examples[head.source] += len(head.keys)
+
+        def of_source(source: int) -> Iterator[Examples]:
+            marks = deduplicator.mark(num_examples[source])
+            numbers = np.bincount(marks, minlength=len(deduplicator.reasons)).tolist()
+            drop = zip(deduplicator.reasons[1:], numbers[1:], strict=True)
+            counts.drop(source, dict(drop))
+            if data.sources[source].balance == "question":
+                found = _balanced(source, paths[source], marks, counts, deduplicator)
+            else:
+                found = (examples for examples, _ in _distinct(paths[source], marks))
+            for examples in found:
+                counts.add(source, examples)
+                yield examples
+
+        yield [of_source(source) for source in range(len(data.sources))]
+
+
+def _distinct(
+    paths: Iterable[Path], marks: NDArray[np.uint8]
+) -> Iterator[tuple[Examples, NDArray[np.uint64]]]:
+    """The examples that stay of each part, and their order."""
+    start = 0
+    for path in paths:
+        part = parts.read(path)
+        stay = marks[start : start + len(part.examples)] == 0
+        start += len(stay)
+        yield part.examples.where(stay), part.order[stay]
+
+
+def _balanced(
+    source: int,
+    paths: Iterable[Path],
+    marks: NDArray[np.uint8],
+    counts: Counts,
+    deduplicator: Deduplicator,
+) -> Iterator[Examples]:
+    """The examples of a source that are left by `balance`; all are held in memory."""
+    found = list(_distinct(paths, marks))
+    if not found:
+        return
+    examples = Examples.concatenate([examples for examples, _ in found])
+    order = np.concatenate([order for _, order in found])
+    kept: list[int] = []
+    dropped: list[int] = []
+    reasons = Counter[str]()
+    for index, reason in balanced(examples, order):
+        if reason:
+            reasons[reason] += 1
+            dropped.append(index)
+        else:
+            kept.append(index)
+    counts.drop(source, reasons)
+    rows = np.flatnonzero(marks == 0)[np.array(dropped, np.int64)]
+    deduplicator.forget(rows, num_examples=len(marks))
+    yield examples.select(np.array(kept, np.int64))
