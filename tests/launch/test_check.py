@@ -45,6 +45,18 @@ def test_what_is_wrong_is_said(tmp_path: Path, more: list[str], message: str) ->
         main(train(tmp_path, *more))
 
 
+def test_damaged_and_missing_files_of_sources_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    command = train(tmp_path, f'data.sources=[{{kind="parquet", path="{folder}"}}]')
+    with pytest.raises(ConfigError, match="00000-of-00001.parquet is not a whole Parquet file"):
+        main(["prepare", *command[1:]])
+    (folder / "train-00000-of-00001.parquet").rename(folder / "train-00000-of-00002.parquet")
+    with pytest.raises(ConfigError, match="1 of 2 files: train-00001-of-00002 is missing"):
+        main(["prepare", *command[1:]])
+
+
 def test_an_unknown_stage_is_an_error() -> None:
     with pytest.raises(ConfigError, match="'trian' is no stage"):
         main(["trian", "configs/generator_1b3.toml"])

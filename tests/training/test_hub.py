@@ -59,7 +59,9 @@ def served(files: dict[str, bytes]) -> dict[str, bytes]:
     return {
         f"{api}/revision/main": json.dumps(about).encode(),
         api: json.dumps(about).encode(),
+        f"{api}/revision/{COMMIT}": json.dumps(about).encode(),
         f"{api}/tree/{COMMIT}": json.dumps(listed).encode(),
+        f"{api}/tree/{COMMIT}/data": json.dumps(listed).encode(),
         **{
             f"datasets/{REPOSITORY}/resolve/{COMMIT}/{name}": content
             for name, content in files.items()
@@ -136,6 +138,8 @@ def test_the_hub_gives_each_file_when_it_is_read(tmp_path: Path) -> None:
         online = {"HF_ENDPOINT": server.url().rstrip("/")}
         found, fingerprint = read(tmp_path, online)
         assert len(found) == 10
+        url = f"hf://datasets/{REPOSITORY}@{COMMIT}/data"
+        assert read(tmp_path, online, path=url, cache_folder=str(tmp_path / "cache"))[0] == found
     # The hub is gone: the cache holds the set, and which commit `main` is.
     unreachable = {"HF_HUB_OFFLINE": "1"}
     assert read(tmp_path, unreachable) == (found, fingerprint)
