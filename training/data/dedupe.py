@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Deduplicator:
         self._is_taken = np.zeros(0, np.bool_)
         """Of each example decided on: whether it stays, so that no later one may have its keys."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Deduplicator":
         self._folder.mkdir(parents=True)
         return self
 
