@@ -8,13 +8,14 @@ import re
 
 from training.records import Execution
 
-_NUMBER_WORDS = (
+NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
     "hundred thousand million half halves third thirds quarter quarters once twice thrice double "
-    "triple dozen dozens couple pair"
+    "triple dozen dozens couple pair".split()
 )
-_NUMBER = re.compile(rf"\d|\b(?:{'|'.join(_NUMBER_WORDS.split())})\b", re.IGNORECASE)
+"""Words that state a number or a ratio without a digit."""
+_NUMBER = re.compile(rf"\d|\b(?:{'|'.join(sorted(NUMBER_WORDS))})\b", re.IGNORECASE)
 
 _EXECUTION_REASONS = {
     "error": "program fails",
