@@ -36,6 +36,7 @@ class Questions:
         self.texts = texts
         self.words = [words(text) for text in texts]
         self.hashed = HashedWords.of(self.words)
+        self._minhashes: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -49,6 +50,12 @@ class Questions:
     def shingles(self) -> Grams:
         """The n-grams of words without numbers over which similarity is measured."""
         return next(iter(self.without_numbers.ngrams([SHINGLE_WORDS])))[1]
+
+    def minhashes(self, num_values: int) -> Hashes:
+        """[values, questions] The smallest of each question's shingles under that many hashes."""
+        if self._minhashes is None or len(self._minhashes) < num_values:
+            self._minhashes = _minhashes(self.shingles, len(self), num_values)
+        return self._minhashes[:num_values]
 
 
 def signatures(questions: Questions, *, similarity: float) -> NDArray[np.uint64]:
@@ -65,7 +72,7 @@ def signatures(questions: Questions, *, similarity: float) -> NDArray[np.uint64]
     exact = np.array([text_hash(joined(found)) for found in questions.words], np.uint64)
     if not similarity:
         return exact[:, None]
-    values = minhashes(questions.shingles, len(questions), BANDS * values_of_band(similarity))
+    values = questions.minhashes(BANDS * values_of_band(similarity))
     keys = mixed(bands(values, BANDS) + questions.hashed.numbers().in_order())
     return np.concatenate([exact[None], keys]).T
 
@@ -75,8 +82,16 @@ def values_of_band(similarity: float) -> int:
     return max(1, round(math.log(1 / BANDS) / math.log(similarity)))
 
 
-def minhashes(grams: Grams, num_texts: int, num_values: int) -> Hashes:
-    """[values, texts] The smallest of each text's hashed n-grams under `num_values` hashes."""
+def bands(values: Hashes, num_bands: int) -> Hashes:
+    """[bands, texts] One hash for each band of MinHash values [values, texts]."""
+    per_band = values.reshape(num_bands, -1, values.shape[1])
+    keys = np.repeat(np.arange(num_bands, dtype=np.uint64)[:, None], values.shape[1], axis=1)
+    for number in range(per_band.shape[1]):
+        keys = mixed(keys + per_band[:, number])
+    return keys
+
+
+def _minhashes(grams: Grams, num_texts: int, num_values: int) -> Hashes:
     order = np.argsort(grams.rows, kind="stable")
     hashes, rows = grams.hashes[order], grams.rows[order]
     present, starts = np.unique(rows, return_index=True)
@@ -85,15 +100,6 @@ def minhashes(grams: Grams, num_texts: int, num_values: int) -> Hashes:
         if len(present):
             values[number, present] = np.minimum.reduceat(hashes * factor, starts)
     return values
-
-
-def bands(values: Hashes, num_bands: int) -> Hashes:
-    """[bands, texts] One hash for each band of MinHash values [values, texts]."""
-    per_band = values.reshape(num_bands, -1, values.shape[1])
-    keys = np.repeat(np.arange(num_bands, dtype=np.uint64)[:, None], values.shape[1], axis=1)
-    for number in range(per_band.shape[1]):
-        keys = mixed(keys + per_band[:, number])
-    return keys
 
 
 def _factors(count: int) -> Hashes:

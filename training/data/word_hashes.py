@@ -63,7 +63,7 @@ def mixed(values: Hashes) -> Hashes:
     return values ^ (values >> _SHIFTS[2])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Grams:
     """The n-grams of many texts, for one n."""
 
@@ -71,6 +71,47 @@ class Grams:
     """[n-grams] of all texts, ordered by `rows` but for those of short texts, at the end."""
     rows: Rows
     """[n-grams] The text of each."""
+
+    def of_each(self, num_texts: int) -> list[frozenset[int]]:
+        """The different n-grams of each text."""
+        order = np.argsort(self.rows, kind="stable")
+        ends = np.searchsorted(self.rows[order], np.arange(1, num_texts))
+        return [frozenset(found.tolist()) for found in np.split(self.hashes[order], ends)]
+
+
+class HashSet:
+    """A set of hashes that answers for many at once."""
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._sorted = np.unique(hashes)
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def contains(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Whether each hash is in the set; of any shape."""
+        # Most are not. A table of the first bits tells it of 15 in 16, without a search.
+        found = self._table[hashes >> self._shift]
+        some = hashes[found]
+        places = np.searchsorted(self._sorted, some)
+        found[found] = self._sorted[np.minimum(places, len(self) - 1)] == some
+        return found
+
+    @cached_property
+    def _shift(self) -> np.uint64:
+        return np.uint64(64 - min(max(8, (16 * len(self)).bit_length()), 26))
+
+    @cached_property
+    def _table(self) -> NDArray[np.bool_]:
+        table = np.zeros(1 << (64 - int(self._shift)), np.bool_)
+        table[self._sorted >> self._shift] = True
+        return table
+
+    def __getstate__(self) -> Hashes:
+        return self._sorted  # the table is quicker to make than to send to a worker
+
+    def __setstate__(self, state: Hashes) -> None:
+        self._sorted = state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,18 +173,18 @@ class HashedWords:
         A text with fewer words than an n-gram gives one gram, the whole text, which no n-gram
         equals; a text without words gives none.
         """
-        wanted, most = set(sizes), max(sizes)
+        wanted, most, longest = set(sizes), max(sizes), max(self.lengths, default=0)
         left = self.starts[1:][self.rows] - np.arange(len(self.hashes))
         grams = np.zeros_like(self.hashes)
         short = np.flatnonzero(self.lengths < most)
         whole = np.zeros(len(self), np.uint64)
         for size in range(1, most + 1):
-            # Positions with fewer words left than `size` hold hashes that nothing reads.
-            stop = max(len(grams) - size + 1, 0)
-            grams[:stop] *= _BASE
-            grams[:stop] += self.hashes[size - 1 :]
-            ending = short[self.lengths[short] == size]
-            whole[ending] = grams[self.starts[ending]]
+            if size <= longest:
+                # Positions with fewer words left than `size` hold hashes that nothing reads.
+                grams[: len(grams) - size + 1] *= _BASE
+                grams[: len(grams) - size + 1] += self.hashes[size - 1 :]
+                ending = short[self.lengths[short] == size]
+                whole[ending] = grams[self.starts[ending]]
             if size in wanted:
                 shorter = short[(self.lengths[short] < size) & (self.lengths[short] > 0)]
                 full = np.flatnonzero(left >= size)
