@@ -14,12 +14,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from training.data import reasons
 from training.data.pack import Mode
 from training.data.parts import Kept
 from training.records import Candidate
-
-ONE_KIND = "candidate: its question has only right or only wrong programs"
-SURPLUS = "candidate: its question has more of this verdict than of the other"
 
 
 def order_of(candidate: Candidate) -> bytes:
@@ -54,4 +52,4 @@ def balanced(distinct: Iterable[Kept]) -> Iterator[tuple[Kept, str]]:
             yield other, ""
         paired = min(len(right), len(wrong))
         for kept in (*right[paired:], *wrong[paired:]):
-            yield kept, SURPLUS if paired else ONE_KIND
+            yield kept, reasons.SURPLUS if paired else reasons.ONE_VERDICT

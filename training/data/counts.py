@@ -1,7 +1,7 @@
 """Counts rows, examples and tokens while data is prepared, for its manifest and its summary."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training.config import DataConfig
+from training.data import filters_page
+from training.data.filter_counts import FilterCounts
 from training.data.pack import Mode, TokenizedExample
 from training.data.parts import Converted, Kept
 
@@ -22,7 +24,8 @@ class Counts:
         self._for_verifier = data.is_for_verifier
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
-        self._dropped = [Counter[str]() for _ in data.sources]
+        self.filters = [FilterCounts() for _ in data.sources]
+        """What was dropped and mended, by source."""
         self._modes = Counter[Mode]()
         self._tokens = self._supervised_tokens = 0
         self.sequences = 0
@@ -32,14 +35,26 @@ class Counts:
         """The examples of parts, counting the rows they were made from and those dropped."""
         for part in parts:
             self._rows_read[part.source] += part.num_rows
-            self._dropped[part.source] += part.dropped
+            self.filters[part.source].add(part.filters)
             yield from part.kept
 
-    def without_dropped(self, source: int, marked: Iterable[tuple[Kept, str]]) -> Iterator[Kept]:
-        """The examples of a source that stay, counting the others by their reason."""
+    def without_dropped(
+        self,
+        source: int,
+        marked: Iterable[tuple[Kept, str]],
+        text_of: Callable[[TokenizedExample], str],
+    ) -> Iterator[Kept]:
+        """The examples of a source that stay, counting the others by their reason.
+
+        Args:
+            source: Its index.
+            marked: Examples with the reason to drop them, which is empty for those that stay.
+            text_of: The text of an example, of those that are shown in `filters.md`.
+        """
+        filters = self.filters[source]
         for kept, reason in marked:
             if reason:
-                self._dropped[source][reason] += 1
+                filters.drop(reason, text_of(kept.example) if filters.wants_example(reason) else "")
             else:
                 yield kept
 
@@ -71,7 +86,9 @@ class Counts:
                     "kind": source.kind,
                     "rows_read": self._rows_read[number],
                     "examples_kept": self._examples_kept[number],
-                    "dropped": dict(self._dropped[number].most_common()),
+                    "dropped": dict(self.filters[number].dropped.most_common()),
+                    "mended": dict(self.filters[number].mended.most_common()),
+                    "overlaps": dict(self.filters[number].overlaps),
                 }
                 for number, source in enumerate(self._data.sources)
             ],
@@ -80,8 +97,9 @@ class Counts:
     def dropped_lines(self) -> str:
         """How many rows were dropped for each reason, a line each; for when none is left."""
         lines = [f"  {sum(self._rows_read):,} rows were read"]
-        for dropped in self._dropped:
-            lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
+        for filters in self.filters:
+            found = filters.dropped.most_common()
+            lines += [f"  {number:,} dropped: {reason}" for reason, number in found]
         return "\n".join(lines)
 
 
@@ -106,6 +124,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
         for reason, number in source["dropped"].items():
             table.add_row(f"  dropped: {reason}", f"{number:,}")
+        for what, number in source["mended"].items():
+            table.add_row(f"  mended: {what}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:
@@ -116,3 +136,4 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     table.add_row(f"sequences of {facts['sequence_length']:,} tokens", f"{facts['sequences']:,}")
     table.add_row("padding", f"{facts['padding_fraction']:.2%}")
     console.print(table)
+    console.print(f"examples of what was dropped: {folder / filters_page.NAME}", soft_wrap=True)

@@ -29,6 +29,7 @@ from training.data.word_hashes import HashedWords, HashSet
 COUNTED_NGRAMS = (8, 10, 13)
 """Sizes for which questions with a common n-gram are counted, whichever size drops them."""
 _BANDS, _VALUES_OF_BAND = 32, 4
+_NONE = -1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +58,8 @@ class Overlap:
             ngram: Number of words of an n-gram.
             similarity: Similarity from which on a question is a near duplicate; 0: none is.
         """
-        known = Questions(list(questions))
-        self._is_empty = not len(known)
+        self._texts = list(questions)
+        known = Questions(self._texts)
         self._ngram = ngram
         self._plain = _sets(known.without_numbers, {ngram, *COUNTED_NGRAMS})
         self._with_numbers = _sets(known.hashed, COUNTED_NGRAMS)
@@ -73,7 +74,7 @@ class Overlap:
 
     def compare(self, questions: Questions) -> Found:
         """Compare many questions with the benchmarks'."""
-        if self._is_empty:
+        if not self._texts:
             return Found(faults=[None] * len(questions), counts={})
         plain = dict(_hits(self._plain, questions.without_numbers))
         counts = {_name(size): int(plain[size].sum()) for size in COUNTED_NGRAMS}
@@ -81,7 +82,7 @@ class Overlap:
             counts[f"{_name(size)} with numbers"] = int(hit.sum())
         near = np.zeros(len(questions), np.bool_)
         if self._near:
-            near = self._near.hits(questions)
+            near = self._near.nearest(questions) != _NONE
             counts["near duplicates"] = int(near.sum())
         faults = [
             reasons.OVERLAP if overlaps else reasons.NEAR_BENCHMARK if is_near else None
@@ -89,13 +90,16 @@ class Overlap:
         ]
         return Found(faults=faults, counts=counts)
 
-    def common(self, question: str) -> str:
-        """The first n-gram of a question that a benchmark has as well; empty: none."""
+    def explained(self, question: str) -> str:
+        """A question that is dropped, with what it has in common with a benchmark."""
         found = words(question)
         ((_, grams),) = HashedWords.of([found]).ngrams([self._ngram])
         # The grams are in the order of the words at which they begin.
         starts = np.flatnonzero(self._plain[self._ngram].contains(grams.hashes)).tolist()
-        return " ".join(found[starts[0] :][: self._ngram]) if starts else ""
+        if starts:
+            return f"{question}\n= {' '.join(found[starts[0] :][: self._ngram])}"
+        nearest = self._near.nearest(Questions([question]))[0] if self._near else _NONE
+        return question if nearest == _NONE else f"{question}\n~ {self._texts[nearest]}"
 
 
 def _name(size: int) -> str:
@@ -127,24 +131,25 @@ class _Near:
             for number, key in enumerate(of_band):
                 self._of_key[key].append(number)
 
-    def hits(self, questions: Questions) -> NDArray[np.bool_]:
-        """Whether each question is a near duplicate of one of the benchmarks'."""
+    def nearest(self, questions: Questions) -> NDArray[np.int64]:
+        """[questions] The benchmark question that each is a near duplicate of; _NONE: none."""
         keys = _bands(questions)
         found = self._keys.contains(keys)
-        hit = np.zeros(len(questions), np.bool_)
+        nearest = np.full(len(questions), _NONE)
         for number in np.flatnonzero(found.any(axis=0)).tolist():
             shingles = questions.shingles
             mine = frozenset(shingles.hashes[shingles.rows == number].tolist())
-            hit[number] = self._is_near(mine, keys[found[:, number], number].tolist())
-        return hit
+            nearest[number] = self._nearest(mine, keys[found[:, number], number].tolist())
+        return nearest
 
-    def _is_near(self, mine: frozenset[int], keys: Sequence[int]) -> bool:
+    def _nearest(self, mine: frozenset[int], keys: Sequence[int]) -> int:
         candidates = {number for key in keys for number in self._of_key[key]}
-        return any(
-            len(mine & self._shingles[number])
-            >= self._similarity * max(1, len(mine | self._shingles[number]))
-            for number in candidates
-        )
+        similarity, nearest = max((_jaccard(mine, self._shingles[n]), n) for n in candidates)
+        return nearest if similarity >= self._similarity else _NONE
+
+
+def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
+    return len(one & other) / max(1, len(one | other))
 
 
 def _bands(questions: Questions) -> NDArray[np.uint64]:

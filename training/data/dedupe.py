@@ -11,35 +11,17 @@ two different ones collide is about 3 in a million. One key is held per distinct
 bytes in a set).
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
+from training.data import reasons
 from training.data.parts import Kept
-
-_QUESTION = "duplicate question"
-_PROGRAM = "duplicate program of a question"
-_KEY_BYTES = 8
-
-
-def question_key(question: str) -> bytes:
-    """The key of a generator's example: equal for equal questions."""
-    return _digest(question)
-
-
-def program_key(question: str, program: str) -> bytes:
-    """The key of a verifier's example: equal for equal programs of equal questions."""
-    return _digest(f"{question}\0{program}")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest()
 
 
 class Deduplicator:
     """Holds the keys of all examples that were kept so far, over all sources."""
 
     def __init__(self, *, for_verifier: bool) -> None:
-        self._reason = _PROGRAM if for_verifier else _QUESTION
+        self._reason = reasons.DUPLICATE_PROGRAM if for_verifier else reasons.DUPLICATE
         self._seen: set[bytes] = set()
 
     def marked(self, examples: Iterable[Kept]) -> Iterator[tuple[Kept, str]]:

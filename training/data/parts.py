@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ import pyarrow.parquet as parquet
 
 from training import manifest
 from training.data import parquet_files
+from training.data.filter_counts import FilterCounts
 from training.data.pack import Mode, TokenizedExample
 from training.disk import require
 from training.errors import DataError
@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
         ("order", pa.binary()),
     ]
 )
-_VERSION = 2
+_VERSION = 3
 """Version of the columns; parts of another version are made again."""
 _SHARD_TOKEN_BYTES = 2
 _MARK = "made_by_prepare.json"
@@ -76,8 +76,8 @@ class Converted:
     """The source's index in `data.sources`."""
     num_rows: int
     kept: list[Kept]
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    """Number of dropped rows by reason."""
+    filters: FilterCounts = field(default_factory=FilterCounts)
+    """What was dropped and mended."""
 
 
 def claim(folder: Path) -> None:
@@ -180,7 +180,7 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         "made_from": made_from,
         "source": converted.source,
         "num_rows": converted.num_rows,
-        "dropped": dict(converted.dropped),
+        "filters": converted.filters.to_json(),
     }
     parquet_files.write(path, pa.table(columns, schema=_SCHEMA), label=label)
 
@@ -259,7 +259,7 @@ def read(path: Path) -> Converted:
                 strict=True,
             )
         ],
-        dropped=Counter(label["dropped"]),
+        filters=FilterCounts.from_json(label["filters"]),
     )
 
 

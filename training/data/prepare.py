@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool, in_chunks
 from training import files, hub, manifest
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
-from training.data import benchmarks, parts, prepared, programs, sources
+from training.data import benchmarks, filters_page, parts, prepared, programs, sources
 from training.data.balance import balanced
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
@@ -295,7 +295,11 @@ def _pack(
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
     counts = Counts(data)
     writer = ShardWriter(folder)
-    examples = _remaining(data, map(parts.read, converted), counts)
+
+    def text_of(example: TokenizedExample) -> str:
+        return work.tokenizer.decode(example.tokens.tolist())
+
+    examples = _remaining(data, map(parts.read, converted), counts, text_of)
     for sequence in packed(examples, sequence_length=data.sequence_length):
         writer.add(sequence)
         counts.sequences += 1
@@ -303,12 +307,16 @@ def _pack(
         parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()
+    outputs.append(filters_page.write(folder, facts["sources"], counts.filters))
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
 
 
 def _remaining(
-    data: DataConfig, converted: Iterable[parts.Converted], counts: Counts
+    data: DataConfig,
+    converted: Iterable[parts.Converted],
+    counts: Counts,
+    text_of: Callable[[TokenizedExample], str],
 ) -> Iterator[TokenizedExample]:
     """The examples to pack: without duplicates, then balanced where the source asks for it.
 
@@ -316,14 +324,15 @@ def _remaining(
         data: The sources.
         converted: All parts of the first source, then all of the next.
         counts: Counts everything on the way.
+        text_of: The text of an example.
     """
     deduplicator = Deduplicator(for_verifier=data.is_for_verifier)
     for source, parts_of_source in groupby(converted, key=lambda part: part.source):
         marked = deduplicator.marked(counts.read(parts_of_source))
-        examples = counts.without_dropped(source, marked)
+        examples = counts.without_dropped(source, marked, text_of)
         if data.sources[source].balance == "question":
             marked = deduplicator.forgetting_dropped(balanced(examples))
-            examples = counts.without_dropped(source, marked)
+            examples = counts.without_dropped(source, marked, text_of)
         for kept in examples:
             counts.add(source, kept.example)
             yield kept.example
@@ -348,7 +357,9 @@ def _overlap(data: DataConfig) -> Overlap:
         yield from (question.text for question in benchmarks.questions(benchmark))
 
     questions = (text for benchmark in data.decontaminate for text in texts(benchmark))
-    return Overlap(questions, ngram=data.decontaminate_ngram)
+    return Overlap(
+        questions, ngram=data.decontaminate_ngram, similarity=data.decontaminate_similarity
+    )
 
 
 def _chunks(work: _Work) -> Iterator[Chunk]:

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.question_texts import joined, words
-from training.data.word_hashes import Grams, Hashes, HashedWords, mixed, text_hash
+from training.data.word_hashes import Grams, HashedWords, Hashes, mixed, text_hash
+from training.records import Example
 
 BANDS = 8
 """Columns for near duplicates."""
@@ -77,6 +78,12 @@ def signatures(questions: Questions, *, similarity: float) -> NDArray[np.uint64]
     return np.concatenate([exact[None], keys]).T
 
 
+def program_keys(examples: Sequence[Example]) -> NDArray[np.uint64]:
+    """[examples, 1] A verifier's keys: equal for equal programs of equal questions."""
+    keys = [text_hash(f"{example.question}\0{example.program}") for example in examples]
+    return np.array(keys, np.uint64)[:, None]
+
+
 def values_of_band(similarity: float) -> int:
     """How many MinHash values a band has, for `BANDS` of them."""
     return max(1, round(math.log(1 / BANDS) / math.log(similarity)))
@@ -84,7 +91,7 @@ def values_of_band(similarity: float) -> int:
 
 def bands(values: Hashes, num_bands: int) -> Hashes:
     """[bands, texts] One hash for each band of MinHash values [values, texts]."""
-    per_band = values.reshape(num_bands, -1, values.shape[1])
+    per_band = values.reshape(num_bands, len(values) // num_bands, values.shape[1])
     keys = np.repeat(np.arange(num_bands, dtype=np.uint64)[:, None], values.shape[1], axis=1)
     for number in range(per_band.shape[1]):
         keys = mixed(keys + per_band[:, number])

@@ -1,6 +1,6 @@
 import numpy as np
 
-from training.data.dedupe import Deduplicator, program_key, question_key
+from training.data.dedupe import Deduplicator
 from training.data.pack import Mode, TokenizedExample
 from training.data.parts import Kept
 
@@ -36,9 +36,3 @@ def test_what_a_later_filter_drops_may_come_again_but_no_duplicate_of_what_stays
     assert reasons(deduplicator, b"a", b"b") == ["", ""]
     assert [reason for _, reason in deduplicator.forgetting_dropped(marked)] == ["", "surplus"]
     assert reasons(deduplicator, b"a", b"b") == ["duplicate program of a question", ""]
-
-
-def test_keys_are_of_a_question_or_of_a_program_with_its_question() -> None:
-    assert question_key("q") == question_key("q") != question_key("p")
-    keys = {program_key("q", "p"), program_key("q", "r"), program_key("r", "p"), question_key("q")}
-    assert len(keys) == 4 and {len(key) for key in keys} == {8}

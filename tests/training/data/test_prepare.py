@@ -203,6 +203,8 @@ def test_damage_is_refused_or_skipped_and_counted(
         "rows_read": 7,
         "examples_kept": 3,
         "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
+        "mended": {},
+        "overlaps": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
 
