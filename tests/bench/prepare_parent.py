@@ -101,7 +101,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
         _many_keys(folder / "many", generator, options)
     from training.data.shards import ShardWriter  # megatron-core
 
-    writer, counts = ShardWriter(folder), Counts(data)
+    writer, counts = ShardWriter(folder), Counts(data, str)
     counts.sequences.append(0)
     with (
         steps.step("read, find duplicates, pack and write shards", num_rows),

@@ -203,6 +203,8 @@ def test_damage_is_refused_or_skipped_and_counted(
         "rows_read": 7,
         "examples_kept": 3,
         "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
+        "mended": {},
+        "overlaps": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
 
@@ -603,7 +605,8 @@ def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:
     assert facts["sources"][0]["rows_read"] == 7473
     # Five training questions share 13 words with a test question.
     assert facts["sources"][0]["dropped"]["overlaps a benchmark"] == 5
-    assert facts["examples"] == 7160 - 5
+    assert facts["sources"][0]["dropped"]["near duplicate of a question"] == 1
+    assert facts["examples"] == 7160 - 5 - 1
     assert facts["vocab_size"] == 50_295 and facts["padding_fraction"] < 0.02
     assert manifest.read(tmp_path / "data")["inputs"].keys() == {
         "data.sources.0",
