@@ -25,7 +25,7 @@ class Counts:
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
         self.filters = [FilterCounts() for _ in data.sources]
-        """What was dropped and mended, by source."""
+        """What was dropped and repaired, by source."""
         self._modes = Counter[Mode]()
         self._tokens = self._supervised_tokens = 0
         self.sequences = 0
@@ -87,7 +87,7 @@ class Counts:
                     "rows_read": self._rows_read[number],
                     "examples_kept": self._examples_kept[number],
                     "dropped": dict(self.filters[number].dropped.most_common()),
-                    "mended": dict(self.filters[number].mended.most_common()),
+                    "repaired": dict(self.filters[number].repaired.most_common()),
                     "overlaps": dict(self.filters[number].overlaps),
                 }
                 for number, source in enumerate(self._data.sources)
@@ -124,8 +124,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
         for reason, number in source["dropped"].items():
             table.add_row(f"  dropped: {reason}", f"{number:,}")
-        for what, number in source["mended"].items():
-            table.add_row(f"  mended: {what}", f"{number:,}")
+        for what, number in source["repaired"].items():
+            table.add_row(f"  repaired: {what}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:

@@ -77,7 +77,7 @@ class Converted:
     num_rows: int
     kept: list[Kept]
     filters: FilterCounts = field(default_factory=FilterCounts)
-    """What was dropped and mended."""
+    """What was dropped and repaired."""
 
 
 def claim(folder: Path) -> None:
