@@ -19,7 +19,7 @@ from training.config import DataConfig, ExecutionConfig
 from training.data import parts, programs, reasons, sources
 from training.data.decontaminate import Overlap
 from training.data.filter_counts import FilterCounts
-from training.data.filters import execution_fault, mended_question, question_fault
+from training.data.filters import execution_fault, question_fault, repaired_question
 from training.data.pack import Examples, Mode
 from training.data.signatures import Questions, program_keys, signatures
 from training.data.sources import DroppedError, Labelled, Raw
@@ -118,10 +118,10 @@ class Converter:
                     continue
                 labelled = sources.example_of(source, raw)
             except DroppedError as reason:
-                counts.drop(str(reason), _shown(raw))
+                counts.drop(str(reason), _shown(raw) if counts.wants_example(str(reason)) else "")
                 continue
             if labelled.right is None:
-                labelled = _mended(labelled, counts)
+                labelled = _repaired(labelled, counts)
                 if fault := self._question_fault(labelled.example.question):
                     counts.drop(fault, labelled.example.question)
                     continue
@@ -208,15 +208,15 @@ class Converter:
         return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
 
 
-def _mended(labelled: Labelled, counts: FilterCounts) -> Labelled:
-    question, mended = mended_question(labelled.example.question)
-    for name in mended:
-        counts.mend(name, labelled.example.question)
-    if not mended:
+def _repaired(labelled: Labelled, counts: FilterCounts) -> Labelled:
+    question, repaired = repaired_question(labelled.example.question)
+    for name in repaired:
+        counts.repair(name, labelled.example.question)
+    if not repaired:
         return labelled
     return replace(labelled, example=replace(labelled.example, question=question))
 
 
 def _shown(raw: Raw) -> str:
     """A row that gives no example, as the page of counts shows it."""
-    return json.dumps(raw, ensure_ascii=False) if isinstance(raw, dict) else ""
+    return json.dumps(raw, ensure_ascii=False, default=str) if isinstance(raw, dict) else ""

@@ -30,14 +30,14 @@ class Counts:
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
         self.filters = [FilterCounts() for _ in data.sources]
-        """What was dropped and mended, by source."""
+        """What was dropped and repaired, by source."""
         self._text_of = text_of
         self._right = self._tokens = self._supervised_tokens = 0
         self.sequences: list[int] = []
         """Packed sequences of each source, or of all together; whoever writes them counts them."""
 
     def read(self, part: Head) -> None:
-        """Count the rows that a part was made from, those dropped and those mended on the way."""
+        """Count the rows that a part was made from, those dropped and those repaired on the way."""
         self._rows_read[part.source] += part.num_rows
         self.filters[part.source].add(part.filters)
 
@@ -86,7 +86,7 @@ class Counts:
             "examples_kept": self._examples_kept[number],
             **({"sequences": self.sequences[number]} if are_apart else {}),
             "dropped": dict(self.filters[number].dropped.most_common()),
-            "mended": dict(self.filters[number].mended.most_common()),
+            "repaired": dict(self.filters[number].repaired.most_common()),
             "overlaps": dict(self.filters[number].overlaps),
         }
 
@@ -120,8 +120,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
         for reason, number in source["dropped"].items():
             table.add_row(f"  dropped: {reason}", f"{number:,}")
-        for what, number in source["mended"].items():
-            table.add_row(f"  mended: {what}", f"{number:,}")
+        for what, number in source["repaired"].items():
+            table.add_row(f"  repaired: {what}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:

@@ -26,8 +26,8 @@ class FilterCounts:
 
     dropped: Counter[str] = field(default_factory=_counter)
     """Rows by the reason they were dropped for."""
-    mended: Counter[str] = field(default_factory=_counter)
-    """Rows by what was mended in them."""
+    repaired: Counter[str] = field(default_factory=_counter)
+    """Rows by what was repaired in them."""
     overlaps: Counter[str] = field(default_factory=_counter)
     """Rows that each way to compare finds to overlap a benchmark (`decontaminate`)."""
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -38,9 +38,9 @@ class FilterCounts:
         self.dropped[reason] += 1
         self._show(reason, text)
 
-    def mend(self, reason: str, text: str = "") -> None:
-        """Count a row in which something was mended; `text` is that before."""
-        self.mended[reason] += 1
+    def repair(self, reason: str, text: str = "") -> None:
+        """Count a row in which something was repaired; `text` is that before."""
+        self.repaired[reason] += 1
         self._show(reason, text)
 
     def wants_example(self, reason: str) -> bool:
@@ -50,8 +50,8 @@ class FilterCounts:
     def add(self, other: "FilterCounts") -> None:
         """Add the counts of rows that come later."""
         self.dropped += other.dropped
-        self.mended += other.mended
-        self.overlaps += other.overlaps
+        self.repaired += other.repaired
+        self.overlaps.update(other.overlaps)  # zeros as well
         for reason, texts in other.examples.items():
             for text in texts:
                 self._show(reason, text)
@@ -60,7 +60,7 @@ class FilterCounts:
         """The counts as JSON-ready data."""
         return {
             "dropped": dict(self.dropped),
-            "mended": dict(self.mended),
+            "repaired": dict(self.repaired),
             "overlaps": dict(self.overlaps),
             "examples": self.examples,
         }
@@ -70,7 +70,7 @@ class FilterCounts:
         """The counts that `to_json` gave."""
         return cls(
             dropped=Counter(content["dropped"]),
-            mended=Counter(content["mended"]),
+            repaired=Counter(content["repaired"]),
             overlaps=Counter(content["overlaps"]),
             examples=dict(content["examples"]),
         )

@@ -2,7 +2,7 @@
 
 The criteria are the paper's (arXiv 2312.09241, section 2): too short, no number, does not run.
 Each check returns the reason to drop an example, or None. No program is run here. What is only
-written wrongly in a question is mended instead.
+written wrongly in a question is repaired instead.
 """
 
 import re
@@ -35,16 +35,16 @@ def question_fault(question: str, *, min_characters: int) -> str | None:
     return None
 
 
-def mended_question(question: str) -> tuple[str, list[str]]:
-    """The question without escapes and delimiters that are not part of it, and what was mended."""
-    mended: list[str] = []
+def repaired_question(question: str) -> tuple[str, list[str]]:
+    """The question without escapes and delimiters around it, and what was repaired."""
+    repaired: list[str] = []
     if "\\" in question:
         question, count = _ESCAPE.subn(r"\1", question)
-        mended += [reasons.ESCAPE] * bool(count)
+        repaired += [reasons.ESCAPE] * bool(count)
     bare, count = _DELIMITERS.subn("", question)
     if count:
-        return bare.strip(), [*mended, reasons.DELIMITER]
-    return question, mended
+        return bare.strip(), [*repaired, reasons.DELIMITER]
+    return question, repaired
 
 
 def execution_fault(execution: Execution) -> str | None:

@@ -1,4 +1,4 @@
-"""Writes `filters.md` into a data folder: what the filters dropped and mended, with examples.
+"""Writes `filters.md` into a data folder: what the filters dropped and repaired, with examples.
 
 outputs.append(write(folder, facts["sources"], filters))
 """
@@ -45,7 +45,7 @@ def _of_source(number: int, source: Mapping[str, Any], counts: FilterCounts) -> 
         {
             "rows read": source["rows_read"],
             **{f"dropped: {reason}": count for reason, count in source["dropped"].items()},
-            **{f"mended: {name}": count for name, count in source["mended"].items()},
+            **{f"repaired: {name}": count for name, count in source["repaired"].items()},
             "examples kept": source["examples_kept"],
         },
         source["rows_read"],
@@ -53,7 +53,7 @@ def _of_source(number: int, source: Mapping[str, Any], counts: FilterCounts) -> 
     if source["overlaps"]:
         yield "Questions that overlap a benchmark, whichever of these the config drops:\n"
         yield from _table(source["overlaps"], source["rows_read"])
-    for reason in (*source["dropped"], *source["mended"]):
+    for reason in (*source["dropped"], *source["repaired"]):
         if texts := counts.examples.get(reason):
             yield f"### {reason}\n"
             yield from map(_block, texts)

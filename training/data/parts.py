@@ -57,7 +57,7 @@ class Head:
     keys: NDArray[np.uint64]
     """`[examples, columns]`; examples with an equal key in one column are duplicates (`dedupe`)."""
     filters: FilterCounts = field(default_factory=FilterCounts)
-    """What was dropped and mended."""
+    """What was dropped and repaired."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Names of all that `prepare` counts: why rows are dropped, and what is mended in them.
+"""Names of all that `prepare` counts: why rows are dropped, and what is repaired in them.
 
 They appear in the manifest, in the table that `prepare` prints and in `filters.md`.
 """
@@ -35,6 +35,6 @@ ONE_VERDICT = "candidate: its question has only right or only wrong programs"
 SURPLUS = "candidate: its question has more of this verdict than of the other"
 NOT_FINISHED = "candidate: not finished"
 
-# Mended in the question.
+# Repaired in the question.
 ESCAPE = "escape in the question"
 DELIMITER = "delimiter around the question"

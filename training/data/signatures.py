@@ -37,7 +37,7 @@ class Questions:
         self.texts = texts
         self.words = [words(text) for text in texts]
         self.hashed = HashedWords.of(self.words)
-        self._minhashes: Hashes | None = None
+        self._minhashes = np.empty((0, len(texts)), np.uint64)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -54,8 +54,9 @@ class Questions:
 
     def minhashes(self, num_values: int) -> Hashes:
         """[values, questions] The smallest of each question's shingles under that many hashes."""
-        if self._minhashes is None or len(self._minhashes) < num_values:
-            self._minhashes = _minhashes(self.shingles, len(self), num_values)
+        if num_values > (known := len(self._minhashes)):
+            more = _minhashes(self.shingles, len(self), range(known, num_values))
+            self._minhashes = np.concatenate([self._minhashes, more])
         return self._minhashes[:num_values]
 
 
@@ -98,17 +99,14 @@ def bands(values: Hashes, num_bands: int) -> Hashes:
     return keys
 
 
-def _minhashes(grams: Grams, num_texts: int, num_values: int) -> Hashes:
+def _minhashes(grams: Grams, num_texts: int, numbers: range) -> Hashes:
     order = np.argsort(grams.rows, kind="stable")
     hashes, rows = grams.hashes[order], grams.rows[order]
     present, starts = np.unique(rows, return_index=True)
-    values = np.full((num_values, num_texts), np.iinfo(np.uint64).max, np.uint64)
-    for number, factor in enumerate(_factors(num_values)):
+    values = np.full((len(numbers), num_texts), np.iinfo(np.uint64).max, np.uint64)
+    # Multiplying by an odd number permutes the 8-byte numbers.
+    factors = mixed(np.array(numbers, np.uint64) + np.uint64(1)) | np.uint64(1)
+    for row, factor in zip(values, factors, strict=True):
         if len(present):
-            values[number, present] = np.minimum.reduceat(hashes * factor, starts)
+            row[present] = np.minimum.reduceat(hashes * factor, starts)
     return values
-
-
-def _factors(count: int) -> Hashes:
-    """Odd numbers: multiplying by one permutes the 8-byte numbers."""
-    return mixed(np.arange(count, dtype=np.uint64) + np.uint64(1)) | np.uint64(1)

@@ -20,7 +20,7 @@ from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.config import PrepareConfig, resolved
-from training.data import candidates, parts, programs
+from training.data import candidates, parts, programs, reasons
 from training.data import prepare as prepare_module
 from training.data.loader import SequenceDataset, collate
 from training.data.pack import Mode
@@ -184,6 +184,37 @@ def test_every_reason_to_drop_is_counted(tmp_path: Path) -> None:
     assert texts(tmp_path / "data") == [(programs.prompt(QUESTION), PROGRAM, Mode.SUPERVISED)]
 
 
+def test_what_the_filters_did_is_written_beside_the_data(tmp_path: Path) -> None:
+    benchmark = tmp_path / "test.jsonl"
+    taken = "A train leaves its station at 8 and carries 40 sleepy people to the city. How many?"
+    benchmark.write_text(json.dumps({"question": taken, "answer": "#### 1"}))
+    source = jsonl(
+        tmp_path,
+        row(),
+        row(QUESTION.upper().replace(".", " !")),
+        row("Short 1?"),
+        row("``` A hat costs \\$30. What do 4 hats cost? ```"),
+        row(taken.replace("A train", "The 9 o'clock bus").replace("40", "70")),
+    )
+    benchmarks = [{"name": "it", "kind": "gsm8k", "path": str(benchmark)}]
+    settings = {"decontaminate": benchmarks, "decontaminate_ngram": 14}
+    facts = prepare(config(tmp_path / "data", source, **settings))["sources"][0]
+    assert facts["dropped"] == {
+        reasons.DUPLICATE: 1,
+        reasons.TOO_SHORT: 1,
+        reasons.NEAR_BENCHMARK: 1,
+    }
+    assert facts["repaired"] == {reasons.ESCAPE: 1, reasons.DELIMITER: 1}
+    assert facts["overlaps"]["13 words"] == 1
+    assert facts["overlaps"]["13 words with numbers"] == 0
+    prompts = [prompt for prompt, _, _ in texts(tmp_path / "data")]
+    assert programs.prompt("A hat costs $30. What do 4 hats cost?") in prompts
+    page = (tmp_path / "data" / "filters.md").read_text()
+    assert "### question too short\n\n```text\nShort 1?\n```" in page
+    assert f"~ {taken}" in page and "BUYS 4" in page
+    assert "filters.md" in manifest.read(tmp_path / "data")["outputs"]
+
+
 def test_damage_is_refused_or_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,7 +234,7 @@ def test_damage_is_refused_or_skipped_and_counted(
         "rows_read": 7,
         "examples_kept": 3,
         "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
-        "mended": {},
+        "repaired": {},
         "overlaps": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
