@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Steps:
         self.found: dict[str, dict[str, float]] = {}
 
     @contextmanager
-    def step(self, name: str, num_rows: int) -> Iterator[None]:
+    def step(self, name: str, num_rows: int) -> Generator[None]:
         """Measure what is done inside."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         start = time.process_time()
@@ -91,13 +91,17 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
         heads = [parts.read_head(path) for path in paths]
     del heads
     data = DataConfig.model_validate(
-        {"folder": str(folder), "sources": [{"kind": "parquet", "path": str(folder)}]}
+        {
+            "folder": str(folder),
+            "sources": [{"kind": "parquet", "path": str(folder)}],
+            "sequence_length": options.sequence_length,
+        }
     )
     with steps.step("find duplicates among many keys", options.keys):
         _many_keys(folder / "many", generator, options)
     from training.data.shards import ShardWriter  # megatron-core
 
-    writer, counts = ShardWriter(folder), Counts(data)
+    writer, counts = ShardWriter(folder), Counts(data, str)
     counts.sequences.append(0)
     with (
         steps.step("read, find duplicates, pack and write shards", num_rows),

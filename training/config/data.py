@@ -231,6 +231,14 @@ class DataConfig(Section):
     of one of them."""
     decontaminate_ngram: int = Field(default=13, ge=4, le=1000)
     """Length of an n-gram that counts as overlap, in words, without numbers and punctuation."""
+    decontaminate_similarity: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Similarity from which on a question is dropped as a near duplicate of a benchmark question:
+    the fraction of 3-grams of words, without numbers, that the two have in common (Jaccard), at
+    least 0.5; 0: only n-grams are compared."""
+    near_duplicate_similarity: float = Field(default=0.9, ge=0.0, le=0.95)
+    """Similarity, as above, from which on two examples are near duplicates, of which the first is
+    kept, if their questions have the same numbers in the same order; at least 0.5. 0: only
+    questions that differ in case, space and punctuation are duplicates."""
     min_question_characters: int = Field(default=20, ge=0, le=10**6)
     """Questions with fewer characters are dropped."""
     run_programs: bool = True
@@ -244,7 +252,12 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _settings_are_of_what_is_learned(self) -> Self:
         # Candidates: nothing is learned from their questions, and their programs were run already.
-        unread = self.changed("train_on_prompt", "min_question_characters", "run_programs")
+        unread = self.changed(
+            "train_on_prompt",
+            "min_question_characters",
+            "near_duplicate_similarity",
+            "run_programs",
+        )
         if self.is_for_verifier and unread:
             raise ValueError(
                 f"{unread} with sources of kind 'candidates', for which it is not read: leave it "
@@ -260,6 +273,16 @@ class DataConfig(Section):
                 f"sources have the weights {', '.join(map(str, weights))}: set a weight above 0 "
                 "for all of them, or for none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _similarities_are_high(self) -> Self:
+        for name in ("decontaminate_similarity", "near_duplicate_similarity"):
+            if 0 < (similarity := getattr(self, name)) < 0.5:
+                raise ValueError(
+                    f"{name} = {similarity}: questions that have less than half of their words in "
+                    "common are not found; set 0.5 or more, or 0 for no comparison"
+                )
         return self
 
     @property

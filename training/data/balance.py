@@ -17,11 +17,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data import reasons
 from training.data.pack import Examples, Mode
 from training.records import Candidate
-
-ONE_KIND = "candidate: its question has only right or only wrong programs"
-SURPLUS = "candidate: its question has more of this verdict than of the other"
 
 
 def order_of(candidate: Candidate) -> int:
@@ -63,4 +61,4 @@ def balanced(examples: Examples, order: NDArray[np.uint64]) -> Iterator[tuple[in
             yield other, ""
         paired = min(len(right), len(wrong))
         for index in (*right[paired:], *wrong[paired:]):
-            yield index, SURPLUS if paired else ONE_KIND
+            yield index, reasons.SURPLUS if paired else reasons.ONE_VERDICT

@@ -1,27 +1,29 @@
 """Converts a chunk of source rows into a part on disk: the work of each worker of `prepare`.
 
 A worker filters rows, compares their questions with the benchmarks, runs the programs in the
-sandbox, and tokenises. Each row is either kept or counted under the reason it was dropped for.
-Deduplication and packing need all chunks and happen in `prepare`.
+sandbox, and tokenises: what takes longest comes last, so that it is done for the fewest rows. Each
+row is either kept or counted under the reason it was dropped for. Deduplication and packing need
+all chunks and happen in `prepare`.
 """
 
+import json
 import warnings
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.config import DataConfig, ExecutionConfig
-from training.data import parts, programs, sources
+from training.data import parts, programs, reasons, sources
 from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
-from training.data.dedupe import program_keys, question_keys
-from training.data.filters import execution_fault, question_fault
+from training.data.filter_counts import FilterCounts
+from training.data.filters import execution_fault, question_fault, repaired_question
 from training.data.pack import Examples, Mode
-from training.data.sources import DroppedError, Labelled
+from training.data.signatures import Questions, program_keys, signatures
+from training.data.sources import DroppedError, Labelled, Raw
 from training.data.tokenizer import Tokenizer
 from training.execution.executor import Executor, Limits, Program
 
@@ -87,46 +89,75 @@ class Converter:
         return chunk.part
 
     def _converted(self, chunk: Chunk) -> parts.Converted:
-        dropped: Counter[str] = Counter()
-        found: list[Labelled] = []
-        source = self._data.sources[chunk.source]
-        for raw in sources.rows_of(source, chunk.rows):
-            try:
-                labelled = sources.example_of(source, raw)
-            except DroppedError as reason:
-                dropped[str(reason)] += 1
-                continue
-            fault = self._fault(labelled)
-            if fault:
-                dropped[fault] += 1
-            else:
-                found.append(labelled)
-        found = self._running(found, dropped)
-        found, examples = self._tokenized(found, dropped)
+        counts = FilterCounts()
+        found = self._read(chunk, counts)
+        found = self._compared(found, counts)
+        found = self._running(found, counts)
+        found, examples = self._tokenized(found, counts)
         return parts.Converted(
             head=parts.Head(
                 source=chunk.source,
                 num_rows=len(chunk.rows),
-                keys=_keys(found, for_verifier=self._data.is_for_verifier),
-                dropped=dropped,
+                keys=np.array([labelled.keys for labelled in found], np.uint64).reshape(
+                    len(found), -1 if found else 1
+                ),
+                filters=counts,
             ),
             examples=examples,
             order=np.array([labelled.order for labelled in found], np.uint64),
         )
 
-    def _fault(self, labelled: Labelled) -> str | None:
-        example = labelled.example
-        if not example.program.strip():
-            return "program is empty"
-        if labelled.right is None:
-            fault = question_fault(
-                example.question, min_characters=self._data.min_question_characters
-            )
-            if fault:
-                return fault
-        return "overlaps a benchmark" if self._overlap.hits(example.question) else None
+    def _read(self, chunk: Chunk, counts: FilterCounts) -> list[Labelled]:
+        """The examples of rows that pass the filters of one row, the cheapest ones first."""
+        source = self._data.sources[chunk.source]
+        found: list[Labelled] = []
+        for raw in sources.rows_of(source, chunk.rows):
+            try:
+                stated = sources.stated_question(source, raw)
+                if stated and (fault := self._question_fault(stated)):
+                    counts.drop(fault, stated)  # without reading its code, which takes longer
+                    continue
+                labelled = sources.example_of(source, raw)
+            except DroppedError as reason:
+                counts.drop(str(reason), _shown(raw) if counts.wants_example(str(reason)) else "")
+                continue
+            if labelled.right is None:
+                labelled = _repaired(labelled, counts)
+                if fault := self._question_fault(labelled.example.question):
+                    counts.drop(fault, labelled.example.question)
+                    continue
+            if not labelled.example.program.strip():
+                counts.drop(reasons.EMPTY_PROGRAM, labelled.example.question)
+                continue
+            found.append(labelled)
+        return found
 
-    def _running(self, found: list[Labelled], dropped: Counter[str]) -> list[Labelled]:
+    def _question_fault(self, question: str) -> str | None:
+        return question_fault(question, min_characters=self._data.min_question_characters)
+
+    def _compared(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
+        """Those that overlap no benchmark, with the keys of their duplicates."""
+        questions = Questions([labelled.example.question for labelled in found])
+        overlaps = self._overlap.compare(questions)
+        counts.overlaps.update(overlaps.counts)
+        kept: list[Labelled] = []
+        keys = self._keys(found, questions)
+        for labelled, fault, of_row in zip(found, overlaps.faults, keys, strict=True):
+            if not fault:
+                kept.append(replace(labelled, keys=of_row))
+            elif counts.wants_example(fault):
+                counts.drop(fault, self._overlap.explained(labelled.example.question))
+            else:
+                counts.drop(fault)
+        return kept
+
+    def _keys(self, found: Sequence[Labelled], questions: Questions) -> NDArray[np.uint64]:
+        """[examples, columns] The keys of their duplicates."""
+        if not self._data.is_for_verifier:
+            return signatures(questions, similarity=self._data.near_duplicate_similarity)
+        return program_keys([labelled.example for labelled in found])
+
+    def _running(self, found: list[Labelled], counts: FilterCounts) -> list[Labelled]:
         """Those whose program gives a finite number; all, if programs are not to be run."""
         if self._executor is None:
             return found
@@ -136,16 +167,16 @@ class Converter:
         ]
         kept: list[Labelled] = []
         executions = self._executor.run([Program(code=text) for text in code])
-        for labelled, execution in zip(found, executions, strict=True):
+        for labelled, execution, text in zip(found, executions, code, strict=True):
             fault = execution_fault(execution)
             if fault:
-                dropped[fault] += 1
+                counts.drop(fault, text)
             else:
                 kept.append(labelled)
         return kept
 
     def _tokenized(
-        self, found: Sequence[Labelled], dropped: Counter[str]
+        self, found: Sequence[Labelled], counts: FilterCounts
     ) -> tuple[list[Labelled], Examples]:
         """Those that fit into a sequence, and the same as tokens."""
         assert self._tokenizer is not None
@@ -158,7 +189,7 @@ class Converter:
         lengths: list[tuple[int, int]] = []
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
             if len(prompt) + len(body) + 1 > self._data.sequence_length:
-                dropped["longer than a sequence"] += 1
+                counts.drop(reasons.TOO_LONG, labelled.example.question)
                 continue
             kept.append(labelled)
             tokens += (*prompt, *body, self._tokenizer.end_token)
@@ -178,8 +209,15 @@ class Converter:
         return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
 
 
-def _keys(found: Sequence[Labelled], *, for_verifier: bool) -> NDArray[np.uint64]:
-    questions = [labelled.example.question for labelled in found]
-    if for_verifier:
-        return program_keys(questions, [labelled.example.program for labelled in found])
-    return question_keys(questions)
+def _repaired(labelled: Labelled, counts: FilterCounts) -> Labelled:
+    question, repaired = repaired_question(labelled.example.question)
+    for name in repaired:
+        counts.repair(name, labelled.example.question)
+    if not repaired:
+        return labelled
+    return replace(labelled, example=replace(labelled.example, question=question))
+
+
+def _shown(raw: Raw) -> str:
+    """A row that gives no example, as the page of counts shows it."""
+    return json.dumps(raw, ensure_ascii=False, default=str) if isinstance(raw, dict) else ""

@@ -1,7 +1,6 @@
 """Counts rows, examples and tokens while data is prepared, for its manifest and its summary."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training.config import DataConfig
+from training.data import filters_page
+from training.data.filter_counts import FilterCounts
 from training.data.pack import Examples, Mode
 from training.data.parts import Head
 
@@ -17,25 +18,37 @@ from training.data.parts import Head
 class Counts:
     """Rows read, examples kept and dropped by source, and tokens packed."""
 
-    def __init__(self, data: DataConfig) -> None:
-        """Start at zero, with an entry for each source in `data`."""
+    def __init__(self, data: DataConfig, text_of: Callable[[list[int]], str]) -> None:
+        """Start at zero, with an entry for each source in `data`.
+
+        Args:
+            data: The sources.
+            text_of: The text of tokens, for the examples that `filters.md` shows.
+        """
         self._data = data
         self._for_verifier = data.is_for_verifier
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
-        self._dropped = [Counter[str]() for _ in data.sources]
+        self.filters = [FilterCounts() for _ in data.sources]
+        """What was dropped and repaired, by source."""
+        self._text_of = text_of
         self._right = self._tokens = self._supervised_tokens = 0
         self.sequences: list[int] = []
         """Packed sequences of each source, or of all together; whoever writes them counts them."""
 
     def read(self, part: Head) -> None:
-        """Count the rows that a part was made from, and those dropped on the way."""
+        """Count the rows that a part was made from, those dropped and those repaired on the way."""
         self._rows_read[part.source] += part.num_rows
-        self._dropped[part.source] += part.dropped
+        self.filters[part.source].add(part.filters)
 
-    def drop(self, source: int, reasons: Mapping[str, int]) -> None:
-        """Count examples of a source that are dropped, by their reason."""
-        self._dropped[source] += Counter(reasons)
+    def drop(self, source: int, reason: str, examples: Examples) -> None:
+        """Count examples of a source that are dropped."""
+        filters = self.filters[source]
+        for index in range(len(examples)):
+            shown = ""
+            if filters.wants_example(reason):
+                shown = self._text_of(examples.between(index, index + 1).tokens.tolist())
+            filters.drop(reason, shown)
 
     def add(self, source: int, examples: Examples) -> None:
         """Count examples that are kept, and their tokens."""
@@ -72,14 +85,17 @@ class Counts:
             "rows_read": self._rows_read[number],
             "examples_kept": self._examples_kept[number],
             **({"sequences": self.sequences[number]} if are_apart else {}),
-            "dropped": dict(self._dropped[number].most_common()),
+            "dropped": dict(self.filters[number].dropped.most_common()),
+            "repaired": dict(self.filters[number].repaired.most_common()),
+            "overlaps": dict(self.filters[number].overlaps),
         }
 
     def dropped_lines(self) -> str:
         """How many rows were dropped for each reason, a line each; for when none is left."""
         lines = [f"  {sum(self._rows_read):,} rows were read"]
-        for dropped in self._dropped:
-            lines += [f"  {number:,} dropped: {reason}" for reason, number in dropped.most_common()]
+        for filters in self.filters:
+            found = filters.dropped.most_common()
+            lines += [f"  {number:,} dropped: {reason}" for reason, number in found]
         return "\n".join(lines)
 
 
@@ -104,6 +120,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
         for reason, number in source["dropped"].items():
             table.add_row(f"  dropped: {reason}", f"{number:,}")
+        for what, number in source["repaired"].items():
+            table.add_row(f"  repaired: {what}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:
@@ -114,3 +132,4 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     table.add_row(f"sequences of {facts['sequence_length']:,} tokens", f"{facts['sequences']:,}")
     table.add_row("padding", f"{facts['padding_fraction']:.2%}")
     console.print(table)
+    console.print(f"examples of what was dropped: {folder / filters_page.NAME}", soft_wrap=True)

@@ -14,42 +14,23 @@ other, and of each one those rows together whose keys start with the same bits. 
 bytes per example and 100 MB, whatever the number of columns.
 """
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-_QUESTION = "duplicate question"
-_PROGRAM = "duplicate program of a question"
-_SIMILAR = "near duplicate of a question"
+from training.data import reasons
+
 _KEY_BYTES = 8
 _GROUP_ROWS = 1 << 20
 """Rows whose keys are sorted together, on average."""
 _BLOCK_ROWS = 1 << 20
 """Rows that are read together."""
-
-
-def question_keys(questions: Iterable[str]) -> NDArray[np.uint64]:
-    """Keys of a generator's examples, `[examples, 1]`: equal for equal questions."""
-    return _digests(questions)
-
-
-def program_keys(questions: Iterable[str], programs: Iterable[str]) -> NDArray[np.uint64]:
-    """Keys of a verifier's examples, `[examples, 1]`: equal for equal programs of a question."""
-    return _digests(
-        f"{question}\0{program}" for question, program in zip(questions, programs, strict=True)
-    )
-
-
-def _digests(texts: Iterable[str]) -> NDArray[np.uint64]:
-    digests = (hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in texts)
-    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 1)
 
 
 class Deduplicator:
@@ -62,7 +43,8 @@ class Deduplicator:
             folder: A folder for the keys, made here and removed at the end.
             for_verifier: Whether the examples are programs of candidates.
         """
-        self.reasons = ("", _PROGRAM if for_verifier else _QUESTION, _SIMILAR)
+        repeated = reasons.DUPLICATE_PROGRAM if for_verifier else reasons.DUPLICATE
+        self.reasons = ("", repeated, reasons.NEAR_DUPLICATE)
         """By mark: why an example is dropped."""
         self._folder = folder
         self._columns: list[BinaryIO] = []
@@ -70,7 +52,7 @@ class Deduplicator:
         self._is_taken = np.zeros(0, np.bool_)
         """Of each example decided on: whether it stays, so that no later one may have its keys."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Deduplicator":
         self._folder.mkdir(parents=True)
         return self
 
@@ -88,6 +70,8 @@ class Deduplicator:
 
         Equal keys in the first column are of equal texts, in any other one of similar texts.
         """
+        if not len(keys):
+            return  # the number of columns is not known
         for number in range(len(self._columns), keys.shape[1]):
             file = (self._folder / f"column-{number}").open("w+b")
             self._columns.append(self._open_files.enter_context(file))

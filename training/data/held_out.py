@@ -228,6 +228,7 @@ def _learnt_texts(learnt: _Set, evaluated: Sequence[set[str]], known: Texts) -> 
     overlap = Overlap(
         (text for entry in learnt.data.decontaminate for text in _benchmark_texts(entry, known)),
         ngram=learnt.data.decontaminate_ngram,
+        similarity=learnt.data.decontaminate_similarity,
     )
     return [text for text in found if not overlap.hits(text)]
 

@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from training import manifest
 from training.data import parquet_files
+from training.data.filter_counts import FilterCounts
 from training.data.pack import Examples
 from training.disk import require
 from training.errors import DataError
@@ -56,8 +56,8 @@ class Head:
     """Rows of the source that it was made from."""
     keys: NDArray[np.uint64]
     """`[examples, columns]`; examples with an equal key in one column are duplicates (`dedupe`)."""
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    """Number of dropped rows by reason."""
+    filters: FilterCounts = field(default_factory=FilterCounts)
+    """What was dropped and repaired."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +168,7 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         "source": head.source,
         "num_rows": head.num_rows,
         "key_columns": head.keys.shape[1],
-        "dropped": dict(head.dropped),
+        "filters": head.filters.to_json(),
     }
     parquet_files.write(path, pa.table(columns), label=label)
 
@@ -263,7 +263,7 @@ def _head(table: pa.Table) -> Head:
         source=label["source"],
         num_rows=label["num_rows"],
         keys=_fixed_of(table, _KEYS, "<u8", label["key_columns"]),
-        dropped=Counter(label["dropped"]),
+        filters=FilterCounts.from_json(label["filters"]),
     )
 
 

@@ -27,7 +27,7 @@ from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool
 from training import files, hub, manifest
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
-from training.data import benchmarks, parts, prepared, programs, sources
+from training.data import benchmarks, filters_page, parts, prepared, programs, sources
 from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
@@ -295,7 +295,7 @@ def _pack(
 
     data = work.config.data
     outputs = work.tokenizer.save(folder / TOKENIZER_FOLDER)
-    counts = Counts(data)
+    counts = Counts(data, work.tokenizer.decode)
     writer = ShardWriter(folder)
     with remaining(data, converted, counts, keys=folder / "keys") as streams:
         # Sources that are drawn by their weights share no sequence.
@@ -308,6 +308,7 @@ def _pack(
         parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")
     facts = counts.facts()
+    outputs.append(filters_page.write(folder, facts["sources"], counts.filters))
     facts["vocab_size"], facts["end_token"] = work.tokenizer.vocab_size, work.tokenizer.end_token
     return facts, [*outputs, *writer.close()]
 
@@ -331,7 +332,9 @@ def _overlap(data: DataConfig) -> Overlap:
         yield from (question.text for question in benchmarks.questions(benchmark))
 
     questions = (text for benchmark in data.decontaminate for text in texts(benchmark))
-    return Overlap(questions, ngram=data.decontaminate_ngram)
+    return Overlap(
+        questions, ngram=data.decontaminate_ngram, similarity=data.decontaminate_similarity
+    )
 
 
 def _chunks(work: _Work) -> Iterator[Chunk]:

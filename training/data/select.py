@@ -7,7 +7,6 @@
 The parts are read twice: their keys as they are made, their tokens once all keys are known.
 """
 
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,13 +46,11 @@ def remaining(
 
         def of_source(source: int) -> Iterator[Examples]:
             marks = deduplicator.mark(num_examples[source])
-            numbers = np.bincount(marks, minlength=len(deduplicator.reasons)).tolist()
-            drop = zip(deduplicator.reasons[1:], numbers[1:], strict=True)
-            counts.drop(source, dict(drop))
+            distinct = _distinct(source, paths[source], marks, counts, deduplicator)
             if data.sources[source].balance == "question":
-                found = _balanced(source, paths[source], marks, counts, deduplicator)
+                found = _balanced(source, distinct, marks, counts, deduplicator)
             else:
-                found = (examples for examples, _ in _distinct(paths[source], marks))
+                found = (examples for examples, _ in distinct)
             for examples in found:
                 counts.add(source, examples)
                 yield examples
@@ -62,40 +59,43 @@ def remaining(
 
 
 def _distinct(
-    paths: Iterable[Path], marks: NDArray[np.uint8]
-) -> Iterator[tuple[Examples, NDArray[np.uint64]]]:
-    """The examples that stay of each part, and their order."""
-    start = 0
-    for path in paths:
-        part = parts.read(path)
-        stay = marks[start : start + len(part.examples)] == 0
-        start += len(stay)
-        yield part.examples.where(stay), part.order[stay]
-
-
-def _balanced(
     source: int,
     paths: Iterable[Path],
     marks: NDArray[np.uint8],
     counts: Counts,
     deduplicator: Deduplicator,
+) -> Iterator[tuple[Examples, NDArray[np.uint64]]]:
+    """The examples that stay of each part, and their order."""
+    start = 0
+    for path in paths:
+        part = parts.read(path)
+        of_part = marks[start : start + len(part.examples)]
+        start += len(of_part)
+        for mark in (1, 2):
+            counts.drop(source, deduplicator.reasons[mark], part.examples.where(of_part == mark))
+        yield part.examples.where(of_part == 0), part.order[of_part == 0]
+
+
+def _balanced(
+    source: int,
+    distinct: Iterable[tuple[Examples, NDArray[np.uint64]]],
+    marks: NDArray[np.uint8],
+    counts: Counts,
+    deduplicator: Deduplicator,
 ) -> Iterator[Examples]:
     """The examples of a source that are left by `balance`; all are held in memory."""
-    found = list(_distinct(paths, marks))
+    found = list(distinct)
     if not found:
         return
     examples = Examples.concatenate([examples for examples, _ in found])
     order = np.concatenate([order for _, order in found])
-    kept: list[int] = []
-    dropped: list[int] = []
-    reasons = Counter[str]()
+    indices: dict[str, list[int]] = {"": []}
     for index, reason in balanced(examples, order):
-        if reason:
-            reasons[reason] += 1
-            dropped.append(index)
-        else:
-            kept.append(index)
-    counts.drop(source, reasons)
-    rows = np.flatnonzero(marks == 0)[np.array(dropped, np.int64)]
-    deduplicator.forget(rows, num_examples=len(marks))
-    yield examples.select(np.array(kept, np.int64))
+        indices.setdefault(reason, []).append(index)
+    kept = np.array(indices.pop(""), np.int64)
+    rows = np.flatnonzero(marks == 0)
+    for reason, dropped in indices.items():
+        of_reason = np.array(dropped, np.int64)
+        counts.drop(source, reason, examples.select(of_reason))
+        deduplicator.forget(rows[of_reason], num_examples=len(marks))
+    yield examples.select(kept)

@@ -13,9 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training import hub, remote
 from training.config import SourceConfig
-from training.data import candidates, gsm8k, locations, programs, tables
+from training.data import candidates, gsm8k, locations, programs, reasons, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.chunks import Damaged, Piece, RawChunk, Rows, chunked
@@ -46,6 +49,8 @@ class Labelled:
     """Whether a candidate's program was right; None for a generator's example."""
     order: int = 0
     """A candidate's `balance.order_of`."""
+    keys: NDArray[np.uint64] | None = None
+    """[columns] Equal in one of them: duplicates (`signatures`); set once all are compared."""
 
 
 def examples(source: SourceConfig) -> Iterator[Example]:
@@ -183,8 +188,18 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         return _of_candidate(raw)
     example = _of_gsm8k(source, raw) if source.kind == "gsm8k" else _of_table(source, raw)
     if not _is_unicode(example.question + example.program):
-        raise DroppedError("half a character in the text")
+        raise DroppedError(reasons.HALF_CHARACTER)
     return Labelled(example=example)
+
+
+def stated_question(source: SourceConfig, raw: Raw) -> str:
+    """The question that a row states in a column of its own, read without its program.
+
+    Empty where the row has no such column or is of a kind without columns.
+    """
+    if source.kind not in ("parquet", "jsonl", "gsm8k") or isinstance(raw, Damaged):
+        return ""
+    return _text(raw, "question").strip()
 
 
 def _is_unicode(text: str) -> bool:
@@ -246,7 +261,7 @@ def _of_table(source: SourceConfig, row: tables.Row) -> Example:
     try:
         docstring, program = programs.split(_text(row, "code"))
     except ValueError as error:
-        raise DroppedError("code cannot be cut into question and program") from error
+        raise DroppedError(reasons.NOT_CUT) from error
     return Example(question=question or docstring, program=program)
 
 
@@ -255,7 +270,7 @@ def _of_candidate(candidate: Candidate) -> Labelled:
     # that could be selected: labelling it would teach the verifier nothing but lengths. A finished
     # one that fails is as wrong as one that gives another number.
     if not candidate.finished:
-        raise DroppedError("candidate: not finished")
+        raise DroppedError(reasons.NOT_FINISHED)
     return Labelled(
         example=Example(question=candidate.question, program=candidate.program),
         right=candidate.verdict == "right",

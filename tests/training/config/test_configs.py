@@ -164,6 +164,15 @@ def test_svamp_is_a_test_set_whatever_its_split() -> None:
         ("verifier.data.run_programs=false", "run_programs = False with sources of kind"),
         ("verifier.data.min_question_characters=9", "min_question_characters = 9 with sources"),
         (
+            "verifier.data.near_duplicate_similarity=0",
+            "near_duplicate_similarity = 0.0 with",
+        ),
+        ("generator.data.near_duplicate_similarity=0.4", "set 0.5 or more, or 0"),
+        (
+            "generator.data.decontaminate_similarity=0.1",
+            "decontaminate_similarity = 0.1",
+        ),
+        (
             "evaluation.benchmarks.0={name='it', kind='svamp', path='x', seed=4}",
             "seed = 4 with kind = 'svamp'",
         ),

@@ -10,7 +10,8 @@ import numpy as np
 
 from tests.training.data.packing import example
 from tests.training.data.test_sources import candidate
-from training.data.balance import ONE_KIND, SURPLUS, balanced, order_of
+from training.data import reasons
+from training.data.balance import balanced, order_of
 from training.data.pack import Examples, Mode
 from training.records import Verdict
 
@@ -48,7 +49,7 @@ def test_each_question_keeps_as_many_wrong_as_right() -> None:
         ("p", "right"): 1,
         ("p", "wrong"): 1,
     }
-    assert Counter(g.reason for g in given)[SURPLUS] == 7 and len(given) == len(found)
+    assert Counter(g.reason for g in given)[reasons.SURPLUS] == 7 and len(given) == len(found)
 
 
 def test_of_the_wrong_those_that_gave_no_number_go_first() -> None:
@@ -62,7 +63,7 @@ def test_of_the_wrong_those_that_gave_no_number_go_first() -> None:
 
 def test_questions_with_one_verdict_go() -> None:
     found = [("a", "r", "right"), ("b", "w", "wrong"), ("b", "v", "failed")]
-    assert [g.reason for g in _balanced(found)] == [ONE_KIND] * 3
+    assert [g.reason for g in _balanced(found)] == [reasons.ONE_VERDICT] * 3
 
 
 def test_right_and_wrong_that_stay_come_in_turn() -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.data import dedupe
-from training.data.dedupe import Deduplicator, program_keys, question_keys
+from training.data.dedupe import Deduplicator
 
 
 @pytest.fixture
@@ -76,12 +76,3 @@ def test_many_keys_are_compared_in_groups_as_a_set_compares_them(
     wanted = first_occurrences(sources)
     assert 0 < sum(itertools.chain(*wanted)) < 1501
     assert [marks(deduplicator, *keys.tolist()) for keys in sources] == wanted
-
-
-def test_keys_are_of_a_question_or_of_a_program_with_its_question() -> None:
-    one, other, again = question_keys(["q", "p", "q"]).tolist()
-    assert one == again != other
-    keys = program_keys(["q", "q", "r"], ["p", "r", "p"])
-    assert keys.shape == (3, 1) and keys.dtype == np.uint64
-    assert len({*keys.ravel().tolist(), *one}) == 4
-    assert question_keys([]).shape == (0, 1)

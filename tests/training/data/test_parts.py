@@ -6,6 +6,7 @@ import pytest
 
 from tests.training.data.packing import random_examples
 from training.data import parts
+from training.data.filter_counts import FilterCounts
 from training.data.pack import Examples
 from training.disk import NoSpace
 
@@ -22,7 +23,7 @@ def converted(number: int, *, key_columns: int = 1) -> parts.Converted:
             source=3,
             num_rows=number + 2,
             keys=generator.integers(2**64, size=(number, key_columns), dtype=np.uint64),
-            dropped=Counter({"why": 2}),
+            filters=FilterCounts(dropped=Counter({"why": 2})),
         ),
         examples=Examples.concatenate([empty, *random_examples(number, seed=number)]),
         order=generator.integers(2**64, size=number, dtype=np.uint64),
@@ -38,7 +39,7 @@ def test_parts_come_back_as_written(tmp_path: Path, number: int, key_columns: in
     assert parts.is_current(path, made_from="this") and not parts.is_current(path, made_from="that")
     found = parts.read(path)
     for head in (found.head, parts.read_head(path)):
-        assert (head.source, head.num_rows, head.dropped) == (3, number + 2, {"why": 2})
+        assert (head.source, head.num_rows, head.filters.dropped) == (3, number + 2, {"why": 2})
         assert head.keys.dtype == np.uint64 and np.array_equal(head.keys, given.head.keys)
     assert np.array_equal(found.order, given.order)
     for name in ("tokens", "lengths", "modes"):

@@ -11,7 +11,7 @@ from tests.training.data.preparing import PROBLEMS, QUESTION, config, content, j
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
-from training.data import candidates, programs
+from training.data import candidates, programs, reasons
 from training.data.loader import SequenceDataset, collate
 from training.data.pack import Mode
 from training.data.prepare import prepare
@@ -117,6 +117,37 @@ def test_every_reason_to_drop_is_counted(tmp_path: Path) -> None:
     assert texts(tmp_path / "data") == [(programs.prompt(QUESTION), PROGRAM, Mode.SUPERVISED)]
 
 
+def test_what_the_filters_did_is_written_beside_the_data(tmp_path: Path) -> None:
+    benchmark = tmp_path / "test.jsonl"
+    taken = "A train leaves its station at 8 and carries 40 sleepy people to the city. How many?"
+    benchmark.write_text(json.dumps({"question": taken, "answer": "#### 1"}))
+    source = jsonl(
+        tmp_path,
+        row(),
+        row(QUESTION.upper().replace(".", " !")),
+        row("Short 1?"),
+        row("``` A hat costs \\$30. What do 4 hats cost? ```"),
+        row(taken.replace("A train", "The 9 o'clock bus").replace("40", "70")),
+    )
+    benchmarks = [{"name": "it", "kind": "gsm8k", "path": str(benchmark)}]
+    settings = {"decontaminate": benchmarks, "decontaminate_ngram": 14}
+    facts = prepare(config(tmp_path / "data", source, **settings))["sources"][0]
+    assert facts["dropped"] == {
+        reasons.DUPLICATE: 1,
+        reasons.TOO_SHORT: 1,
+        reasons.NEAR_BENCHMARK: 1,
+    }
+    assert facts["repaired"] == {reasons.ESCAPE: 1, reasons.DELIMITER: 1}
+    assert facts["overlaps"]["13 words"] == 1
+    assert facts["overlaps"]["13 words with numbers"] == 0
+    prompts = [prompt for prompt, _, _ in texts(tmp_path / "data")]
+    assert programs.prompt("A hat costs $30. What do 4 hats cost?") in prompts
+    page = (tmp_path / "data" / "filters.md").read_text()
+    assert "### question too short\n\n```text\nShort 1?\n```" in page
+    assert f"~ {taken}" in page and "BUYS 4" in page
+    assert "filters.md" in manifest.read(tmp_path / "data")["outputs"]
+
+
 def test_damage_is_refused_or_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +167,8 @@ def test_damage_is_refused_or_skipped_and_counted(
         "rows_read": 7,
         "examples_kept": 3,
         "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
+        "repaired": {},
+        "overlaps": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
 
@@ -300,7 +333,8 @@ def test_real_gsm8k_becomes_rows(tmp_path: Path) -> None:
     assert facts["sources"][0]["rows_read"] == 7473
     # Five training questions share 13 words with a test question.
     assert facts["sources"][0]["dropped"]["overlaps a benchmark"] == 5
-    assert facts["examples"] == 7160 - 5
+    assert facts["sources"][0]["dropped"]["near duplicate of a question"] == 1
+    assert facts["examples"] == 7160 - 5 - 1
     assert facts["vocab_size"] == 50_295 and facts["padding_fraction"] < 0.02
     assert manifest.read(tmp_path / "data")["inputs"].keys() == {
         "data.sources.0",
