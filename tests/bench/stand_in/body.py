@@ -12,8 +12,8 @@ _LINE = re.compile(r"    (?P<name>\w+) = (?P<expression>.+)")
 _PLACEHOLDER = re.compile(r"\bN(\d+)N\b")
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 _FILLER = frozenset(
-    "a an the of for in on at to and or is are was were be been has have had he she it they his her "
-    "their its that which who with from by as if so than then more less there each".split()
+    "a an the of for in on at to and or is are was were be been has have had he she it they his "
+    "her their its that which who with from by as if so than then more less there each".split()
 )
 _MAX_GROWTH = 12
 """How many times greater than the original a value may be."""
@@ -33,7 +33,9 @@ def lines_of(program: str) -> tuple[Line, ...]:
     matches = [_LINE.fullmatch(line) for line in lines[:-2]]
     found = [Line(match["name"], match["expression"]) for match in matches if match]
     is_plain = len(found) == len(matches) and lines[-1] == "    return result"
-    return tuple(found) if found and is_plain and lines[-2] == f"    result = {found[-1].name}" else ()
+    return (
+        tuple(found) if found and is_plain and lines[-2] == f"    result = {found[-1].name}" else ()
+    )
 
 
 def with_placeholders(lines: Sequence[Line], numbers: Sequence[Number]) -> tuple[Line, ...]:
@@ -79,6 +81,36 @@ def checked(lines: Sequence[Line], numbers: Sequence[Number]) -> Compute | None:
     conditions = [_conditions(line.name, value) for line, value in zip(lines, values, strict=True)]
     conditions[0] += _orders(numbers)
     return _function(lines, len(numbers), conditions)
+
+
+def divides_wholly(lines: Sequence[Line], numbers: Sequence[Number]) -> bool:
+    """Whether `//` can stand for every `/`, for all numbers that pass the check.
+
+    So it is where every value is whole, and a line has one quotient, which is no factor:
+    `a * 3 / 4`, not `3 / 4 * a`.
+    """
+    values = _values(lines, [number.value for number in numbers])
+    trees = [ast.parse(line.expression, mode="eval").body for line in lines]
+    return (
+        values is not None
+        and all(value % 1 == 0 for value in values)
+        and not any(isinstance(number.value, float) for number in numbers)
+        and not any(_can_leave_rest(tree) for tree in trees)
+    )
+
+
+def _can_leave_rest(tree: ast.expr) -> bool:
+    """Whether a line whose value is whole may have a quotient that is not."""
+    if sum(isinstance(node, ast.Div) for node in ast.walk(tree)) > 1:
+        return True
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float):
+            return True
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.Div)):
+            inside = [*ast.walk(node.left), *ast.walk(node.right)]
+            if any(isinstance(each, ast.Div) for each in inside):
+                return True
+    return False
 
 
 def _conditions(name: str, value: float) -> list[str]:
@@ -147,7 +179,9 @@ class Names:
     def formatted(self, text: str) -> str:
         """The text with arguments for what the question exchanges."""
         for piece in self._compound:
-            text = re.sub(rf"(?<![a-z0-9]){piece}(?![a-z0-9])", f"{{{self._arguments[piece]}}}", text)
+            text = re.sub(
+                rf"(?<![a-z0-9]){piece}(?![a-z0-9])", f"{{{self._arguments[piece]}}}", text
+            )
         return _PIECE.sub(self._argument, text)
 
     def _argument(self, piece: re.Match[str]) -> str:
@@ -170,7 +204,9 @@ def _name(question: str, number: Number) -> str:
     is_money = question[:begin].endswith("$")
     after = re.split(r"[.,;:?!()$\d]", question[end:].lower(), maxsplit=1)[0]
     before = re.split(r"[.,;:?!()\d]", question[:begin].lower().rstrip("$ "))[-1]
-    words = [word for word in re.findall(r"[a-z]+", after) if word not in _FILLER and len(word) > 1][:2]
+    words = [
+        word for word in re.findall(r"[a-z]+", after) if word not in _FILLER and len(word) > 1
+    ][:2]
     if is_money or not words:
         words = [w for w in re.findall(r"[a-z]+", before) if w not in _FILLER and len(w) > 1][-2:]
     if question[end:].startswith("%"):

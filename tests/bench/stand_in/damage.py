@@ -94,7 +94,9 @@ def _cut_off(code: str, draw: Draw) -> str:
 
 
 _CODE_FORMS: dict[str, Callable[[str, Draw], str]] = {
-    "fenced": lambda code, draw: f"```{draw.pick(('python', 'python', 'py', ''))}\n{code.rstrip()}\n```",
+    "fenced": lambda code, draw: (
+        f"```{draw.pick(('python', 'python', 'py', ''))}\n{code.rstrip()}\n```"
+    ),
     "prose before the code": lambda code, draw: draw.pick(_PROSE) + code,
     "prose after the code": lambda code, draw: code.rstrip() + draw.pick(_AFTER),
     "prints the result": lambda code, _: code.rstrip() + "\n\nprint(simple_math_problem())\n",
@@ -109,7 +111,9 @@ _CODE_FORMS: dict[str, Callable[[str, Draw], str]] = {
         code, "    import math\n\n    return math.floor({name})"
     ),
     "imports sympy": lambda code, _: _with_return(
-        code, "    from sympy import symbols, solve\n    x = symbols('x')\n    return solve(x - {name}, x)[0]"
+        code,
+        "    from sympy import symbols, solve\n    x = symbols('x')\n"
+        "    return solve(x - {name}, x)[0]",
     ),
     "never ends": lambda code, _: _with_return(
         code, "    while {name} != 0:\n        {name} += 1\n    return {name}"

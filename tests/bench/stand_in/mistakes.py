@@ -21,7 +21,9 @@ _SHORT_FRACTION = 0.3
 """Templates of which one wrong version leaves the last step out."""
 
 
-def mistaken(lines: Sequence[Line], num_numbers: int, draw: Draw, most: int) -> list[tuple[Line, ...]]:
+def mistaken(
+    lines: Sequence[Line], num_numbers: int, draw: Draw, most: int
+) -> list[tuple[Line, ...]]:
     """Up to `most` wrong versions of the lines, drawn from all of them."""
     places = [
         (at, place)
@@ -31,7 +33,10 @@ def mistaken(lines: Sequence[Line], num_numbers: int, draw: Draw, most: int) -> 
     ]
     draw.mix(places)
     versions = [
-        (*lines[:at], Line(lines[at].name, _misread(lines[at].expression, place, num_numbers, draw)))
+        (
+            *lines[:at],
+            Line(lines[at].name, _misread(lines[at].expression, place, num_numbers, draw)),
+        )
         + tuple(lines[at + 1 :])
         for at, place in places[:most]
     ]

@@ -1,4 +1,4 @@
-"""Finds the numbers of a question that its program uses, and values that can stand in their place."""
+"""Finds the numbers of a question that its program uses, and other values for them."""
 
 import ast
 import re
@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+WORDS: tuple[str, ...] = tuple(
+    "zero one two three four five six seven eight nine ten eleven twelve".split()
+)
 
 _NUMBER = re.compile(
     r"(?<![\w.,/:#-])(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?)(?![\w/:]|\.\d|,\d|st\b|nd\b|rd\b|th\b)"
-    r"|\b(?P<word>three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b(?![- ](?:and|times|of a))"
+    r"|\b(?P<word>three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b"
+    r"(?![- ](?:and|times|of a|(?:quarter|third|fifth|half|halve|sixth|eighth|tenth)s?\b))"
 )
 _NOT_A_COUNT = re.compile(r"(?:Grade|Room|Level|Chapter|Route|Highway|No\.|number|grade)\s$")
+_ARTICLE = re.compile(r"\b([Aa]n?) \$?$")
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
 _STATED_OTHERWISE = {
     2: "twice two double pair couple half both second",
@@ -32,9 +36,10 @@ _STATED_OTHERWISE = {
     60: "hour hours minute minutes seconds hourly",
     100: "percent percentage cents meters",
     365: "year years",
-    1000: "kilogram kilograms grams kilometer kilometers meters thousand liters",
+    1000: "kilogram kilograms grams kilometer kilometers meters thousand",
 }
-"""Words that stand for a number: the program's 60 may come from `hour`, not from a 60 in the text."""
+"""Words that stand for a number: the program's 60 may come from `hour`, not from a 60 in the
+text."""
 _MOST_OPTIONS = 48
 _YEARS = range(1900, 2101)
 
@@ -77,10 +82,14 @@ def numbers_of(question: str, constants: Iterable[int | float]) -> list[Number]:
         spans.setdefault(value, []).append((*match.span(), match["word"] is not None))
         if _is_fixed(question, match, value):
             fixed.add(value)
-    fixed |= {value for value in spans if words & set(_STATED_OTHERWISE.get(int(value), "").split())}
+    fixed |= {
+        value for value in spans if words & set(_STATED_OTHERWISE.get(int(value), "").split())
+    }
     fixed |= {value for value in spans if value not in used or value in (0, 1)}
     return [
-        _number(question, value, found, sorted(fixed)) for value, found in spans.items() if value not in fixed
+        _number(question, value, found, sorted(fixed))
+        for value, found in spans.items()
+        if value not in fixed
     ]
 
 
@@ -88,6 +97,7 @@ def _number(
     question: str, value: float, spans: list[tuple[int, int, bool]], fixed: list[float]
 ) -> Number:
     unit = re.match(r"[- ]([a-z]+)", question[spans[0][1] :])
+    articles = [match[1] for begin, _, _ in spans if (match := _ARTICLE.search(question[:begin]))]
     low = max((each for each in fixed if each < value), default=0)
     high = min((each for each in fixed if each > value), default=10.0**9)
     return Number(
@@ -95,7 +105,11 @@ def _number(
         spans=tuple(spans),
         unit=unit[1] if unit else "",
         num_decimals=_num_decimals(question, spans),
-        options=tuple(each for each in _options(question, value, spans) if low < each < high),
+        options=tuple(
+            each
+            for each in _options(question, value, spans)
+            if low < each < high and not (articles and _takes_an(each) != _takes_an(value))
+        ),
     )
 
 
@@ -128,6 +142,11 @@ def _plain(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
+def _takes_an(value: int | float) -> bool:
+    """Whether the number in words begins with a vowel: eight, eleven, eighteen, eighty."""
+    return str(value)[0] == "8" or int(value) in (11, 18)
+
+
 def _num_decimals(question: str, spans: list[tuple[int, int, bool]]) -> int:
     begin, end, _ = spans[0]
     return len(question[begin:end].partition(".")[2])
@@ -151,7 +170,7 @@ def _range(
     question: str, value: float, spans: list[tuple[int, int, bool]]
 ) -> tuple[float, float, float]:
     """Least and greatest value, and the step between two."""
-    begin, end, _ = spans[0]
+    _, end, _ = spans[0]
     after = question[end : end + 12].lower()
     decimals = _num_decimals(question, spans)
     if decimals:

@@ -22,8 +22,8 @@ from training.data.problems.words import Draw
 
 WRITTEN_FRACTION = 0.5
 """Rows from the built-in writer."""
-VARIANTS = 10
-"""Rows of each of its problems, as one call of the paper's teacher gives ten variants."""
+VARIANTS = 20
+"""Rows of each of its problems; a call of the paper's teacher gives ten variants."""
 REPEATED_FRACTION = 0.13
 """Rows that repeat an earlier question: the paper has 11.0M distinct ones among 12.3M."""
 NEARLY_REPEATED_FRACTION = 0.15
@@ -36,8 +36,8 @@ OPENER_FRACTION = 0.25
 NAMED_FRACTION = 0.7
 """GSM8K programs that assign the numbers to variables first."""
 COMMENTED_FRACTION = 0.15
-WHOLE_DIVISION_FRACTION = 0.1
-"""Divisions without a rest that are written `//`; the others are `/` and give a float."""
+WHOLE_DIVISION_FRACTION = 0.2
+"""Programs that divide without a rest with `//`; the others do it with `/` and give a float."""
 SINGLE_QUOTES_FRACTION = 0.05
 ESCAPED_DOLLAR_FRACTION = 0.05
 FLOAT_FRACTION = 0.15
@@ -52,7 +52,9 @@ _BLOCK = 1024
 _DIFFICULTIES = (
     Difficulty(min_operations=1, max_operations=3, max_distractors=0),
     Difficulty(min_operations=2, max_operations=4, max_distractors=1),
-    Difficulty(min_operations=2, max_operations=5, max_distractors=2, max_given=200, max_number=5000),
+    Difficulty(
+        min_operations=2, max_operations=5, max_distractors=2, max_given=200, max_number=5000
+    ),
     Difficulty(min_operations=3, max_operations=7, max_distractors=1, max_number=9999),
     Difficulty(min_operations=4, max_operations=10, max_distractors=0),
     Difficulty(min_operations=2, max_operations=5, max_distractors=1, decimals=True),
@@ -110,7 +112,8 @@ class Writer:
         body, value = template.body, answer
         if draw.random() < WRONG_FRACTION:
             body, value = self._mistaken(key, template, found, answer, draw)
-        code = _code(question, body, texts, draw, value, is_gsm8k=key >= 0)
+        is_whole = body is template.body and template.divides_wholly
+        code = _code(question, body, texts, draw, value, can_divide_wholly=is_whole)
         if is_repeated and draw.random() < NEARLY_REPEATED_FRACTION:
             question = _nearly(question, draw)
         form = damage.form_of(draw)
@@ -201,9 +204,7 @@ def _gsm8k_templates(path: Path) -> list[Template]:
     return templates
 
 
-def _asked(
-    template: Template, draw: Draw
-) -> tuple[str, list[str], Sequence[int | float], float]:
+def _asked(template: Template, draw: Draw) -> tuple[str, list[str], Sequence[int | float], float]:
     """The question with its numbers, names and words drawn; the texts; the numbers; the answer."""
     found, answer = template.draw_numbers(draw)
     texts = template.draw_texts(draw, found)
@@ -238,28 +239,38 @@ def _aside(draw: Draw) -> str:
 
 
 def _code(
-    question: str, body: Body, texts: list[str], draw: Draw, value: float, *, is_gsm8k: bool
+    question: str,
+    body: Body,
+    texts: list[str],
+    draw: Draw,
+    value: float,
+    *,
+    can_divide_wholly: bool,
 ) -> str:
     """The whole function, in one of the teacher's styles."""
     styles = draw.random
     lines: Sequence[str] = body.inline
-    if is_gsm8k and styles() < NAMED_FRACTION:
+    if body.named and styles() < NAMED_FRACTION:
         lines = body.named
     elif styles() < COMMENTED_FRACTION:
         lines = [part for pair in zip(body.comments, body.inline, strict=True) for part in pair]
     style = styles()
-    ending = f"    result = {body.last}\n    return result" if style < 0.8 else f"    return {body.last}"
+    ending = (
+        f"    result = {body.last}\n    return result" if style < 0.8 else f"    return {body.last}"
+    )
     separator = "\n\n" if styles() < 0.35 else "\n"
     text = "    " + "\n    ".join(lines) + separator + ending
     text = text.format(*texts)
-    if styles() < WHOLE_DIVISION_FRACTION and value == int(value) and "/" in text:
+    if can_divide_wholly and styles() < WHOLE_DIVISION_FRACTION:
         text = text.replace(" / ", " // ")
     mark = "'''" if styles() < SINGLE_QUOTES_FRACTION else '"""'
     if "$" in question and styles() < ESCAPED_DOLLAR_FRACTION:
         question = question.replace("$", "\\$")
     kind = "float" if value != int(value) or styles() < FLOAT_FRACTION else "int"
     end = "\n" if styles() < 0.6 else ""
-    return f"def simple_math_problem() -> {kind}:\n    {mark}\n    {question}\n    {mark}\n{text}{end}"
+    return (
+        f"def simple_math_problem() -> {kind}:\n    {mark}\n    {question}\n    {mark}\n{text}{end}"
+    )
 
 
 def _nearly(question: str, draw: Draw) -> str:

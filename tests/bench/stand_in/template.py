@@ -12,6 +12,7 @@ from tests.bench.stand_in.body import (
     Line,
     Names,
     checked,
+    divides_wholly,
     lines_of,
     with_placeholders,
 )
@@ -56,6 +57,8 @@ class Template:
     """The answer for some numbers; None if a value on the way is not sensible."""
     takes_opener: bool
     """Whether the question can begin with a place."""
+    divides_wholly: bool
+    """Whether `//` can stand for `/`."""
 
     def draw_numbers(self, draw: Draw) -> tuple[list[int | float], int | float]:
         """Numbers that give a sensible answer, and the answer."""
@@ -134,6 +137,7 @@ def template_of(question: str, program: str, *, is_varied: bool) -> Template | N
         body=Body.from_lines(lines, names, check),
         check=check,
         takes_opener=question.split()[0] in OPENED,
+        divides_wholly=divides_wholly(lines, numbers),
     )
 
 
@@ -167,7 +171,9 @@ class _Spans:
 
     def phrase(self, text: str) -> bool:
         """Replace every occurrence by the next argument; False if there is none."""
-        found = self.free(rf"(?<!\w){re.escape(text)}(?!\w)" if text[-1] != "$" else re.escape(text))
+        found = self.free(
+            rf"(?<!\w){re.escape(text)}(?!\w)" if text[-1] != "$" else re.escape(text)
+        )
         for match in found:
             self._take(*match.span(), 0)
         self.num_texts += bool(found)
@@ -203,7 +209,9 @@ class _Spans:
         return [
             match
             for match in re.finditer(pattern, self.question)
-            if not any(b < match.end() and match.start() < end for b, (end, _) in self.found.items())
+            if not any(
+                b < match.end() and match.start() < end for b, (end, _) in self.found.items()
+            )
         ]
 
     def _take(self, begin: int, end: int, form: int) -> None:

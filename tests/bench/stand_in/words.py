@@ -3,27 +3,29 @@
 from training.data.problems.words import Noun, nouns
 
 FEMALE = frozenset(
-    "Abby Abigail Adriana Aisha Alana Alexa Alexandra Alice Alicia Alina Allison Alyssa Amanda "
-    "Amber Amelia Amy Ana Andrea Angela Anita Ann Anna Anne Annie Antonia Aria Ariana Ashley Audrey "
-    "Aurora Ava Barbara Beatrice Becky Bella Beth Betty Brenda Brianna Bridget Brittany Camila "
-    "Carla Carly Carmen Carol Caroline Carrie Catherine Cecilia Celia Charlotte Chelsea Cheryl "
-    "Chloe Christina Cindy Claire Clara Claudia Cora Courtney Crystal Cynthia Dana Daniela Daphne "
-    "Deborah Delia Denise Diana Diane Donna Dora Doris Dorothy Edith Eileen Elaine Eleanor Elena "
-    "Elisa Eliza Elizabeth Ella Ellen Eloise Elsa Emily Emma Erica Erika Erin Esther Eva Evelyn "
-    "Fatima Felicia Fiona Florence Frances Gabriela Gail Gina Gita Gloria Greta Gwen Haley Hana "
-    "Hannah Harriet Heather Heidi Helen Helena Holly Ingrid Irene Iris Isabel Isabella Jacqueline "
-    "Jamila Jane Janet Janice Jasmine Jean Jenna Jennifer Jenny Jessica Jill Joan Joanna Josephine "
-    "Joyce Judith Judy Julia Juliana Julie Juliet Kaitlyn Karen Kate Katherine Kathy Katie Katy "
-    "Kayla Keisha Kendra Kiara Kira Kristen Kristina Kylie Lara Laura Lauren Layla Lea Leah Leila "
-    "Lena Lillian Linda Lisa Lola Lorraine Louisa Lucia Lucy Luna Lydia Mabel Madison Maggie "
-    "Mandy Mara Margaret Maria Marie Marina Marissa Marla Marlene Martha Mary Matilda Maya Megan "
-    "Melanie Melissa Mia Michelle Mila Miranda Molly Monica Nadia Nancy Naomi Natalia Natalie "
-    "Nicole Nina Nora Norma Olga Olivia Pamela Patricia Paula Pauline Peggy Penelope Phoebe Priya "
-    "Rachel Ramona Rebecca Regina Rita Rosa Rosalie Rosie Roxanne Ruth Sabrina Sally Samantha "
-    "Sandra Sara Sarah Selena Serena Shannon Sharon Sheila Shelby Shelly Shirley Silvia Simone "
-    "Sofia Sonia Sophia Sophie Stacy Stella Stephanie Susan Susie Suzanne Sylvia Tamara Tanya Tara "
-    "Teresa Tessa Theresa Tiffany Tina Tracy Valerie Vanessa Vera Veronica Victoria Violet "
-    "Vivian Wanda Wendy Weng Yara Yasmin Yolanda Yvonne Zara Zoe Zoey".split()
+    "Abby Abigail Adriana Aisha Alana Alexa Alexandra Alice Alicia Alina Allison Alyssa "
+    "Amanda Amber Amelia Amy Ana Andrea Angela Anita Ann Anna Anne Annie Antonia Aria Ariana "
+    "Ashley Audrey Aurora Ava Barbara Beatrice Becky Bella Beth Betty Brenda Brianna Bridget "
+    "Brittany Camila Carla Carly Carmen Carol Caroline Carrie Catherine Cecilia Celia "
+    "Charlotte Chelsea Cheryl Chloe Christina Cindy Claire Clara Claudia Cora Courtney "
+    "Crystal Cynthia Dana Daniela Daphne Deborah Delia Denise Diana Diane Donna Dora Doris "
+    "Dorothy Edith Eileen Elaine Eleanor Elena Elisa Eliza Elizabeth Ella Ellen Eloise Elsa "
+    "Emily Emma Erica Erika Erin Esther Eva Evelyn Fatima Felicia Fiona Florence Frances "
+    "Gabriela Gail Gina Gita Gloria Greta Gwen Haley Hana Hannah Harriet Heather Heidi Helen "
+    "Helena Holly Ingrid Irene Iris Isabel Isabella Jacqueline Jamila Jane Janet Janice "
+    "Jasmine Jean Jenna Jennifer Jenny Jessica Jill Joan Joanna Josephine Joyce Judith Judy "
+    "Julia Juliana Julie Juliet Kaitlyn Karen Kate Katherine Kathy Katie Katy Kayla Keisha "
+    "Kendra Kiara Kira Kristen Kristina Kylie Lara Laura Lauren Layla Lea Leah Leila Lena "
+    "Lillian Linda Lisa Lola Lorraine Louisa Lucia Lucy Luna Lydia Mabel Madison Maggie "
+    "Mandy Mara Margaret Maria Marie Marina Marissa Marla Marlene Martha Mary Matilda Maya "
+    "Megan Melanie Melissa Mia Michelle Mila Miranda Molly Monica Nadia Nancy Naomi Natalia "
+    "Natalie Nicole Nina Nora Norma Olga Olivia Pamela Patricia Paula Pauline Peggy Penelope "
+    "Phoebe Priya Rachel Ramona Rebecca Regina Rita Rosa Rosalie Rosie Roxanne Ruth Sabrina "
+    "Sally Samantha Sandra Sara Sarah Selena Serena Shannon Sharon Sheila Shelby Shelly "
+    "Shirley Silvia Simone Sofia Sonia Sophia Sophie Stacy Stella Stephanie Susan Susie "
+    "Suzanne Sylvia Tamara Tanya Tara Teresa Tessa Theresa Tiffany Tina Tracy Valerie "
+    "Vanessa Vera Veronica Victoria Violet Vivian Wanda Wendy Weng Yara Yasmin Yolanda "
+    "Yvonne Zara Zoe Zoey".split()
 )
 MALE = frozenset(
     "Aaron Adam Adrian Ahmed Alan Albert Alejandro Alexander Alfred Ali Allen Alvin Amir Andre "
@@ -56,8 +58,9 @@ THINGS: tuple[tuple[Noun, ...], ...] = (
         "kiwi, fig, nectarine, papaya, pineapple, coconut, avocado, melon, tangerine, grapefruit"
     ),
     nouns(
-        "marble, sticker, button, seashell, bead, bottle cap, trading card, stamp, badge, postcard, "
-        "magnet, keychain, figurine, toy car, bracelet, ribbon, pin, token, pebble, crystal"
+        "marble, sticker, button, seashell, bead, bottle cap, trading card, stamp, badge, "
+        "postcard, magnet, keychain, figurine, toy car, bracelet, ribbon, pin, token, "
+        "pebble, crystal"
     ),
     nouns(
         "pencil, pen, eraser, notebook, crayon, marker, ruler, folder, highlighter, paintbrush"
@@ -67,7 +70,10 @@ THINGS: tuple[tuple[Noun, ...], ...] = (
         "rose, tulip, daisy/daisies, lily/lilies, sunflower, daffodil, orchid, carnation, violet, "
         "marigold, peony/peonies, poppy/poppies, iris/irises, dahlia"
     ),
-    nouns("cookie, cupcake, muffin, brownie, scone, biscuit, doughnut, macaroon, tart, pastry/pastries"),
+    nouns(
+        "cookie, cupcake, muffin, brownie, scone, biscuit, doughnut, macaroon, tart, "
+        "pastry/pastries"
+    ),
     nouns(
         "tomato/tomatoes, potato/potatoes, carrot, cucumber, pepper, onion, turnip, beet, radish"
         "/radishes, cabbage, zucchini/zucchinis, eggplant, pumpkin, leek"
@@ -158,11 +164,12 @@ LOWERED = frozenset(("A", "An", "The", "There", "Each", "Every", "Some"))
 """First words of a question that begin with a small letter after an opener."""
 PLACES = tuple(
     "Springfield, Riverside, Oakdale, Maplewood, Lakeview, Fairview, Brookfield, Hillsboro, "
-    "Kingston, Milton, Clayton, Ashland, Dover, Salem, Burlington, Greenville, Franklin, Clinton, "
-    "Bristol, Georgetown, Manchester, Oxford, Auburn, Newport, Winchester, Lexington, Denver, "
-    "Portland, Phoenix, Seattle, Boston, Chicago, Houston, Dallas, Atlanta, Nairobi, Lagos, Cairo, "
-    "Mumbai, Delhi, Manila, Lima, Bogota, Santiago, Madrid, Lisbon, Berlin, Vienna, Prague, Warsaw, "
-    "Dublin, Glasgow, Toronto, Montreal, Sydney, Melbourne, Auckland, Osaka, Seoul, Hanoi".split(", ")
+    "Kingston, Milton, Clayton, Ashland, Dover, Salem, Burlington, Greenville, Franklin, "
+    "Clinton, Bristol, Georgetown, Manchester, Oxford, Auburn, Newport, Winchester, "
+    "Lexington, Denver, Portland, Phoenix, Seattle, Boston, Chicago, Houston, Dallas, "
+    "Atlanta, Nairobi, Lagos, Cairo, Mumbai, Delhi, Manila, Lima, Bogota, Santiago, Madrid, "
+    "Lisbon, Berlin, Vienna, Prague, Warsaw, Dublin, Glasgow, Toronto, Montreal, Sydney, "
+    "Melbourne, Auckland, Osaka, Seoul, Hanoi".split(", ")
 )
 
 FACTS = (
@@ -199,11 +206,15 @@ RELATIVES = tuple(
 SEASONS = ("spring", "summer", "autumn", "winter", "month", "weekend", "year")
 WHEN = tuple(
     "yesterday, two days ago, last week, last month, this morning, on the weekend, before dinner, "
-    "after school, during the holidays, a few years ago, the other day, on a rainy afternoon".split(", ")
+    "after school, during the holidays, a few years ago, the other day, on a rainy afternoon".split(
+        ", "
+    )
 )
 ADJECTIVES = tuple(
     "red, blue, green, yellow, purple, white, black, silver, tiny, huge, old, new, shiny, dusty, "
-    "wooden, broken, colorful, handmade, expensive, cheap, heavy, pretty, striped, round".split(", ")
+    "wooden, broken, colorful, handmade, expensive, cheap, heavy, pretty, striped, round".split(
+        ", "
+    )
 )
 SIGHTS = tuple(
     "library, post office, town hall, museum, train station, bakery, school, hospital, stadium, "
