@@ -24,7 +24,7 @@ WRITTEN_FRACTION = 0.5
 """Rows from the built-in writer."""
 VARIANTS = 20
 """Rows of each of its problems; a call of the paper's teacher gives ten variants."""
-REPEATED_FRACTION = 0.13
+REPEATED_FRACTION = 0.115
 """Rows that repeat an earlier question: the paper has 11.0M distinct ones among 12.3M."""
 NEARLY_REPEATED_FRACTION = 0.15
 """Of those, the rows whose question differs in case, space or punctuation."""
