@@ -187,6 +187,8 @@ def _range(
         high = 7
     elif re.match(r"[ -]hours?\b", after) and value <= 12:
         high = min(high, 12)
+    elif re.match(r"[ -]years?\b", after):
+        high = min(high, max(value, 60))
     return low, high, step
 
 

@@ -86,7 +86,7 @@ THINGS: tuple[tuple[Noun, ...], ...] = (
     nouns("chair, stool, bench/benches, armchair"),
     nouns("friend, cousin, neighbor, classmate, coworker, teammate"),
     nouns("restaurant, diner, bistro, cafe, pizzeria"),
-    nouns("candy/candies, lollipop, gumdrop, jelly bean, caramel, mint, toffee"),
+    nouns("lollipop, gumdrop, jelly bean, caramel, mint, toffee"),
     nouns("sandwich/sandwiches, burger, wrap, bagel, hot dog, taco, burrito"),
     nouns("lamp, vase, clock, mirror, candle, cushion, picture frame, blanket, pillow"),
     nouns("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday"),
