@@ -26,10 +26,14 @@ def main() -> None:
     parser.add_argument(
         "--gsm8k", type=Path, default=_DATA / "gsm8k" / "train.jsonl", help="GSM8K's train.jsonl"
     )
-    parser.add_argument("--measure", action="store_true", help="measure the folder, write nothing")
+    parser.add_argument("--measure", action="store_true", help="measure the folder, write no row")
+    parser.add_argument("--out", type=Path, help="file for what --measure finds")
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measured(options.folder), indent=2))
+        text = json.dumps(measured(options.folder), indent=2)
+        print(text)
+        if options.out:
+            options.out.write_text(text + "\n")
         return
     shards = Shards(options.folder, options.rows, options.shards, options.seed)
     written = write(shards, options.gsm8k, num_workers=options.workers)
