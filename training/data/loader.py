@@ -24,8 +24,8 @@ from torch import Tensor
 
 from parallel.layout import accumulation_steps
 from training.config.values import HeadKind
+from training.data.dataset import PackedSequence, SequenceDataset
 from training.data.pack import Mode
-from training.data.shards import PackedSequence, SequenceDataset
 from training.errors import CheckpointError, ConfigError, DataError
 
 __all__ = ["Batch", "Loader", "SequenceDataset", "collate", "sequence_indices"]

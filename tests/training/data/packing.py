@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from training import manifest
+from training.data.dataset import SequenceDataset
 from training.data.pack import Mode, TokenizedExample, packed
-from training.data.shards import SequenceDataset, ShardWriter
+from training.data.shards import ShardWriter
 
 
 def example(
