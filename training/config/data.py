@@ -102,6 +102,10 @@ class SourceConfig(Section):
     dollars for every 4`) that the training programs misread, as the teacher of a synthetic set
     does; about a quarter of TinyGSM's programs are wrong. Questions and gold answers do not depend
     on it."""
+    weight: float = Field(default=0.0, ge=0.0, le=1000.0, allow_inf_nan=False)
+    """How often sequences of this source are drawn in training, relative to the other sources: 0.7
+    and 0.3, or 7 and 3. 0 for all sources: they are packed and drawn together. Weights can be
+    changed without preparing the data again."""
     damaged: Literal["refuse", "skip"] = "refuse"
     """Lines, row groups and files that cannot be read. `refuse`: end with an error that names the
     first one; `skip`: leave them out and count them among the dropped rows."""
@@ -225,6 +229,21 @@ class DataConfig(Section):
                 "out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _all_sources_are_weighted(self) -> Self:
+        weights = [source.weight for source in self.sources]
+        if any(weights) and not all(weights):
+            raise ValueError(
+                f"sources have the weights {', '.join(map(str, weights))}: set a weight above 0 "
+                "for all of them, or for none"
+            )
+        return self
+
+    @property
+    def source_weights(self) -> tuple[float, ...]:
+        """The sources' weights; empty: they are packed and drawn together."""
+        return tuple(source.weight for source in self.sources if source.weight)
 
     @property
     def is_for_verifier(self) -> bool:

@@ -87,6 +87,21 @@ class SequenceDataset:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def source_sizes(self) -> list[int]:
+        """The number of sequences of each source, in the order of their indices.
+
+        Raises:
+            DataError: sources were not packed apart, or one has no sequences.
+        """
+        sizes: list[int] = [source.get("sequences", 0) for source in self.facts["sources"]]
+        if not all(sizes) or sum(sizes) != len(self):
+            raise DataError(
+                f"data.sources have weights, and {self._folder} holds {sizes} sequences of them, "
+                f"{len(self):,} in all: prepare it again with these sources, or leave out a source "
+                "that gives no example"
+            )
+        return sizes
+
     def sequence(self, index: int) -> PackedSequence:
         """Packed sequence `index`, from 0, in the order of writing. Any thread may call it.
 

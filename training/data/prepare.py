@@ -25,7 +25,7 @@ from typing import Any
 
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool, in_chunks
-from training import files, hub, manifest
+from training import files, hub, manifest, verification
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
@@ -87,7 +87,7 @@ def prepare_array_task(
     data = config.data
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
-    if facts := made_of.facts_of(data.folder):
+    if facts := made_of.facts_of(data.folder, warns=True):
         logger.info(
             f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
             f"{facts['tokens']:,} tokens): nothing to do"
@@ -184,9 +184,17 @@ class _MadeOf:
     config: dict[str, Any]
     inputs: dict[str, str]
 
-    def facts_of(self, folder: Path) -> dict[str, Any] | None:
-        """The facts of a finished folder that was made from this; None if it was not."""
+    def facts_of(self, folder: Path, *, warns: bool = False) -> dict[str, Any] | None:
+        """The facts of a finished folder that was made from this; None if it was not.
+
+        Contents are compared with the manifest, too: who asks replaces the folder if this is None.
+        With `warns`, damage is logged.
+        """
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
+            return None
+        if problems := verification.problems_of(folder):
+            if warns:
+                logger.warning(f"{folder} is damaged ({problems[0]}): it is prepared again")
             return None
         facts = manifest.read(folder)["facts"]
         return None if outdated(facts) else facts

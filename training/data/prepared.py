@@ -85,6 +85,10 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
     data = resolved(config.data)
     for key in ("folder", "num_workers", "prepare_if_missing"):
         del data[key]
+    for source in data["sources"]:
+        del source["weight"]  # read in training alone
+    if config.data.source_weights:
+        data["packs_sources_apart"] = True
     execution = resolved(config.execution)
     del execution["num_workers"]
     # The programs of candidates were run when they were sampled.

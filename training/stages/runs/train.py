@@ -12,8 +12,8 @@ from training import manifest
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared
+from training.data.dataset import SequenceDataset
 from training.data.held_out import refuse_shared
-from training.data.loader import SequenceDataset
 from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.errors import is_for_people
