@@ -76,7 +76,7 @@ class StepBatches:
         return bool(self._message())
 
     def raise_together(self) -> None:
-        """Raise the first rank's problem on all ranks: a collective of those that know of one.
+        """Raise the first rank's problem on all ranks: a collective, called on all of them.
 
         Raises:
             DataError: always.
