@@ -39,7 +39,7 @@ bench-data: setup
 	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers \
 	  mosaicml-streaming==0.13.0 brotli python-snappy cramjam xxhash zstd catalogue boto3 botocore \
 	  s3transfer jmespath
-	PYTHONPATH=build/peers $(BIN)/python -m tests.bench.data build/bench-data $(BENCH)
+	PYTHONPATH=build/peers $(BIN)/python -m tests.bench.loading build/bench-data $(BENCH)
 
 check: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,9 @@ from training.config.values import (
     Source,
 )
 
+DEFAULT_CACHE_GIB = 20
+_REVISION = r"^[\w./-]*$"
+
 
 class TokenizerConfig(Section):
     """Which tokenizer turns text into ids."""
@@ -70,8 +73,15 @@ class DifficultyConfig(Section):
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
     unread = {
-        "problems": ("path", "split", "damaged"),
-        "candidates": ("split", "seed", "difficulty"),
+        "problems": ("path", "split", "damaged", "revision", "cache_folder", "cache_gib"),
+        "candidates": (
+            "split",
+            "seed",
+            "difficulty",
+            "revision",
+            "cache_folder",
+            "cache_gib",
+        ),
     }.get(kind, ("seed", "difficulty"))
     known = type(section).model_fields
     if found := section.changed(*(name for name in unread if name in known)):
@@ -87,7 +97,17 @@ class SourceConfig(Section):
     `question` and `program`. `gsm8k`: GSM8K answers, converted to programs through their
     calculator marks. `candidates`: labelled candidates written by `sample`, for a verifier."""
     path: OptionalSource = ""
-    """Local file or folder, or hub id (`TinyGSM/TinyGSM`); not read by `problems`."""
+    """Local file or folder, hub id (`TinyGSM/TinyGSM`) or URL (`s3://`, `gs://`, `hf://`,
+    `https://`) of a file or a folder; not read by `problems`."""
+    revision: str = Field(default="", pattern=_REVISION)
+    """Commit, tag or branch of a hub data set; empty: its main branch. Only a commit gives the same
+    data at any time."""
+    cache_folder: OptionalSource = ""
+    """Folder of this machine for files fetched from a URL; empty: `tinygsm` in the user's folder of
+    caches (`XDG_CACHE_HOME`, `~/.cache`)."""
+    cache_gib: int = Field(default=DEFAULT_CACHE_GIB, ge=1, le=2**20)
+    """Most that `cache_folder` holds, in GiB. Files used longest ago are removed first; the file
+    that is read and the next one stay in any case."""
     split: str = "train"
     """Split that is read, of a hub data set or of a folder (`train.jsonl`,
     `train-00000-of-00002.parquet`)."""
@@ -154,7 +174,9 @@ class BenchmarkConfig(Section):
     kind: Literal["problems", "gsm8k", "svamp"]
     """`problems`: the built-in problem writer; `gsm8k` and `svamp`: the files of these sets."""
     path: OptionalSource = ""
-    """Local file or folder, or hub id (`openai/gsm8k`); not read by `problems`."""
+    """Local file or folder, hub id (`openai/gsm8k`) or URL; not read by `problems`."""
+    revision: str = Field(default="", pattern=_REVISION)
+    """Commit, tag or branch of a hub data set; empty: its main branch."""
     split: str = "test"
     """Split of `gsm8k`. SVAMP has one test set, whatever splits it is published in."""
     skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)

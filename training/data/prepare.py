@@ -18,17 +18,18 @@ import secrets
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from parallel.workers.array import ONLY_TASK, ArrayTask
-from parallel.workers.pool import WorkerPool, in_chunks
+from parallel.workers.pool import WorkerPool
 from training import files, hub, manifest, verification
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
+from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
@@ -272,7 +273,7 @@ def _converted(
                 work.num_parts = number + 1
                 if not array_task.owns(number) or work.is_made(number):
                     progress.skip(len(chunk.rows))
-                    chunk.rows.clear()
+                    chunk = replace(chunk, rows=RawChunk())
                 sizes.append(len(chunk.rows))
                 yield chunk
 
@@ -362,7 +363,7 @@ def _overlap(data: DataConfig) -> Overlap:
 def _chunks(work: _Work) -> Iterator[Chunk]:
     numbers = count()
     for source, settings in enumerate(work.config.data.sources):
-        for rows in in_chunks(sources.rows(settings), _CHUNK_ROWS):
+        for rows in sources.chunks(settings, _CHUNK_ROWS):
             yield Chunk(source=source, rows=rows, part=work.path(next(numbers)))
 
 
