@@ -217,6 +217,9 @@ class DataConfig(Section):
 
     folder: Folder
     """Folder where `prepare` writes the token shards, the tokenizer and the manifest."""
+    remote: str = ""
+    """URL of a data folder that `prepare` wrote (`s3://bucket/folder`, `https://…`). `folder` is
+    then each node's copy of it: training starts at once, and the shards are fetched meanwhile."""
     sources: Many[SourceConfig] = Field(min_length=1)
     """Sources of the examples, read in this order."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -259,6 +262,15 @@ class DataConfig(Section):
             raise ValueError(
                 f"sources have the weights {', '.join(map(str, weights))}: set a weight above 0 "
                 "for all of them, or for none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _remote_data_is_prepared(self) -> Self:
+        if self.remote and self.prepare_if_missing:
+            raise ValueError(
+                f"prepare_if_missing = true with remote = {self.remote!r}, where the data is "
+                "prepared already: leave one of them out"
             )
         return self
 

@@ -9,6 +9,8 @@ data. Whether the shards' contents agree with the manifest is checked beside the
 """
 
 import bisect
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -19,9 +21,11 @@ from numpy.typing import NDArray
 
 from training import files, manifest
 from training.data.counts import outdated
-from training.data.indexed import IndexedShard, StoredFile
+from training.data.indexed import Bytes, IndexedShard, StoredFile
 from training.errors import DamagedFileError, DataError
 
+_REQUESTS = 16
+"""Sequences that are read at the same time where shards may be behind a URL."""
 SHARD_ENDINGS = (".bin", ".idx")
 
 
@@ -40,12 +44,19 @@ class PackedSequence:
 class SequenceDataset:
     """The packed sequences of a prepared data folder, read when they are asked for."""
 
-    def __init__(self, folder: Path, *, sequence_length: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sequence_length: int,
+        absent: Callable[[str], Bytes] | None = None,
+    ) -> None:
         """Open the folder.
 
         Args:
             folder: A folder that `prepare` wrote.
             sequence_length: The length in tokens that the run is configured for.
+            absent: Opens a shard's file that is not in the folder; None: that is an error.
 
         Raises:
             FileNotFoundError: `prepare` did not finish there, or a shard is missing.
@@ -72,16 +83,22 @@ class SequenceDataset:
             )
         self._folder, self._sequence_length = folder, sequence_length
         outputs = shards_of(content)
+        opened: dict[str, Bytes] = {}
         for name, facts in outputs.items():
-            _check_size(folder / name, facts["bytes"])
+            if absent and not (folder / name).exists():
+                opened[name] = absent(name)
+            else:
+                _check_size(folder / name, facts["bytes"])
+                opened[name] = StoredFile(folder / name)
         self.fingerprint: str = files.sha256_json(outputs)
         """A digest of the shards' contents: equal data has equal ones, wherever it was made."""
         prefixes = sorted(name.removesuffix(".idx") for name in outputs if name.endswith(".idx"))
         self._prefixes = prefixes
         self._shards = [
-            IndexedShard(*(StoredFile(folder / f"{prefix}{end}") for end in (".idx", ".bin")))
-            for prefix in prefixes
+            IndexedShard(opened[f"{prefix}.idx"], opened[f"{prefix}.bin"]) for prefix in prefixes
         ]
+        # A request takes tens of milliseconds, whatever its size.
+        self._readers = ThreadPoolExecutor(_REQUESTS) if absent else None
         self._ends = list(accumulate(map(len, self._shards)))
 
     def __len__(self) -> int:
@@ -101,6 +118,10 @@ class SequenceDataset:
                 "that gives no example"
             )
         return sizes
+
+    def sequences(self, indices: Sequence[int]) -> list[PackedSequence]:
+        """Several packed sequences. Raises as `sequence`."""
+        return list((self._readers.map if self._readers else map)(self.sequence, indices))
 
     def sequence(self, index: int) -> PackedSequence:
         """Packed sequence `index`, from 0, in the order of writing. Any thread may call it.

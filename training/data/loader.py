@@ -159,7 +159,7 @@ class Loader:
     def _batches_at(self, consumed: int) -> list[Batch]:
         return [
             collate(
-                [self._dataset.sequence(index) for index in indices],
+                self._dataset.sequences(indices),
                 sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,

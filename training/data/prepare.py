@@ -232,6 +232,11 @@ class _Work:
 
 
 def _check(data: DataConfig) -> None:
+    if data.remote:
+        raise ConfigError(
+            f"data.remote = {data.remote!r}: data.folder is a copy of data that is prepared there; "
+            "leave data.remote out to prepare it here"
+        )
     kinds = {source.kind for source in data.sources}
     if "candidates" in kinds and len(kinds) > 1:
         raise ConfigError(

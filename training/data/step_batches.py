@@ -9,7 +9,7 @@ with the numbers that they add up anyway, and leave the loop together.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parallel.ranks import Ranks
@@ -17,6 +17,7 @@ from training.config import TrainConfig
 from training.data.dataset import SequenceDataset
 from training.data.integrity import Integrity
 from training.data.loader import Batch, Loader
+from training.data.remote_folder import RemoteFile, url_of
 from training.errors import DataError, is_for_people
 from training.monitoring import names
 
@@ -45,7 +46,11 @@ class StepBatches:
         self._config, self._ranks = config, ranks
         folder = config.data.folder
         self._loader = Loader(
-            SequenceDataset(folder, sequence_length=config.data.sequence_length),
+            SequenceDataset(
+                folder,
+                sequence_length=config.data.sequence_length,
+                absent=_remote_file(config) if config.data.remote else None,
+            ),
             seed=config.run.seed,
             global_batch_sequences=config.training.global_batch_sequences,
             micro_batch_sequences=config.training.micro_batch_sequences,
@@ -55,7 +60,9 @@ class StepBatches:
             question_weight=config.training.prompt_loss_weight,
             source_weights=config.data.source_weights,
         )
-        self._integrity = Integrity(folder) if ranks.local_rank == 0 else None
+        self._integrity = (
+            Integrity(folder, url=config.data.remote) if ranks.local_rank == 0 else None
+        )
         self._problem = ""
         if ranks.is_main:
             self._warn_of_repeats()
@@ -86,7 +93,7 @@ class StepBatches:
         raise DataError(found[rank] if rank == self._ranks.rank else f"rank {rank}: {found[rank]}")
 
     def finish(self) -> None:
-        """Wait until all shards are compared: a collective.
+        """Wait until all shards are compared, of a remote folder those that are here: a collective.
 
         Raises:
             DataError: on all ranks: a shard differs from its manifest.
@@ -137,3 +144,8 @@ class StepBatches:
                     f"{name} ({order.sizes[source]:,} sequences): beyond {USEFUL_EPOCHS} epochs, "
                     "repeated data adds less and less (arXiv 2305.16264)"
                 )
+
+
+def _remote_file(config: TrainConfig) -> Callable[[str], RemoteFile]:
+    url, folder = config.data.remote, config.data.folder
+    return lambda name: RemoteFile(url_of(url, name), folder / name)

@@ -21,6 +21,7 @@ _MAY_CHANGE = (
     "run.resume",
     "run.watchdog_minutes",
     "data.folder",
+    "data.remote",
     "data.num_workers",
     "data.prepare_if_missing",
     "training.max_steps",
