@@ -17,6 +17,9 @@ from training.config.values import (
     Source,
 )
 
+DEFAULT_CACHE_GIB = 20
+_REVISION = r"^[\w./-]*$"
+
 
 class TokenizerConfig(Section):
     """Which tokenizer turns text into ids."""
@@ -70,8 +73,15 @@ class DifficultyConfig(Section):
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
     unread = {
-        "problems": ("path", "split", "damaged"),
-        "candidates": ("split", "seed", "difficulty"),
+        "problems": ("path", "split", "damaged", "revision", "cache_folder", "cache_gib"),
+        "candidates": (
+            "split",
+            "seed",
+            "difficulty",
+            "revision",
+            "cache_folder",
+            "cache_gib",
+        ),
     }.get(kind, ("seed", "difficulty"))
     known = type(section).model_fields
     if found := section.changed(*(name for name in unread if name in known)):
@@ -87,7 +97,17 @@ class SourceConfig(Section):
     `question` and `program`. `gsm8k`: GSM8K answers, converted to programs through their
     calculator marks. `candidates`: labelled candidates written by `sample`, for a verifier."""
     path: OptionalSource = ""
-    """Local file or folder, or hub id (`TinyGSM/TinyGSM`); not read by `problems`."""
+    """Local file or folder, hub id (`TinyGSM/TinyGSM`) or URL (`s3://`, `gs://`, `hf://`,
+    `https://`) of a file or a folder; not read by `problems`."""
+    revision: str = Field(default="", pattern=_REVISION)
+    """Commit, tag or branch of a hub data set; empty: its main branch. Only a commit gives the same
+    data at any time."""
+    cache_folder: OptionalSource = ""
+    """Folder of this machine for files fetched from a URL; empty: `tinygsm` in the user's folder of
+    caches (`XDG_CACHE_HOME`, `~/.cache`)."""
+    cache_gib: int = Field(default=DEFAULT_CACHE_GIB, ge=1, le=2**20)
+    """Most that `cache_folder` holds, in GiB. Files used longest ago are removed first; the file
+    that is read and the next one stay in any case."""
     split: str = "train"
     """Split that is read, of a hub data set or of a folder (`train.jsonl`,
     `train-00000-of-00002.parquet`)."""
@@ -102,6 +122,10 @@ class SourceConfig(Section):
     dollars for every 4`) that the training programs misread, as the teacher of a synthetic set
     does; about a quarter of TinyGSM's programs are wrong. Questions and gold answers do not depend
     on it."""
+    weight: float = Field(default=0.0, ge=0.0, le=1000.0, allow_inf_nan=False)
+    """How often sequences of this source are drawn in training, relative to the other sources: 0.7
+    and 0.3, or 7 and 3. 0 for all sources: they are packed and drawn together. Weights can be
+    changed without preparing the data again."""
     damaged: Literal["refuse", "skip"] = "refuse"
     """Lines, row groups and files that cannot be read. `refuse`: end with an error that names the
     first one; `skip`: leave them out and count them among the dropped rows."""
@@ -150,7 +174,9 @@ class BenchmarkConfig(Section):
     kind: Literal["problems", "gsm8k", "svamp"]
     """`problems`: the built-in problem writer; `gsm8k` and `svamp`: the files of these sets."""
     path: OptionalSource = ""
-    """Local file or folder, or hub id (`openai/gsm8k`); not read by `problems`."""
+    """Local file or folder, hub id (`openai/gsm8k`) or URL; not read by `problems`."""
+    revision: str = Field(default="", pattern=_REVISION)
+    """Commit, tag or branch of a hub data set; empty: its main branch."""
     split: str = "test"
     """Split of `gsm8k`. SVAMP has one test set, whatever splits it is published in."""
     skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
@@ -191,6 +217,9 @@ class DataConfig(Section):
 
     folder: Folder
     """Folder where `prepare` writes the token shards, the tokenizer and the manifest."""
+    remote: str = ""
+    """URL of a data folder that `prepare` wrote (`s3://bucket/folder`, `https://…`). `folder` is
+    then each node's copy of it: training starts at once, and the shards are fetched meanwhile."""
     sources: Many[SourceConfig] = Field(min_length=1)
     """Sources of the examples, read in this order."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -225,6 +254,30 @@ class DataConfig(Section):
                 "out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _all_sources_are_weighted(self) -> Self:
+        weights = [source.weight for source in self.sources]
+        if any(weights) and not all(weights):
+            raise ValueError(
+                f"sources have the weights {', '.join(map(str, weights))}: set a weight above 0 "
+                "for all of them, or for none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _remote_data_is_prepared(self) -> Self:
+        if self.remote and self.prepare_if_missing:
+            raise ValueError(
+                f"prepare_if_missing = true with remote = {self.remote!r}, where the data is "
+                "prepared already: leave one of them out"
+            )
+        return self
+
+    @property
+    def source_weights(self) -> tuple[float, ...]:
+        """The sources' weights; empty: they are packed and drawn together."""
+        return tuple(source.weight for source in self.sources if source.weight)
 
     @property
     def is_for_verifier(self) -> bool:

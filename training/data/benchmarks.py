@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from training import hub
+from training import hub, remote
 from training.config import BenchmarkConfig, DifficultyConfig
-from training.data import gsm8k, tables
+from training.data import gsm8k, locations, tables
+from training.data.locations import Files
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.question_texts import normalised
 from training.errors import ConfigError, DataError
@@ -20,6 +21,7 @@ from training.execution.numbers import read_gold
 from training.records import Question
 
 _SVAMP_SPLITS = ("train", "test")
+_SVAMP_FILE = "SVAMP.json"
 
 
 def questions(config: BenchmarkConfig) -> list[Question]:
@@ -88,7 +90,7 @@ def _check_distinct(
     Args:
         config: The benchmark.
         found: Its questions.
-        origins: The file or split that each was read from.
+        origins: The file that each was read from.
     """
     first: dict[str, int] = {}
     repeated = [
@@ -107,7 +109,7 @@ def _check_distinct(
 
 
 def _noted(rows: Iterable[tuple[str, tables.Row]], origins: list[str]) -> Iterator[tables.Row]:
-    """The rows; appends the file or split of each to `origins`."""
+    """The rows; appends the file of each to `origins`."""
     for origin, row in rows:
         origins.append(origin)
         yield row
@@ -146,39 +148,64 @@ def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Ques
 
 
 def files_of(config: BenchmarkConfig) -> list[Path]:
-    """The local files that the benchmark reads; none for the built-in problems and the hub.
+    """The files that the benchmark reads of this machine; none for the problems, hub and URLs.
 
     Raises:
         DataError: its file or folder is missing.
     """
-    setting = f"path of benchmark {config.name}"
-    path = None if config.kind == "problems" else hub.local_path(config.path, setting)
-    if path is None:
+    if config.kind == "problems" or remote.is_url(config.path):
         return []
+    if hub.local_path(config.path, _setting(config)) is None:
+        return []
+    return [path for files in found_at(config) for path in files.local_paths()]
+
+
+def found_at(config: BenchmarkConfig, *, offline: bool = False) -> list[Files]:
+    """The files of each split that a benchmark reads, wherever they are.
+
+    Args:
+        config: A benchmark of any kind but `problems`.
+        offline: Of a hub id: ask the hub's cache alone.
+
+    Raises:
+        DataError: they are missing or cannot be listed.
+    """
+    endings = tables.PARQUET + tables.JSON
+    location = locations.located(
+        config.path,
+        setting=_setting(config),
+        endings=endings,
+        revision=config.revision,
+        offline=offline,
+    )
+    what = f"{_setting(config)} = {config.path!r}"
     if config.kind == "gsm8k":
-        path = path / gsm8k.HUB_CONFIG if (path / gsm8k.HUB_CONFIG).is_dir() else path
-        return tables.files_at(path, split=config.split, setting=setting)
-    if path.is_file() or (path / "SVAMP.json").is_file():
-        return [path if path.is_file() else path / "SVAMP.json"]
+        return [
+            locations.chosen(
+                location,
+                what=what,
+                split=config.split,
+                endings=endings,
+                folder=gsm8k.HUB_CONFIG,
+            )
+        ]
+    if location.is_file or _SVAMP_FILE in location.names:
+        return [Files(location, location.names if location.is_file else [_SVAMP_FILE])]
     return [
-        file
+        locations.chosen(location, what=what, split=split, endings=endings)
         for split in _SVAMP_SPLITS
-        for file in tables.files_at(path, split=split, setting=setting)
     ]
 
 
 def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
-    """Each row, with the file or hub split that it was read from."""
-    files = files_of(config)
-    for file in files:
-        yield from ((str(file), row) for row in tables.rows_of([file]))
-    if files:
-        return
-    name = gsm8k.HUB_CONFIG if config.kind == "gsm8k" else None
-    for split in (config.split,) if config.kind == "gsm8k" else _SVAMP_SPLITS:
-        setting = f"path of benchmark {config.name}"
-        for row in hub.stream(config.path, name=name, split=split, setting=setting):
-            yield f"{split} split of {config.path}", row
+    """Each row, with the file that it was read from."""
+    for files in found_at(config):
+        for shown, path in files.each():
+            yield from ((shown, row) for row in tables.rows_of([path], shown=shown))
+
+
+def _setting(config: BenchmarkConfig) -> str:
+    return f"path of benchmark {config.name}"
 
 
 def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:

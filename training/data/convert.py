@@ -15,11 +15,12 @@ import numpy as np
 
 from training.config import DataConfig, ExecutionConfig
 from training.data import parts, programs, sources
+from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
 from training.data.dedupe import program_key, question_key
 from training.data.filters import execution_fault, question_fault
 from training.data.pack import Mode, TokenizedExample
-from training.data.sources import DroppedError, Labelled, Raw
+from training.data.sources import DroppedError, Labelled
 from training.data.tokenizer import Tokenizer
 from training.execution.executor import Executor, Limits, Program
 
@@ -30,7 +31,7 @@ class Chunk:
 
     source: int
     """Its index in `data.sources`."""
-    rows: list[Raw]
+    rows: RawChunk
     """Empty where there is nothing to do: the part exists, or another array task makes it."""
     part: Path
     """The file to write."""
@@ -87,9 +88,10 @@ class Converter:
     def _converted(self, chunk: Chunk) -> parts.Converted:
         dropped: Counter[str] = Counter()
         found: list[Labelled] = []
-        for raw in chunk.rows:
+        source = self._data.sources[chunk.source]
+        for raw in sources.rows_of(source, chunk.rows):
             try:
-                labelled = sources.example_of(self._data.sources[chunk.source], raw)
+                labelled = sources.example_of(source, raw)
             except DroppedError as reason:
                 dropped[str(reason)] += 1
                 continue

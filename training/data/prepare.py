@@ -18,17 +18,18 @@ import secrets
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from parallel.workers.array import ONLY_TASK, ArrayTask
-from parallel.workers.pool import WorkerPool, in_chunks
-from training import files, hub, manifest
+from parallel.workers.pool import WorkerPool
+from training import files, hub, manifest, verification
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, parts, prepared, programs, sources
 from training.data.balance import balanced
+from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
@@ -87,7 +88,7 @@ def prepare_array_task(
     data = config.data
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
-    if facts := made_of.facts_of(data.folder):
+    if facts := made_of.facts_of(data.folder, warns=True):
         logger.info(
             f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
             f"{facts['tokens']:,} tokens): nothing to do"
@@ -184,9 +185,17 @@ class _MadeOf:
     config: dict[str, Any]
     inputs: dict[str, str]
 
-    def facts_of(self, folder: Path) -> dict[str, Any] | None:
-        """The facts of a finished folder that was made from this; None if it was not."""
+    def facts_of(self, folder: Path, *, warns: bool = False) -> dict[str, Any] | None:
+        """The facts of a finished folder that was made from this; None if it was not.
+
+        Contents are compared with the manifest, too: who asks replaces the folder if this is None.
+        With `warns`, damage is logged.
+        """
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
+            return None
+        if problems := verification.problems_of(folder):
+            if warns:
+                logger.warning(f"{folder} is damaged ({problems[0]}): it is prepared again")
             return None
         facts = manifest.read(folder)["facts"]
         return None if outdated(facts) else facts
@@ -223,6 +232,11 @@ class _Work:
 
 
 def _check(data: DataConfig) -> None:
+    if data.remote:
+        raise ConfigError(
+            f"data.remote = {data.remote!r}: data.folder is a copy of data that is prepared there; "
+            "leave data.remote out to prepare it here"
+        )
     kinds = {source.kind for source in data.sources}
     if "candidates" in kinds and len(kinds) > 1:
         raise ConfigError(
@@ -264,7 +278,7 @@ def _converted(
                 work.num_parts = number + 1
                 if not array_task.owns(number) or work.is_made(number):
                     progress.skip(len(chunk.rows))
-                    chunk.rows.clear()
+                    chunk = replace(chunk, rows=RawChunk())
                 sizes.append(len(chunk.rows))
                 yield chunk
 
@@ -354,7 +368,7 @@ def _overlap(data: DataConfig) -> Overlap:
 def _chunks(work: _Work) -> Iterator[Chunk]:
     numbers = count()
     for source, settings in enumerate(work.config.data.sources):
-        for rows in in_chunks(sources.rows(settings), _CHUNK_ROWS):
+        for rows in sources.chunks(settings, _CHUNK_ROWS):
             yield Chunk(source=source, rows=rows, part=work.path(next(numbers)))
 
 

@@ -8,16 +8,17 @@ a data folder may have been copied to a machine without its sources. Inputs that
 compared are listed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training import files, hub, manifest
-from training.config import DataConfig, PrepareConfig, resolved
-from training.data import benchmarks, sources
+from training import hub, manifest, remote
+from training.config import DataConfig, PrepareConfig, SourceConfig, resolved
+from training.data import benchmarks, remote_folder, sources
 from training.data.counts import outdated
+from training.data.locations import Files
 from training.data.parts import STAGE
 from training.data.tokenizer import Tokenizer
 from training.errors import DataError, UserError
@@ -33,6 +34,8 @@ class Comparison:
     folder: Path
     is_prepared: bool
     """Whether the folder holds prepared data at all."""
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What its manifest counts."""
     differences: list[str] = field(default_factory=list[str])
     """One line for each setting or input that differs, with both values."""
     not_compared: list[str] = field(default_factory=list[str])
@@ -83,8 +86,13 @@ class Comparison:
 def made_from(config: PrepareConfig) -> dict[str, Any]:
     """The settings that determine the content: not its folder or the number of workers."""
     data = resolved(config.data)
-    for key in ("folder", "num_workers", "prepare_if_missing"):
+    for key in ("folder", "remote", "num_workers", "prepare_if_missing"):
         del data[key]
+    for source in data["sources"]:
+        del source["cache_folder"], source["cache_gib"]
+        del source["weight"]  # read in training alone
+    if config.data.source_weights:
+        data["packs_sources_apart"] = True
     execution = resolved(config.execution)
     del execution["num_workers"]
     # The programs of candidates were run when they were sampled.
@@ -93,28 +101,36 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
 
 
 def inputs(data: DataConfig) -> dict[str, str]:
-    """Fingerprints of all local files to be read, by the setting that names them.
+    """Fingerprints of all files to be read, by the setting that names them.
+
+    Of files of this machine that is a digest of their content; of a hub data set, its commit; of a
+    URL, the size and version that the store gives. Nothing is downloaded but the tokenizer.
 
     Raises:
-        DataError: a file is missing, or the tokenizer cannot be downloaded.
+        DataError: a file is missing, or the hub, a store or the tokenizer cannot be reached.
     """
-    found = {key: _of_files(path, find()) for key, path, find in _tables(data)}
+    found = {key: _fingerprint(find()) for key, _, find in _tables(data, offline=False)}
     if data.tokenizer.source != "train":
         found[_TOKENIZER] = Tokenizer.from_source(data.tokenizer.source).fingerprint
     return {key: value for key, value in found.items() if value}
 
 
 def compare(config: PrepareConfig) -> Comparison:
-    """Compare `data.folder` with what `prepare` would make of a config; downloads nothing.
+    """Compare `data.folder` with what `prepare` would make of a config.
+
+    Of `data.remote`, the manifest alone is read, and not kept; nothing else is downloaded.
 
     Raises:
-        UserError: the folder's manifest or the tokenizer that the config names is damaged.
+        UserError: the folder's manifest or the tokenizer that the config names is damaged, or
+            `data.remote` cannot be read.
     """
     folder = config.data.folder
     try:
         made = manifest.read(folder)
     except FileNotFoundError:
-        return Comparison(folder=folder, is_prepared=False)
+        if not config.data.remote:
+            return Comparison(folder=folder, is_prepared=False)
+        made = remote_folder.read_manifest(config.data.remote)
     if made.get("stage") != STAGE:
         return Comparison(folder=folder, is_prepared=False)
     if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
@@ -136,26 +152,44 @@ def compare(config: PrepareConfig) -> Comparison:
     return Comparison(
         folder=folder,
         is_prepared=True,
-        differences=[*differences, *manifest.damaged_outputs(folder, made)],
+        facts=made["facts"],
+        differences=[*differences, *_damaged(config.data, made)],
         not_compared=not_compared,
     )
 
 
-def _tables(data: DataConfig) -> Iterator[tuple[str, str, Callable[[], list[Path]]]]:
+def _damaged(data: DataConfig, made: dict[str, Any]) -> list[str]:
+    """Files of another size than the manifest lists; of remote data not those yet to be fetched."""
+    outputs = made["outputs"]
+    if data.remote:
+        outputs = {name: outputs[name] for name in outputs if (data.folder / name).exists()}
+    return manifest.damaged_outputs(data.folder, {"outputs": outputs})
+
+
+def _tables(
+    data: DataConfig, *, offline: bool
+) -> Iterator[tuple[str, str, Callable[[], Sequence[Files]]]]:
     """All inputs that are tables: the setting, its path, and a function that finds the files."""
     for number, source in enumerate(data.sources):
         if source.kind != "problems":
-            yield f"data.sources.{number}", source.path, partial(sources.files_of, source)
+            find = partial(_files_of_source, source, offline=offline)
+            yield f"data.sources.{number}", source.path, find
     for number, entry in enumerate(data.decontaminate):
         if entry.kind != "problems":
-            yield f"data.decontaminate.{number}", entry.path, partial(benchmarks.files_of, entry)
+            find = partial(benchmarks.found_at, entry, offline=offline)
+            yield f"data.decontaminate.{number}", entry.path, find
+
+
+def _files_of_source(source: SourceConfig, *, offline: bool) -> list[Files]:
+    return [sources.found_at(source, offline=offline)]
 
 
 def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
     """Setting, path and fingerprint of every input; the last is empty for a missing input."""
-    for key, path, find in _tables(data):
+    for key, path, find in _tables(data, offline=True):
         try:
-            yield key, path, _of_files(path, find())
+            # A URL may be out of reach, and asking takes long then.
+            yield key, path, "" if remote.is_url(path) else _fingerprint(find())
         except UserError:
             yield key, path, ""
     if (source := data.tokenizer.source) != "train":
@@ -166,10 +200,9 @@ def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
         yield _TOKENIZER, source, Tokenizer.load(folder).fingerprint if folder else ""
 
 
-def _of_files(path: str, found: list[Path]) -> str:
-    """A digest of files and their paths below `path`; empty if there are none."""
-    root = Path(path)
-    # Only a folder can hold two files of one name.
-    names = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]
-    digests = map(manifest.fingerprint, found)
-    return files.sha256_json(dict(zip(names, digests, strict=True))) if found else ""
+def _fingerprint(found: Sequence[Files]) -> str:
+    """A digest of what was found; of several splits, of all their files."""
+    if len(found) == 1:
+        return found[0].fingerprint()
+    location = found[0].location
+    return location.fingerprint([name for files in found for name in files.names])

@@ -1,7 +1,8 @@
 """Reads examples from five kinds of sources through one interface.
 
-    for raw in rows(source):                 # a stream; memory does not grow with the source
-        example = example_of(source, raw)    # pure; raises DroppedError with the reason
+    for chunk in chunks(source, 1024):           # a stream; memory does not grow with the source
+        for raw in rows_of(source, chunk):       # in any process
+            example = example_of(source, raw)    # pure; raises DroppedError with the reason
 
 Reading and converting are separate, so that one process reads while many convert.
 """
@@ -12,19 +13,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from training import hub
+from training import hub, remote
 from training.config import SourceConfig
-from training.data import candidates, gsm8k, programs, tables
+from training.data import candidates, gsm8k, locations, programs, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
+from training.data.chunks import Damaged, Piece, RawChunk, Rows, chunked
+from training.data.locations import FetchCache, Files
 from training.data.problems import write_problem
 from training.errors import DataError
 from training.records import Candidate, Example
 
 Raw = Any
-"""A row as it was read: cheap to send to another process."""
+"""A row as it was read."""
 
 _SETTING = "path of a source"
+_ROWS_AT_ONCE = 1024
 _ENDINGS = {"parquet": tables.PARQUET, "jsonl": tables.JSON}
 """File endings by kind; GSM8K is published in both formats."""
 
@@ -58,20 +62,28 @@ def examples(source: SourceConfig) -> Iterator[Example]:
 
 
 def rows(source: SourceConfig) -> Iterator[Raw]:
-    """The source's rows in order, at most `num_examples`.
+    """The source's rows in order, at most `num_examples`. Raises as `chunks` and `rows_of`."""
+    for chunk in chunks(source, _ROWS_AT_ONCE):
+        yield from rows_of(source, chunk)
+
+
+def chunks(source: SourceConfig, num_rows: int) -> Iterator[RawChunk]:
+    """The source's rows in order, at most `num_examples`, in chunks of `num_rows`.
 
     Raises:
-        DataError: its file, folder or hub data set is missing, or something in it cannot be read
-            and `damaged` is `refuse`.
+        DataError: its files are missing, cannot be fetched, or change while they are read.
     """
-    return islice(
-        _sound(source) if source.damaged == "refuse" else _rows(source), source.num_examples or None
-    )
+    return chunked(_pieces(source), num_rows=num_rows, most=source.num_examples)
 
 
-def _sound(source: SourceConfig) -> Iterator[Raw]:
-    for raw in _rows(source):
-        if isinstance(raw, tables.Damaged):
+def rows_of(source: SourceConfig, chunk: RawChunk) -> Iterator[Raw]:
+    """The rows of a chunk, with a `Damaged` in place of each that cannot be read.
+
+    Raises:
+        DataError: something cannot be read and `damaged` is `refuse`.
+    """
+    for raw in chunk.rows():
+        if isinstance(raw, Damaged) and source.damaged == "refuse":
             raise DataError(
                 f"{raw.message}. Repair it, or set damaged = 'skip' in the source to skip and "
                 "count what cannot be read"
@@ -89,25 +101,56 @@ def num_rows(source: SourceConfig) -> int:
 
 
 def files_of(source: SourceConfig) -> list[Path]:
-    """The local files that the source reads; none for the built-in problems and the hub.
+    """The files that the source reads of this machine; none for the problems, the hub and URLs.
 
     Raises:
-        DataError: its file or folder is missing.
+        DataError: its file or folder is missing, or one of a numbered set of files.
     """
-    if source.kind == "problems":
+    if source.kind == "problems" or remote.is_url(source.path):
         return []
-    path = hub.local_path(source.path, _SETTING)
-    if path is None:
+    if hub.local_path(source.path, _SETTING) is None:
         return []
+    return found_at(source).local_paths()
+
+
+def found_at(source: SourceConfig, *, offline: bool = False) -> Files:
+    """The files that a source reads, wherever they are.
+
+    Args:
+        source: A source of any kind but `problems`.
+        offline: Of a hub id: ask the hub's cache alone.
+
+    Raises:
+        DataError: they are missing or cannot be listed.
+    """
     if source.kind == "candidates":
-        try:
-            return candidates.files_at(path)
-        except FileNotFoundError as error:
-            raise DataError(str(error)) from error
-    if source.kind == "gsm8k" and (path / gsm8k.HUB_CONFIG).is_dir():
-        path = path / gsm8k.HUB_CONFIG
+        return _candidates(source)
     endings = _ENDINGS.get(source.kind, tables.PARQUET + tables.JSON)
-    return tables.files_at(path, split=source.split, setting=_SETTING, endings=endings)
+    location = locations.located(
+        source.path,
+        setting=_SETTING,
+        endings=endings,
+        revision=source.revision,
+        cache=FetchCache.from_settings(source.cache_folder, source.cache_gib),
+        offline=offline,
+    )
+    folder = gsm8k.HUB_CONFIG if source.kind == "gsm8k" else ""
+    return locations.chosen(
+        location,
+        what=f"{_SETTING} = {source.path!r}",
+        split=source.split,
+        endings=endings,
+        folder=folder,
+    )
+
+
+def problems_of(source: SourceConfig) -> Iterator[str]:
+    """What is wrong with the Parquet files of this machine, as far as their footers show."""
+    if source.damaged == "refuse":
+        for path in files_of(source):
+            if path.suffix == ".parquet":
+                problem = tables.problem_of(path, _parquet_columns(source))
+                yield from [problem] if problem else []
 
 
 def example_of(source: SourceConfig, raw: Raw) -> Labelled:
@@ -117,7 +160,7 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         DroppedError: it gives none.
         DataError: the row does not have the columns of the source's kind.
     """
-    if isinstance(raw, tables.Damaged):
+    if isinstance(raw, Damaged):
         raise DroppedError(raw.reason)
     if source.kind == "problems":
         problem = write_problem(
@@ -140,21 +183,33 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _rows(source: SourceConfig) -> Iterator[Raw]:
+def _pieces(source: SourceConfig) -> Iterator[Piece]:
     if source.kind == "problems":
-        yield from range(source.num_examples)
+        yield from _in_rows(iter(range(source.num_examples)))
         return
-    files = files_of(source)
-    if source.kind == "candidates":
-        if not files:
-            raise DataError(f"{_SETTING} = {source.path!r}: there are no candidates")
-        for path in files:
-            yield from candidates.read_or_damage(path)
-    elif files:
-        yield from tables.rows_or_damage(files, _parquet_columns(source))
-    else:
-        name = gsm8k.HUB_CONFIG if source.kind == "gsm8k" else None
-        yield from hub.stream(source.path, name=name, split=source.split, setting=_SETTING)
+    for shown, path in found_at(source).each():
+        if source.kind == "candidates":
+            yield from _in_rows(candidates.read_or_damage(path))
+        else:
+            yield from tables.pieces(path, _parquet_columns(source), shown=shown)
+
+
+def _in_rows(found: Iterator[Any]) -> Iterator[Rows]:
+    while entries := list(islice(found, _ROWS_AT_ONCE)):
+        yield Rows(entries)
+
+
+def _candidates(source: SourceConfig) -> Files:
+    if remote.is_url(source.path):
+        raise DataError(f"{_SETTING} = {source.path!r}: candidates are read from a local folder")
+    path = hub.local_path(source.path, _SETTING)
+    if path is None:
+        raise DataError(f"{_SETTING} = {source.path!r}: there are no candidates")
+    try:
+        found = candidates.files_at(path)
+    except FileNotFoundError as error:
+        raise DataError(str(error)) from error
+    return Files(locations.Folder(path), [each.name for each in found])
 
 
 def _parquet_columns(source: SourceConfig) -> tuple[str, ...]:

@@ -1,88 +1,121 @@
 """Reads rows of JSON, JSON-lines and Parquet files as dictionaries, one after the other.
 
-The meaning of the columns is not known here. The path of a folder means the files of one split
-in it, sorted by name.
+The meaning of the columns is not known here, nor where the files are: `chosen` picks those of one
+split from the names of a folder's files, sorted by name.
 """
 
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from training.data.chunks import Batch, Damaged, Lines, Piece, Row, Rows, cause, checked, kind
 from training.errors import DataError
-
-Row = Mapping[str, Any]
 
 PARQUET = (".parquet",)
 JSON = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 """A `.json.gz` is read as JSON lines."""
 _SPLITS = ("train", "test", "validation")
+_NUMBERED = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})")
 _ROWS_AT_ONCE = 4096
 _MAX_LINE_BYTES = 1 << 24
 """A longer line counts as damaged: no question with its program has 16 MiB."""
 _MAX_JSON_BYTES = 1 << 28
-_MAX_CAUSE_CHARACTERS = 200
 _DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, MemoryError)
 """Errors that readers raise on damaged content; `_raise_if_unreadable` lets others through."""
 
 
-def files_at(
-    path: Path, *, split: str, setting: str, endings: tuple[str, ...] = PARQUET + JSON
-) -> list[Path]:
-    """The table files that `path` names: itself, or those of a folder, with one of `endings`.
+def chosen(
+    names: Sequence[str],
+    *,
+    what: str,
+    split: str,
+    endings: tuple[str, ...] = PARQUET + JSON,
+) -> list[str]:
+    """The table files of a folder that hold one split, sorted, with one of `endings`.
 
-    In a folder, the first ending that has any files counts (Parquet, then JSON lines, then JSON).
-    Of those, the first of these groups that is not empty: files named exactly for the split
-    (`test.jsonl`), numbered ones (`main/test-00000-of-00002.parquet`), files in folders named for
-    the split, a single variant (`test_socratic.jsonl`), or all files, if none is named for a split.
+    The first ending that has any files counts (Parquet, then JSON lines, then JSON). Of those, the
+    first of these groups that is not empty: files named exactly for the split (`test.jsonl`),
+    numbered ones (`main/test-00000-of-00002.parquet`), files in folders named for the split, a
+    single variant (`test_socratic.jsonl`), or all files, if none is named for a split.
+
+    Args:
+        names: Paths of all files, relative to the folder.
+        what: The setting and its value, for messages.
+        split: The split.
+        endings: The endings that are read.
 
     Raises:
-        DataError: there are none, there are several variants, or `path` is a file of another
-            ending or one that is named for another split.
+        DataError: there are none, there are several variants, or one of a numbered set is missing.
     """
-    if path.is_file():
-        if not path.name.endswith(endings):
-            raise DataError(
-                f"{setting} = {str(path)!r} does not end in {' or '.join(endings)}: set the kind "
-                "of this file, or rename it"
-            )
-        named = _split_of(path.name)
-        if named not in ("", split) and not _is_named_for(path.name, split):
-            raise DataError(
-                f"{setting} = {str(path)!r} is named for the {named} split, but split = {split!r}: "
-                f"set split = {named!r}, or the path of {split} data"
-            )
-        return [path]
+    paths = sorted(map(PurePosixPath, names))
     for ending in endings:
-        found = sorted(file for file in path.rglob(f"*{ending}") if file.is_file())
+        found = [path for path in paths if path.name.endswith(ending)]
         named = (
-            [file for file in found if file.name == split + ending]
-            or [file for file in found if re.match(rf"{re.escape(split)}[-_.]\d", file.name)]
-            or [file for file in found if split in file.relative_to(path).parts[:-1]]
+            [path for path in found if path.name == split + ending]
+            or [path for path in found if re.match(rf"{re.escape(split)}[-_.]\d", path.name)]
+            or [path for path in found if split in path.parts[:-1]]
         )
-        if named:
-            return named
-        variants = [file for file in found if _is_named_for(file.name, split)]
-        if len(variants) > 1:
+        variants = [path for path in found if _is_named_for(path.name, split)]
+        if not named and len(variants) > 1:
             raise DataError(
-                f"{setting} = {str(path)!r} holds no {split}{ending}, but "
-                f"{', '.join(file.name for file in variants)}: name one of them"
+                f"{what} holds no {split}{ending}, but "
+                f"{', '.join(path.name for path in variants)}: name one of them"
             )
-        if variants:
-            return variants
-        if found and not any(_split_of(file.name) for file in found):
-            return found
+        named = named or variants
+        if not named and not any(_split_of(path.name) for path in found):
+            named = found
+        if named:
+            _refuse_missing(named, what)
+            return list(map(str, named))
     raise DataError(
-        f"{setting} = {str(path)!r} holds no {split} split: expected {split}{endings[0]}, "
+        f"{what} holds no {split} split: expected {split}{endings[0]}, "
         f"{split}-*{endings[0]} or other files ending in {', '.join(endings)}"
     )
+
+
+def _refuse_missing(paths: Sequence[PurePosixPath], what: str) -> None:
+    """Refuse numbered sets of which a file is missing: `train-00001-of-00003.parquet`."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for path in paths:
+        if named := _NUMBERED.match(str(path)):
+            numbers.setdefault((named[1], named[3]), set()).add(int(named[2]))
+    for (name, total), found in numbers.items():
+        if missing := sorted(set(range(int(total))) - found):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise DataError(
+                f"{what} holds {len(found)} of {int(total)} files: "
+                f"{name}-{missing[0]:0{len(total)}d}-of-{total}{more} is missing. Fetch the whole "
+                "set, or name a single file"
+            )
+
+
+def refuse_unfit(
+    name: str, *, what: str, split: str, endings: tuple[str, ...] = PARQUET + JSON
+) -> None:
+    """Refuse a single file of another ending, or one that is named for another split.
+
+    Raises:
+        DataError: it is one of these.
+    """
+    if not name.endswith(endings):
+        raise DataError(
+            f"{what} does not end in {' or '.join(endings)}: set the kind of this file, or rename "
+            "it"
+        )
+    named = _split_of(name)
+    if named not in ("", split) and not _is_named_for(name, split):
+        raise DataError(
+            f"{what} is named for the {named} split, but split = {split!r}: set split = "
+            f"{named!r}, or the path of {split} data"
+        )
 
 
 def _is_named_for(name: str, split: str) -> bool:
@@ -94,41 +127,53 @@ def _split_of(name: str) -> str:
     return next((split for split in _SPLITS if _is_named_for(name, split)), "")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Damaged:
-    """Takes the place of a row, or of the rest of a file, that cannot be read."""
-
-    reason: str
-    """A short reason, by which damage is counted."""
-    message: str
-    """A sentence that names the file, and the line or the row group in it."""
-
-
-def rows_of(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row]:
+def rows_of(
+    files: Sequence[Path], columns: Sequence[str] = (), *, shown: str = ""
+) -> Iterator[Row]:
     """The rows of these files in order; of a Parquet file only `columns`, if given.
+
+    Args:
+        files: The files.
+        columns: Of a Parquet file, the columns to read; all if there are none.
+        shown: What messages call the files; their paths if empty.
 
     Raises:
         DataError: a file or a row of it cannot be read; the message names both.
     """
-    for row in rows_or_damage(files, columns):
+    for row in rows_or_damage(files, columns, shown=shown):
         if isinstance(row, Damaged):
             raise DataError(row.message)
         yield row
 
 
-def rows_or_damage(files: Sequence[Path], columns: Sequence[str] = ()) -> Iterator[Row | Damaged]:
+def rows_or_damage(
+    files: Sequence[Path], columns: Sequence[str] = (), *, shown: str = ""
+) -> Iterator[Row | Damaged]:
     """As `rows_of`, with a `Damaged` in place of each row or rest of a file that is damaged.
 
     Raises:
         DataError: a Parquet file has other columns.
     """
     for path in files:
-        if path.suffix == ".parquet":
-            yield from _parquet(path, columns)
-        elif path.suffix == ".json":
-            yield from _json(path)
-        else:
-            yield from _json_lines(path)
+        for piece in pieces(path, columns, shown=shown):
+            yield from piece.rows()
+
+
+def pieces(path: Path, columns: Sequence[str] = (), *, shown: str = "") -> Iterator[Piece]:
+    """The rows of a file in order, as it is read.
+
+    Args:
+        path: The file.
+        columns: Of a Parquet file, the columns to read; all if there are none.
+        shown: What messages call the file; its path if empty.
+
+    Raises:
+        DataError: a Parquet file has other columns.
+    """
+    shown = shown or str(path)
+    if path.suffix == ".parquet":
+        return _parquet(path, columns, shown)
+    return _json(path, shown) if path.suffix == ".json" else _json_lines(path, shown)
 
 
 def num_rows(files: Sequence[Path]) -> int:
@@ -151,8 +196,25 @@ def _num_rows(path: Path) -> int:
 # --- Parquet.
 
 
+def problem_of(path: Path, columns: Sequence[str]) -> str:
+    """What is wrong with a Parquet file, as far as its footer shows; empty: nothing."""
+    try:
+        names = parquet.read_schema(path).names
+    except _DAMAGE as error:
+        _raise_if_unreadable(error)
+        return f"{path} is not a whole Parquet file: {cause(error)}"
+    return _lacking(str(path), columns, names)
+
+
+def _lacking(shown: str, columns: Sequence[str], names: Sequence[str]) -> str:
+    missing = sorted(set(columns) - set(names))
+    if not missing:
+        return ""
+    return f"{shown} has no column {', '.join(missing)}: its columns are {', '.join(names)}"
+
+
 def batches(
-    path: Path, columns: Sequence[str], *, num_rows: int
+    path: Path, columns: Sequence[str], *, num_rows: int, shown: str = ""
 ) -> Iterator[pa.RecordBatch | Damaged]:
     """A Parquet file in batches of at most `num_rows`, with a `Damaged` for each damaged row.
 
@@ -162,21 +224,20 @@ def batches(
     Raises:
         DataError: it lacks one of the columns.
     """
+    shown = shown or str(path)
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
         names, num_groups = file.schema_arrow.names, file.num_row_groups
     except _DAMAGE as error:
         _raise_if_unreadable(error)
         yield Damaged(
-            reason="file is damaged", message=f"{path} is not a whole Parquet file: {_cause(error)}"
+            reason="file is damaged",
+            message=f"{shown} is not a whole Parquet file: {cause(error)}",
         )
         return
     with file:
-        if missing := set(columns) - set(names):
-            raise DataError(
-                f"{path} has no column {', '.join(sorted(missing))}: its columns are "
-                f"{', '.join(names)}"
-            )
+        if problem := _lacking(shown, columns, names):
+            raise DataError(problem)
         for group in range(num_groups):
             left = file.metadata.row_group(group).num_rows
             try:
@@ -189,56 +250,35 @@ def batches(
                 _raise_if_unreadable(error)
                 damaged = Damaged(
                     reason="row group is damaged",
-                    message=f"{path}, row group {group} is damaged: {_cause(error)}",
+                    message=f"{shown}, row group {group} is damaged: {cause(error)}",
                 )
                 yield from (damaged for _ in range(max(1, left)))
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Damaged]:
+def _parquet(path: Path, columns: Sequence[str], shown: str) -> Iterator[Batch | Rows]:
     first = 0
-    for batch in batches(path, columns, num_rows=_ROWS_AT_ONCE):
-        if isinstance(batch, Damaged):
-            yield batch
-            first += 1
-            continue
-        try:
-            yield from batch.to_pylist()
-        except ValueError:  # a text is no UTF-8
-            yield from _one_by_one(path, batch, first)
-        first += batch.num_rows
-
-
-def _one_by_one(path: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row | Damaged]:
-    for number in range(batch.num_rows):
-        try:
-            yield batch.slice(number, 1).to_pylist()[0]
-        except ValueError as error:
-            yield Damaged(
-                reason="row is damaged",
-                message=f"{path}, row {first + number} is damaged: {_cause(error)}",
-            )
+    for batch in batches(path, columns, num_rows=_ROWS_AT_ONCE, shown=shown):
+        piece = Rows([batch]) if isinstance(batch, Damaged) else Batch(shown, first, batch)
+        first += len(piece)
+        yield piece
 
 
 # --- JSON.
 
 
-def _json(path: Path) -> Iterator[Row | Damaged]:
+def _json(path: Path, shown: str) -> Iterator[Rows]:
     """The rows of one JSON list."""
     try:
         rows = json.loads(_text_of(path))
+        fault = "" if isinstance(rows, list) else f"it holds {kind(rows)}"
     except (ValueError, RecursionError, MemoryError) as error:
-        yield Damaged(
-            reason="file is damaged", message=f"{path} is not a JSON list of rows: {_cause(error)}"
-        )
+        rows, fault = None, cause(error)
+    if fault:
+        message = f"{shown} is not a JSON list of rows: {fault}"
+        yield Rows([Damaged(reason="file is damaged", message=message)])
         return
-    if not isinstance(rows, list):
-        yield Damaged(
-            reason="file is damaged",
-            message=f"{path} is not a JSON list of rows: it holds {_kind(rows)}",
-        )
-        return
-    for number, row in enumerate(cast(list[object], rows)):
-        yield _row(row, f"{path}, entry {number}")
+    listed = enumerate(cast(list[object], rows))
+    yield Rows([checked(row, f"{shown}, entry {number}") for number, row in listed])
 
 
 def _text_of(path: Path) -> str:
@@ -250,40 +290,26 @@ def _text_of(path: Path) -> str:
     return path.read_text("utf-8")
 
 
-def _json_lines(path: Path) -> Iterator[Row | Damaged]:
+def _json_lines(path: Path, shown: str) -> Iterator[Lines]:
+    numbered = _lines_or_damage(path, shown)
+    while found := list(islice(numbered, _ROWS_AT_ONCE)):
+        yield Lines(shown, found)
+
+
+def _lines_or_damage(path: Path, shown: str) -> Iterator[tuple[int, bytes | Damaged]]:
+    """The lines that are not blank, with their numbers."""
     number = 0
     try:
         for number, line in lines(path):
-            where = f"{path}, line {number}"
             if line is None:
-                yield Damaged(
-                    reason="line is damaged",
-                    message=f"{where} is longer than {_MAX_LINE_BYTES:,} bytes",
-                )
+                message = f"{shown}, line {number} is longer than {_MAX_LINE_BYTES:,} bytes"
+                yield number, Damaged(reason="line is damaged", message=message)
             elif line.strip():
-                yield parsed(line, where)
+                yield number, line
     except _DAMAGE as error:
         _raise_if_unreadable(error)
-        yield Damaged(
-            reason="file is damaged",
-            message=f"{path} is damaged after line {number}: {_cause(error)}",
-        )
-
-
-def parsed(line: bytes, where: str) -> Row | Damaged:
-    """The JSON object of a line, or a `Damaged` that says why there is none."""
-    try:
-        return _row(json.loads(line), where)
-    except (ValueError, RecursionError, MemoryError) as error:
-        return Damaged(reason="line is damaged", message=f"{where} is not JSON: {_cause(error)}")
-
-
-def _row(row: object, where: str) -> Row | Damaged:
-    if isinstance(row, dict):
-        return cast(Row, row)
-    return Damaged(
-        reason="row is damaged", message=f"{where} is no JSON object: it is {_kind(row)}"
-    )
+        message = f"{shown} is damaged after line {number}: {cause(error)}"
+        yield number, Damaged(reason="file is damaged", message=message)
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
@@ -309,20 +335,3 @@ def _raise_if_unreadable(error: BaseException) -> None:
     """Raise the system's errors (permissions, a disk's fault): the file itself may be intact."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return " ".join(str(error).split())[:_MAX_CAUSE_CHARACTERS] or type(error).__name__
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {
-        dict: "an object",
-        list: "a list",
-        str: "a text",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return names.get(type(value), "a number")

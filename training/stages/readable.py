@@ -5,6 +5,7 @@ Each function gives one line for each thing that is wrong, as `Stage.check` coll
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from parallel.layout import Layout
@@ -48,6 +49,8 @@ def missing_questions(question_sets: Iterable[SourceConfig | BenchmarkConfig]) -
         yield from messages(lambda entry=entry: benchmarks.difficulty_of(entry.difficulty))
         if isinstance(entry, SourceConfig):
             yield from messages(lambda entry=entry: sources.files_of(entry))
+            with suppress(UserError):
+                yield from sources.problems_of(entry)
         else:
             yield from messages(lambda entry=entry: benchmarks.files_of(entry))
 

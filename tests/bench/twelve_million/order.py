@@ -13,7 +13,8 @@ import json
 import random
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ def check(folder: Path, *, sequence_length: int, resumes: int, seed: int) -> dic
     generator = random.Random(seed)
     num_steps = _check_epoch(dataset)
     points = sorted(generator.randrange(2 * len(dataset)) for _ in range(resumes))
-    for point in points:
-        _check_batches(dataset, point)
+    _check_batches(dataset, points)
     resumed = _check_resumes(dataset, generator, resumes)
     return {
         "ranks": list(RANKS),
@@ -66,10 +66,12 @@ def check(folder: Path, *, sequence_length: int, resumes: int, seed: int) -> dic
     }
 
 
-def _loaders(
+@contextmanager
+def _open(
     dataset: SequenceDataset, num_ranks: int, step: int, *, micro: int = 1
-) -> list[Loader]:
-    return [
+) -> Generator[list[Loader], None, None]:
+    """The loaders of all ranks; closed at the end, since each makes batches ahead."""
+    loaders = [
         Loader(
             dataset,
             seed=_SEED,
@@ -81,6 +83,11 @@ def _loaders(
         )
         for rank in range(num_ranks)
     ]
+    try:
+        yield loaders
+    finally:
+        for loader in loaders:
+            loader.close()
 
 
 def _move(loaders: Sequence[Loader], consumed: int) -> None:
@@ -98,36 +105,44 @@ def _check_epoch(dataset: SequenceDataset) -> int:
     """All steps of an epoch and the first of the next one; returns how many."""
     size = len(dataset)
     step = _SMALLEST_STEP * max(1, min(512, size // _SMALLEST_STEP))
-    loaders = {num_ranks: _loaders(dataset, num_ranks, step) for num_ranks in RANKS}
     taken = np.zeros(size, np.int64)
     starts = range(0, size + step, step)
-    for start in starts:
-        for each in loaders.values():
-            _move(each, start)
-        alone = _indices(loaders[1])
-        for num_ranks in RANKS[1:]:
-            if not np.array_equal(alone, _indices(loaders[num_ranks])):
-                raise OrderError(f"{num_ranks} ranks take other sequences than one at {start}")
-        np.add.at(taken, alone[: max(0, size - start)], 1)
+    with ExitStack() as stack:
+        loaders = {ranks: stack.enter_context(_open(dataset, ranks, step)) for ranks in RANKS}
+        for start in starts:
+            for each in loaders.values():
+                _move(each, start)
+            alone = _indices(loaders[1])
+            for num_ranks in RANKS[1:]:
+                if not np.array_equal(alone, _indices(loaders[num_ranks])):
+                    raise OrderError(f"{num_ranks} ranks take other sequences than one at {start}")
+            np.add.at(taken, alone[: max(0, size - start)], 1)
     if not (taken == 1).all():
         raise OrderError(f"{(taken != 1).sum()} sequences do not come once in the first epoch")
     return len(starts)
 
 
-def _check_batches(dataset: SequenceDataset, consumed: int) -> None:
-    """The tokens and labels of a step, over all numbers of ranks and two micro-batch sizes."""
-    alone: list[Batch] | None = None
+def _check_batches(dataset: SequenceDataset, points: Sequence[int]) -> None:
+    """The tokens and labels of steps, over all numbers of ranks and two micro-batch sizes."""
+    alone: list[list[Batch]] = []
     for num_ranks in RANKS:
         for micro in (1, _SMALLEST_STEP // num_ranks):
-            loaders = _loaders(dataset, num_ranks, _SMALLEST_STEP, micro=micro)
-            _move(loaders, consumed)
-            batches = [batch for loader in loaders for batch in loader.next_step()]
-            alone = alone or batches
-            if not _same(alone, batches):
-                raise OrderError(
-                    f"{num_ranks} ranks with micro-batches of {micro} make other batches at "
-                    f"{consumed}"
-                )
+            with _open(dataset, num_ranks, _SMALLEST_STEP, micro=micro) as loaders:
+                for at, point in enumerate(points):
+                    _move(loaders, point)
+                    batches = _step(loaders)
+                    if len(alone) == at:
+                        alone.append(batches)
+                    elif not _same(alone[at], batches):
+                        raise OrderError(
+                            f"{num_ranks} ranks with micro-batches of {micro} make other batches "
+                            f"at {point}"
+                        )
+
+
+def _step(loaders: Sequence[Loader]) -> list[Batch]:
+    """The batches of the next step over all ranks."""
+    return [batch for loader in loaders for batch in loader.next_step()]
 
 
 def _same(batches: Sequence[Batch], others: Sequence[Batch]) -> bool:
@@ -142,25 +157,25 @@ def _same(batches: Sequence[Batch], others: Sequence[Batch]) -> bool:
 
 def _check_resumes(dataset: SequenceDataset, generator: random.Random, resumes: int) -> list[int]:
     """A run of several attempts, each with another number of ranks; returns where they began."""
-    undisturbed, begin = _loaders(dataset, 1, _SMALLEST_STEP)[0], generator.randrange(len(dataset))
-    _move([undisturbed], begin)
-    state = undisturbed.state_dict()
     points: list[int] = []
-    for _ in range(resumes):
-        points.append(state["consumed_sequences"])
-        num_ranks = generator.choice(RANKS)
-        loaders = _loaders(dataset, num_ranks, _SMALLEST_STEP)
-        for loader in loaders:
-            loader.load_state_dict(json.loads(json.dumps(state)))
-        for _ in range(generator.randrange(1, 4)):
-            expected = undisturbed.next_step()
-            found = [batch for loader in loaders for batch in loader.next_step()]
-            if not _same(expected, found):
-                raise OrderError(f"a run resumed at {points[-1]} on {num_ranks} ranks differs")
-        states = [loader.state_dict() for loader in loaders]
-        if any(each != undisturbed.state_dict() for each in states):
-            raise OrderError(f"the states of {num_ranks} ranks differ from one rank's")
-        state = states[-1]
+    with _open(dataset, 1, _SMALLEST_STEP) as undisturbed:
+        _move(undisturbed, generator.randrange(len(dataset)))
+        state = undisturbed[0].state_dict()
+        for _ in range(resumes):
+            points.append(state["consumed_sequences"])
+            num_ranks = generator.choice(RANKS)
+            with _open(dataset, num_ranks, _SMALLEST_STEP) as loaders:
+                for loader in loaders:
+                    loader.load_state_dict(json.loads(json.dumps(state)))
+                for _ in range(generator.randrange(1, 4)):
+                    if not _same(_step(undisturbed), _step(loaders)):
+                        raise OrderError(
+                            f"a run resumed at {points[-1]} on {num_ranks} ranks differs"
+                        )
+                states = [loader.state_dict() for loader in loaders]
+            if any(each != undisturbed[0].state_dict() for each in states):
+                raise OrderError(f"the states of {num_ranks} ranks differ from one rank's")
+            state = states[-1]
     return points
 
 
@@ -170,10 +185,12 @@ def _first_batch(folder: Path, sequence_length: int) -> dict[str, float]:
     cpu = time.process_time()
     dataset = SequenceDataset(folder, sequence_length=sequence_length)
     size = min(16, len(dataset))
-    _loaders(dataset, 1, size, micro=size)[0].next_step()
+    with _open(dataset, 1, size, micro=size) as loaders:
+        loaders[0].next_step()
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     return {
-        "first_batch_seconds": round(time.perf_counter() - start, 3),
-        "first_batch_cpu_seconds": round(time.process_time() - cpu, 3),
+        "first_batch_seconds": round(seconds, 3),
+        "first_batch_cpu_seconds": round(cpu_seconds, 3),
         "first_batch_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from tests import hub_cache
 from tests.training.data.real import real_data
 from training.config import BenchmarkConfig
 from training.data.benchmarks import files_of, questions
@@ -100,24 +101,33 @@ def test_svamp_answers_that_are_no_gold_are_named(
     assert shown in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
+def test_sets_of_the_hub_are_read_from_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    def load_dataset(repository: str, name: str | None, *, split: str, streaming: bool) -> Any:
-        asked.append((repository, name, split, streaming))
-        if repository == "no/network":
-            raise ConnectionError("offline")
-        return iter(ROWS if name else [{"Body": f"A {split}", "Question": "Q?", "Answer": "2.0"}])
+    def content(rows: list[dict[str, str]]) -> bytes:
+        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "table")
+        return (tmp_path / "table").read_bytes()
 
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    gsm8k = {
+        "main/test-00000-of-00001.parquet": content(ROWS),
+        "main/train-00000-of-00001.parquet": b"",
+    }
+    other = {"socratic/test-00000-of-00001.parquet": b""}
+    hub_cache.lay_out(tmp_path, "openai/gsm8k", gsm8k | other)
+    svamp = {
+        f"data/{split}-00000-of-00001-{number}.parquet": content(
+            [{"Body": f"A {split}", "Question": "Q?", "Answer": "2.0"}]
+        )
+        for number, split in enumerate(("train", "test"))
+    }
+    hub_cache.lay_out(tmp_path, "ChilleD/SVAMP", svamp)
     assert len(questions(benchmark("openai/gsm8k"))) == 5
-    assert len(questions(benchmark("ChilleD/SVAMP", kind="svamp"))) == 2
-    assert asked == [
-        ("openai/gsm8k", "main", "test", True),
-        ("ChilleD/SVAMP", None, "train", True),
-        ("ChilleD/SVAMP", None, "test", True),
-    ]
-    with pytest.raises(DataError, match="offline.*set path of benchmark it to the folder"):
+    found = questions(benchmark("ChilleD/SVAMP", kind="svamp"))
+    assert [question.text for question in found] == ["A train Q?", "A test Q?"]
+    with pytest.raises(DataError, match="hf download no/network.*set path of benchmark it"):
         questions(benchmark("no/network"))
 
 

@@ -10,7 +10,15 @@ import pytest
 from tests.training.data.real import real_data
 from training.config import SourceConfig
 from training.data import candidates, programs
-from training.data.sources import DroppedError, example_of, examples, num_rows, rows
+from training.data.sources import (
+    DroppedError,
+    chunks,
+    example_of,
+    examples,
+    num_rows,
+    problems_of,
+    rows,
+)
 from training.errors import DataError
 from training.records import Candidate
 
@@ -112,15 +120,43 @@ def test_a_file_named_for_another_split_is_refused(tmp_path: Path) -> None:
     assert len(list(rows(source("jsonl", path, split="test")))) == 1
 
 
-def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(repository: str, name: str | None, *, split: str, streaming: bool) -> Any:
-        assert (repository, name, split, streaming) == ("TinyGSM/TinyGSM", None, "train", True)
-        while True:
-            yield {"question": "Q 1?", "code": CODE}
+def test_a_missing_file_of_a_numbered_set_is_named(tmp_path: Path) -> None:
+    for shard in (0, 2):
+        table = [{"question": f"Question {shard}?", "code": CODE}]
+        parquet_file(tmp_path / "data" / f"train-{shard:05d}-of-00004.parquet", table)
+    with pytest.raises(DataError, match="2 of 4 files: data/train-00001-of-00004 and 1 more is"):
+        list(rows(source("parquet", tmp_path)))
+    assert (
+        len(list(rows(source("parquet", tmp_path / "data" / "train-00002-of-00004.parquet")))) == 1
+    )
 
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    found = list(examples(source("parquet", "TinyGSM/TinyGSM", num_examples=3)))
-    assert [example.program for example in found] == [PROGRAM] * 3
+
+def test_a_look_at_the_footers_shows_damaged_files(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        parquet_file(tmp_path / f"{name}.parquet", [{"question": "Question?", "code": CODE}])
+    assert not list(problems_of(source("parquet", tmp_path)))
+    (tmp_path / "a.parquet").write_bytes(b"")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
+    parquet_file(tmp_path / "c.parquet", [{"question": "Question?", "solution": CODE}])
+    problems = list(problems_of(source("parquet", tmp_path)))
+    assert [problem.split(" ")[0] for problem in problems] == [
+        str(tmp_path / f"{name}.parquet") for name in ("a", "b", "c")
+    ]
+    assert "no column code" in problems[2]
+    assert not list(problems_of(source("parquet", tmp_path, damaged="skip")))
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        table = [{"question": f"Question {name} {number}?", "code": CODE} for number in range(40)]
+        parquet_file(tmp_path / f"{name}.parquet", table)
+    whole = (tmp_path / "b.parquet").read_bytes()
+    reading = chunks(source("parquet", tmp_path), 10)
+    next(reading)
+    (tmp_path / "b.parquet").write_bytes(whole)
+    with pytest.raises(DataError, match=r"b\.parquet has changed while it was read"):
+        list(reading)
 
 
 def test_built_in_problems_depend_on_seed_and_index_alone() -> None:
