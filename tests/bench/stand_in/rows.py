@@ -31,7 +31,7 @@ NEARLY_REPEATED_FRACTION = 0.15
 WRONG_FRACTION = 0.265
 """Programs with a mistake; a few of these give the right number by chance."""
 ASIDE_FRACTION = 0.33
-"""Rows with an irrelevant fact, as in GSM-IC."""
+"""Rows with an irrelevant fact, as in GSM-IC; all rows of a template with few variants."""
 OPENER_FRACTION = 0.25
 NAMED_FRACTION = 0.7
 """GSM8K programs that assign the numbers to variables first."""
@@ -43,6 +43,8 @@ ESCAPED_DOLLAR_FRACTION = 0.05
 FLOAT_FRACTION = 0.15
 """Signatures that return `float` rather than `int`."""
 
+_FEW_VARIANTS = 10_000
+"""Variants of a template below which its about 900 rows would often be equal."""
 _MISTAKES = 5
 """Wrong versions of a GSM8K program."""
 _MISTAKES_OF_VARIANTS = 2
@@ -208,7 +210,8 @@ def _asked(template: Template, draw: Draw) -> tuple[str, list[str], Sequence[int
     """The question with its numbers, names and words drawn; the texts; the numbers; the answer."""
     found, answer = template.draw_numbers(draw)
     texts = template.draw_texts(draw, found)
-    aside = _aside(draw) if draw.random() < ASIDE_FRACTION else ""
+    is_alike = template.num_variants < _FEW_VARIANTS
+    aside = _aside(draw) if is_alike or draw.random() < ASIDE_FRACTION else ""
     question = template.question.format(*texts, aside=aside)
     if template.takes_opener and draw.random() < OPENER_FRACTION:
         if question.split(" ", 1)[0] in words.LOWERED:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 from tests.bench.stand_in import words
 from tests.bench.stand_in.body import (
@@ -59,6 +60,11 @@ class Template:
     """Whether the question can begin with a place."""
     divides_wholly: bool
     """Whether `//` can stand for `/`."""
+
+    @property
+    def num_variants(self) -> int:
+        """Ways to fill the question, most of which pass the check."""
+        return prod(map(len, self.options)) * prod(len(choice.options) for choice in self.choices)
 
     def draw_numbers(self, draw: Draw) -> tuple[list[int | float], int | float]:
         """Numbers that give a sensible answer, and the answer."""

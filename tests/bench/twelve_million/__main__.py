@@ -19,7 +19,7 @@ from training import files
 _DATA = Path(os.environ.get("TINYGSM_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder of the run; 30 GB at full size")
     parser.add_argument("--rows", type=int, default=12_300_000)
@@ -40,7 +40,11 @@ def main() -> int:
         help="write the data once more in WORK/again, each step killed so often; compare the bytes",
     )
     parser.add_argument("--results", type=Path, help="folder for the JSON and the table")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = _options()
     settings = Settings(
         rows=options.rows,
         shards=options.shards,

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -261,12 +260,6 @@ def run_again(first: Run, again: Run, kills: int, seed: int) -> dict[str, Any]:
 def _num_killed(run: Run, step: Step) -> int:
     attempts = run.record["steps"].get(step.name, {"attempts": []})["attempts"]
     return sum(attempt["was_killed"] for attempt in attempts)
-
-
-def remove(folder: Path) -> None:
-    """Remove a run's data; its record and logs stay."""
-    for name in ("tinygsm", "data", "data.parts"):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def totals(attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
