@@ -3,6 +3,7 @@
 # make test-slow     the other tests: whole recipes, many ranks, a Slurm cluster on loopback
 # make test-all      both
 # make test-layouts  every layout against one rank, every change of layout on resume
+# make bench-data    the loader beside megatron-core, datasets and MosaicML Streaming
 # make check         ruff, strict pyright, the import contracts
 # make setup         only the virtual environment with the pinned packages
 # make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-.PHONY: demo test test-slow test-all test-layouts check setup constraints clean
+.PHONY: demo test test-slow test-all test-layouts bench-data check setup constraints clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
@@ -31,6 +32,14 @@ test-all: setup
 
 test-layouts: setup
 	$(BIN)/python -m tests.layouts
+
+# MosaicML Streaming asks for other versions of numpy and transformers than we: without them, it has
+# a folder of its own. What is not installed is left out of the table.
+bench-data: setup
+	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers \
+	  mosaicml-streaming==0.13.0 brotli python-snappy cramjam xxhash zstd catalogue boto3 botocore \
+	  s3transfer jmespath
+	PYTHONPATH=build/peers $(BIN)/python -m tests.bench.loading build/bench-data $(BENCH)
 
 check: setup
 	$(BIN)/ruff check .

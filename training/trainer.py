@@ -32,7 +32,7 @@ from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS, step_name
 from training.config import TrainConfig, resolved
-from training.data.loader import Loader, SequenceDataset
+from training.data.step_batches import StepBatches
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError, DataError, TrainingDiverged
@@ -101,7 +101,10 @@ class Trainer:
             checkpoint = self._store.newest()
             if checkpoint:
                 refuse_checkpoint(config, checkpoint)
-            self._loader = self._new_loader()
+            self._data = StepBatches(
+                config, ranks, data_rank=self._groups.place.data, data_degree=self._layout.data
+            )
+            stack.callback(self._data.close)
             self._tokenizer = tokenizer_of(config)
             if config.model.initial_weights:
                 load.verify(config.model.initial_weights, ranks)
@@ -129,19 +132,6 @@ class Trainer:
             )
             stack.push(self._tracker)  # last: a run that is refused here raises no alert
             self._stack = stack.pop_all()
-
-    def _new_loader(self) -> Loader:
-        config = self._config
-        return Loader(
-            SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length),
-            seed=config.run.seed,
-            global_batch_sequences=config.training.global_batch_sequences,
-            micro_batch_sequences=config.training.micro_batch_sequences,
-            rank=self._groups.place.data,
-            world_size=self._layout.data,
-            head=config.model.head,
-            question_weight=config.training.prompt_loss_weight,
-        )
 
     def _new_tracker(self) -> Tracker:
         config = self._config
@@ -181,6 +171,8 @@ class Trainer:
                         logger.info(metrics.step_line(self._state.step, total, values))
                     if stopped and not last:
                         raise Stopped
+                    if last:
+                        self._data.finish()
                     if last or self._is_due(self._config.checkpoint.every_steps):
                         self._save()
                     if self._is_due(self._config.evaluation.every_steps):
@@ -218,14 +210,16 @@ class Trainer:
     def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float]]:
         """One update; whether a signal came to any rank, and the step's metrics."""
         with timer.waiting():
-            batches = self._loader.next_step()
+            batches = self._data.next_step()
         counted = ("weight", "num_tokens", "num_supervised", "num_attended")
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank reports these batches
-        loss_normalizer, tokens, supervised, keys, stop = self._sum_over_ranks(
-            [*counts, int(self._stop.requested)]
+        loss_normalizer, tokens, supervised, keys, stop, failed = self._sum_over_ranks(
+            [*counts, int(self._stop.requested), int(self._data.failed)]
         )
+        if failed:
+            self._data.raise_together()
         if not loss_normalizer:
             raise DataError(f"step {self._state.step + 1} holds no supervised token")
         self._seed_dropout()
@@ -299,7 +293,7 @@ class Trainer:
         values: dict[str, float] = {names.LOSS: loss, names.LEARNING_RATE: rate}
         if (norm := self._engine.grad_norm) is not None:
             values[names.GRAD_NORM] = norm
-        values |= self._throughput.metrics(counts, seconds)
+        values |= self._throughput.metrics(counts, seconds) | self._data.metrics()
         values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
         values[names.GOODPUT] = self._goodput.fraction()
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
@@ -343,7 +337,7 @@ class Trainer:
             end_token=self._tokenizer.end_token,
         )
         self._tokenizer.save(folder / WEIGHTS)
-        self._state.loader = self._loader.state_dict()
+        self._state.loader = self._data.state_dict()
         self._state.goodput = self._goodput.state()
         self._state.loss_scale = self._engine.loss_scale
         self._state.save(folder)
@@ -385,7 +379,7 @@ class Trainer:
         state = TrainState.load(checkpoint)
         universal.read(checkpoint, self._engine, step=state.step)
         self._engine.set_loss_scale(state.loss_scale)
-        self._loader.load_state_dict(state.loader)
+        self._data.load_state_dict(state.loader)
         self._saved_step = state.step
         before, state.layout = Layout(**state.layout), asdict(self._layout)
         self._state = state

@@ -12,7 +12,8 @@ from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
 from tests import small
 from tests.ranks import run_distributed
-from training.data.loader import Loader, SequenceDataset
+from training.data.dataset import SequenceDataset
+from training.data.loader import Loader
 
 
 def _read_and_equal(ranks: Ranks, folder: Path) -> tuple[int, int]:

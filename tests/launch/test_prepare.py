@@ -6,7 +6,7 @@ import pytest
 
 from launch.prepare import main
 from tests.ranks import ROOT
-from training.data.loader import SequenceDataset
+from training.data.dataset import SequenceDataset
 
 SETTINGS = ["data.sequence_length=256", "data.sources.0.num_examples=40", "data.num_workers=1"]
 

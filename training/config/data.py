@@ -217,6 +217,9 @@ class DataConfig(Section):
 
     folder: Folder
     """Folder where `prepare` writes the token shards, the tokenizer and the manifest."""
+    remote: str = ""
+    """URL of a data folder that `prepare` wrote (`s3://bucket/folder`, `https://…`). `folder` is
+    then each node's copy of it: training starts at once, and the shards are fetched meanwhile."""
     sources: Many[SourceConfig] = Field(min_length=1)
     """Sources of the examples, read in this order."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -283,6 +286,15 @@ class DataConfig(Section):
                     f"{name} = {similarity}: questions that have less than half of their words in "
                     "common are not found; set 0.5 or more, or 0 for no comparison"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _remote_data_is_prepared(self) -> Self:
+        if self.remote and self.prepare_if_missing:
+            raise ValueError(
+                f"prepare_if_missing = true with remote = {self.remote!r}, where the data is "
+                "prepared already: leave one of them out"
+            )
         return self
 
     @property

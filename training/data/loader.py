@@ -6,35 +6,31 @@
     for batch in loader.next_step():
         ...
 
-The stream of sequences is endless: epoch after epoch, each a permutation of its own, and a step
-may span two epochs. A step takes the next `global_batch_sequences` of the stream, so which
-sequences it trains on depends neither on ranks nor on micro-batches. The loader's state is the
-number of consumed sequences, and any number of ranks can resume from it.
+The stream of sequences is endless (training/data/order.py), and a step may span two epochs. A step
+takes the next `global_batch_sequences` of the stream, so which sequences it trains on depends
+neither on ranks nor on micro-batches. The next steps' batches are made in a thread while a step
+computes. The loader's state is the number of sequences that training has consumed, whatever was
+made ahead, and any number of ranks can resume from it.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from parallel.layout import accumulation_steps
 from training.config.values import HeadKind
+from training.data.dataset import PackedSequence, SequenceDataset
+from training.data.order import Order
 from training.data.pack import Mode
-from training.data.shards import PackedSequence, SequenceDataset
+from training.data.prefetch import Prefetcher
 from training.errors import CheckpointError, ConfigError, DataError
-
-__all__ = ["Batch", "Loader", "SequenceDataset", "collate", "sequence_indices"]
-
 
 IGNORED = -100
 """The label of a position whose next token is not supervised."""
-
-_ROUNDS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +74,7 @@ class Loader:
         world_size: int,
         head: HeadKind,
         question_weight: float = 1.0,
+        source_weights: Sequence[float] = (),
     ) -> None:
         """Start at the first sequence; `load_state_dict` resumes at a later one.
 
@@ -90,11 +87,13 @@ class Loader:
             world_size: The number of data-parallel ranks.
             head: The head that the labels are for.
             question_weight: Loss weight of a supervised question token; a program token's is 1.
+            source_weights: How often each source is drawn, relative to the others; empty: the
+                sources are not told apart.
 
         Raises:
             ConfigError: the global batch does not divide evenly, or the data was prepared for the
                 other head.
-            DataError: the data holds no sequences.
+            DataError: the data holds no sequences, or none of a source with a weight.
         """
         # Raises where the global batch does not divide evenly.
         accumulation_steps(global_batch_sequences, micro_batch_sequences, data_degree=world_size)
@@ -106,6 +105,9 @@ class Loader:
                 f"{head!r}: set one of them"
             )
         self._dataset, self._seed = dataset, seed
+        sizes = dataset.source_sizes() if source_weights else [len(dataset)]
+        self._order = Order(sizes, source_weights or [1.0], seed=seed)
+        self._is_mixed = bool(source_weights)
         self._head: HeadKind = head
         self._global_batch_sequences, self._micro_batch_sequences = (
             global_batch_sequences,
@@ -116,37 +118,58 @@ class Loader:
         self._sequence_length = int(dataset.facts["sequence_length"])
         self.consumed_sequences = 0
         """Sequences that all ranks together have consumed since the start of training."""
+        self._prefetcher = Prefetcher(self._batches_at, stride=global_batch_sequences)
+
+    @property
+    def order(self) -> Order:
+        """Which sequence is at each position of the stream."""
+        return self._order
 
     def next_indices(self) -> list[list[int]]:
         """For each of this rank's next micro-batches its sequences' indices; consumes nothing."""
-        per_rank = self._global_batch_sequences // self._world_size
-        start = self.consumed_sequences + self._rank * per_rank
-        positions = np.arange(start, start + per_rank)
-        indices = sequence_indices(positions, num_sequences=len(self._dataset), seed=self._seed)
-        return indices.reshape(-1, self._micro_batch_sequences).tolist()
+        return self._indices_at(self.consumed_sequences)
 
     def next_step(self) -> list[Batch]:
-        """This rank's micro-batches of the next optimizer step."""
-        batches = [
+        """This rank's micro-batches of the next optimizer step.
+
+        Raises:
+            DamagedFileError: a sequence of it cannot be read; nothing is consumed.
+        """
+        batches = self._prefetcher.take(self.consumed_sequences)
+        self.consumed_sequences += self._global_batch_sequences
+        return batches
+
+    def close(self) -> None:
+        """End the thread that makes batches ahead."""
+        self._prefetcher.close()
+
+    def _indices_at(self, consumed: int) -> list[list[int]]:
+        """This rank's micro-batches of the step that begins at a position of the stream."""
+        per_rank = self._global_batch_sequences // self._world_size
+        start = consumed + self._rank * per_rank
+        indices = self._order.indices(np.arange(start, start + per_rank))
+        return indices.reshape(-1, self._micro_batch_sequences).tolist()
+
+    def _batches_at(self, consumed: int) -> list[Batch]:
+        return [
             collate(
-                [self._dataset.sequence(index) for index in indices],
+                self._dataset.sequences(indices),
                 sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,
             )
-            for indices in self.next_indices()
+            for indices in self._indices_at(consumed)
         ]
-        self.consumed_sequences += self._global_batch_sequences
-        return batches
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to resume, equal on every rank."""
-        return {
+        state = {
             "consumed_sequences": self.consumed_sequences,
             "seed": self._seed,
             "num_sequences": len(self._dataset),
             "data": self._dataset.fingerprint,
         }
+        return state | ({"source_parts": self._order.parts} if self._is_mixed else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume after the sequences that `state` has consumed.
@@ -175,6 +198,13 @@ class Loader:
                 f"the checkpoint's sequences were drawn with seed {state['seed']}, run.seed is "
                 f"{self._seed}: set run.seed = {state['seed']} or start a new run"
             )
+        parts = self._order.parts if self._is_mixed else None
+        if state.get("source_parts") != parts:
+            raise CheckpointError(
+                f"the checkpoint's sequences were drawn from the sources in the proportion "
+                f"{_proportion(state.get('source_parts'))}, data.sources has the weights "
+                f"{_proportion(parts)}: set these back, or set another run.folder"
+            )
         consumed = state["consumed_sequences"]
         if not isinstance(consumed, int) or isinstance(consumed, bool) or consumed < 0:
             raise CheckpointError(
@@ -183,41 +213,8 @@ class Loader:
         self.consumed_sequences = consumed
 
 
-def sequence_indices(
-    positions: NDArray[np.int64], *, num_sequences: int, seed: int
-) -> NDArray[np.int64]:
-    """The indices of the sequences at these positions of the endless stream, `[positions]`.
-
-    Every epoch is a permutation of all sequences. It is computed for single positions by a
-    Feistel network over the next square number, applied again while the result is not below
-    `num_sequences` (cycle walking; Black and Rogaway, "Ciphers with arbitrary finite domains",
-    2002). Memory does not grow with the data.
-    """
-    epochs, index = np.divmod(positions.astype(np.uint64), np.uint64(num_sequences))
-    keys = _mix(_mix(np.full_like(epochs, seed)) ^ epochs)
-    side = np.uint64(math.isqrt(num_sequences - 1) + 1)
-    indices = _feistel(index, keys, side)
-    while (outside := indices >= num_sequences).any():
-        indices[outside] = _feistel(indices[outside], keys[outside], side)
-    return indices.astype(np.int64)
-
-
-def _feistel(
-    index: NDArray[np.uint64], keys: NDArray[np.uint64], side: np.uint64
-) -> NDArray[np.uint64]:
-    left, right = np.divmod(index, side)
-    for number in range(_ROUNDS):
-        mixed = _mix(right + _mix(keys + np.uint64(number)))
-        left, right = right, (left + mixed % side) % side
-    return left * side + right
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finalizer: flipping an input bit flips half of the output bits on average."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+def _proportion(parts: Any) -> str:
+    return " : ".join(map(str, parts)) if isinstance(parts, list) else "none"
 
 
 def collate(

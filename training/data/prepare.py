@@ -25,7 +25,7 @@ from typing import Any
 
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool
-from training import files, hub, manifest
+from training import files, hub, manifest, verification
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
 from training.data import benchmarks, filters_page, parts, prepared, programs, sources
 from training.data.chunks import RawChunk
@@ -87,7 +87,7 @@ def prepare_array_task(
     data = config.data
     _check(data)
     made_of = _MadeOf(config=prepared.made_from(config), inputs=prepared.inputs(data))
-    if facts := made_of.facts_of(data.folder):
+    if facts := made_of.facts_of(data.folder, warns=True):
         logger.info(
             f"{data.folder} is up to date ({facts['sequences']:,} sequences, "
             f"{facts['tokens']:,} tokens): nothing to do"
@@ -186,9 +186,17 @@ class _MadeOf:
     config: dict[str, Any]
     inputs: dict[str, str]
 
-    def facts_of(self, folder: Path) -> dict[str, Any] | None:
-        """The facts of a finished folder that was made from this; None if it was not."""
+    def facts_of(self, folder: Path, *, warns: bool = False) -> dict[str, Any] | None:
+        """The facts of a finished folder that was made from this; None if it was not.
+
+        Contents are compared with the manifest, too: who asks replaces the folder if this is None.
+        With `warns`, damage is logged.
+        """
         if not manifest.is_current(folder, config=self.config, inputs=self.inputs):
+            return None
+        if problems := verification.problems_of(folder):
+            if warns:
+                logger.warning(f"{folder} is damaged ({problems[0]}): it is prepared again")
             return None
         facts = manifest.read(folder)["facts"]
         return None if outdated(facts) else facts
@@ -225,6 +233,11 @@ class _Work:
 
 
 def _check(data: DataConfig) -> None:
+    if data.remote:
+        raise ConfigError(
+            f"data.remote = {data.remote!r}: data.folder is a copy of data that is prepared there; "
+            "leave data.remote out to prepare it here"
+        )
     kinds = {source.kind for source in data.sources}
     if "candidates" in kinds and len(kinds) > 1:
         raise ConfigError(

@@ -16,7 +16,7 @@ from typing import Any
 
 from training import hub, manifest, remote
 from training.config import DataConfig, PrepareConfig, SourceConfig, resolved
-from training.data import benchmarks, sources
+from training.data import benchmarks, remote_folder, sources
 from training.data.counts import outdated
 from training.data.locations import Files
 from training.data.parts import STAGE
@@ -34,6 +34,8 @@ class Comparison:
     folder: Path
     is_prepared: bool
     """Whether the folder holds prepared data at all."""
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What its manifest counts."""
     differences: list[str] = field(default_factory=list[str])
     """One line for each setting or input that differs, with both values."""
     not_compared: list[str] = field(default_factory=list[str])
@@ -84,7 +86,7 @@ class Comparison:
 def made_from(config: PrepareConfig) -> dict[str, Any]:
     """The settings that determine the content: not its folder or the number of workers."""
     data = resolved(config.data)
-    for key in ("folder", "num_workers", "prepare_if_missing"):
+    for key in ("folder", "remote", "num_workers", "prepare_if_missing"):
         del data[key]
     for source in data["sources"]:
         del source["cache_folder"], source["cache_gib"]
@@ -114,16 +116,21 @@ def inputs(data: DataConfig) -> dict[str, str]:
 
 
 def compare(config: PrepareConfig) -> Comparison:
-    """Compare `data.folder` with what `prepare` would make of a config; downloads nothing.
+    """Compare `data.folder` with what `prepare` would make of a config.
+
+    Of `data.remote`, the manifest alone is read, and not kept; nothing else is downloaded.
 
     Raises:
-        UserError: the folder's manifest or the tokenizer that the config names is damaged.
+        UserError: the folder's manifest or the tokenizer that the config names is damaged, or
+            `data.remote` cannot be read.
     """
     folder = config.data.folder
     try:
         made = manifest.read(folder)
     except FileNotFoundError:
-        return Comparison(folder=folder, is_prepared=False)
+        if not config.data.remote:
+            return Comparison(folder=folder, is_prepared=False)
+        made = remote_folder.read_manifest(config.data.remote)
     if made.get("stage") != STAGE:
         return Comparison(folder=folder, is_prepared=False)
     if missing := [name for name in _TABLES if not isinstance(made.get(name), dict)]:
@@ -145,9 +152,18 @@ def compare(config: PrepareConfig) -> Comparison:
     return Comparison(
         folder=folder,
         is_prepared=True,
-        differences=[*differences, *manifest.damaged_outputs(folder, made)],
+        facts=made["facts"],
+        differences=[*differences, *_damaged(config.data, made)],
         not_compared=not_compared,
     )
+
+
+def _damaged(data: DataConfig, made: dict[str, Any]) -> list[str]:
+    """Files of another size than the manifest lists; of remote data not those yet to be fetched."""
+    outputs = made["outputs"]
+    if data.remote:
+        outputs = {name: outputs[name] for name in outputs if (data.folder / name).exists()}
+    return manifest.damaged_outputs(data.folder, {"outputs": outputs})
 
 
 def _tables(

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from training.config import PrepareConfig
-from training.data.loader import Batch, SequenceDataset, collate, sequence_indices
+from training.data.dataset import SequenceDataset
+from training.data.loader import Batch, collate
+from training.data.order import Order
 from training.data.prepared import compare
 from training.data.tokenizer import Tokenizer
 
@@ -30,9 +32,10 @@ def show(config: PrepareConfig, count: int, *, seed: int, console: Console | Non
     dataset = SequenceDataset(data.folder, sequence_length=data.sequence_length)
     tokenizer = Tokenizer.load(data.folder)
     shown = 0
-    head, num_sequences = dataset.facts["head"], len(dataset)
-    order = sequence_indices(np.arange(num_sequences), num_sequences=num_sequences, seed=seed)
-    for number in order.tolist():
+    head, weights = dataset.facts["head"], data.source_weights
+    sizes = dataset.source_sizes() if weights else [len(dataset)]
+    order = Order(sizes, weights or [1.0], seed=seed)
+    for number in order.indices(np.arange(len(dataset))).tolist():
         sequence = dataset.sequence(number)
         batch = collate([sequence], sequence_length=data.sequence_length, head=head)
         for example in range(batch.num_examples):

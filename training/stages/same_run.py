@@ -10,6 +10,7 @@ from typing import Any
 from training import manifest
 from training.checkpoint_paths import checkpoint_path, saved_step
 from training.config import ConfigError, TrainConfig, resolved
+from training.config.load import checked
 from training.config.renamed import old_keys
 from training.files import read_json_object
 from training.lifecycle import run_folder
@@ -20,6 +21,7 @@ _MAY_CHANGE = (
     "run.resume",
     "run.watchdog_minutes",
     "data.folder",
+    "data.remote",
     "data.num_workers",
     "data.prepare_if_missing",
     "training.max_steps",
@@ -67,6 +69,7 @@ def changed_settings(config: TrainConfig) -> list[str]:
             + "\nfinish it with that version, start from its weights (model.initial_weights = "
             f"{checkpoint_path(folder, step)}) in another run.folder, or train anew in one"
         )
+    before = _with_defaults(before)
     steps_are_left = step < config.training.max_steps
     allowed: list[str] = []
     refused: list[str] = []
@@ -86,6 +89,14 @@ def changed_settings(config: TrainConfig) -> list[str]:
             + "\nset these back, or set another run.folder"
         )
     return allowed
+
+
+def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with the settings that were added since, which are off by default."""
+    try:
+        return resolved(checked(TrainConfig, before))
+    except ConfigError:  # damaged, or of settings that have gone: compared as it is
+        return before
 
 
 def _is_lower(before: Any, now: Any, key: str) -> bool:

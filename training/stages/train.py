@@ -6,7 +6,6 @@ from pathlib import Path
 from parallel.layout import Layout, accumulation_steps_of
 from parallel.ranks import Ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
-from training import manifest
 from training.checkpoint_paths import saved_step
 from training.config import BenchmarkConfig, SourceConfig, TrainConfig
 from training.manifest import Status
@@ -86,7 +85,7 @@ class TrainStage(Stage[TrainConfig]):
         )
         found = self._data.comparison
         if found and found.is_current:
-            sequences = manifest.read(config.data.folder)["facts"]["sequences"]
+            sequences = found.facts["sequences"]
             epochs = training.global_batch_sequences * training.max_steps / sequences
             yield f"data: {sequences:,} sequences in {config.data.folder}: {epochs:.2f} epochs"
         yield _planned_memory(config, layout)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from training import manifest
+from training.data.dataset import SequenceDataset
 from training.data.pack import Examples, Mode, Sequences, packed
-from training.data.shards import SequenceDataset, ShardWriter
+from training.data.shards import ShardWriter
 
 
 def example(
@@ -43,6 +44,7 @@ def write(
     sequence_length: int,
     head: str = "language_model",
     sequences_per_shard: int = 65_536,
+    source_sizes: Sequence[int] = (),
 ) -> SequenceDataset:
     folder.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(folder, sequences_per_shard=sequences_per_shard)
@@ -55,7 +57,12 @@ def write(
         config={},
         inputs={},
         outputs=writer.close(),
-        facts={"sequence_length": sequence_length, "head": head, "sequences": len(sequences)},
+        facts={
+            "sequence_length": sequence_length,
+            "head": head,
+            "sequences": len(sequences),
+            "sources": [{"sequences": size} for size in source_sizes],
+        },
     )
     return SequenceDataset(folder, sequence_length=sequence_length)
 

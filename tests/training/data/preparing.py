@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.training.data.test_sources import PROGRAM
 from training.config import PrepareConfig
-from training.data.loader import SequenceDataset
+from training.data.dataset import SequenceDataset
 from training.data.tokenizer import Tokenizer
 
 PROBLEMS = {"kind": "problems", "num_examples": 1100}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.data.packing import example, random_dataset, write
-from training.data.loader import Loader, SequenceDataset, collate, sequence_indices
+from tests.training.data.packing import example, random_dataset, random_examples, write
+from training.data.dataset import SequenceDataset
+from training.data.loader import Loader, collate
+from training.data.order import sequence_indices
 from training.data.pack import Mode
-from training.errors import CheckpointError, ConfigError
+from training.errors import CheckpointError, ConfigError, DataError
 
 
 def loader(dataset: SequenceDataset, **changes: Any) -> Loader:
@@ -136,7 +138,7 @@ def test_fewer_sequences_than_a_global_batch(tmp_path: Path) -> None:
     sequences = [index for batch in taken.next_indices() for index in batch]
     assert Counter(sequences) == {0: 4, 1: 4}
     assert sum(batch.num_examples for batch in taken.next_step()) == 8
-    assert taken.consumed_sequences == 8
+    assert taken.order.epochs(taken.consumed_sequences) == [4.0]
 
 
 def test_a_state_of_other_data_or_another_seed_is_refused(
@@ -153,6 +155,73 @@ def test_a_state_of_other_data_or_another_seed_is_refused(
             loader(dataset).load_state_dict({**state, "consumed_sequences": wrong})
     with pytest.raises(ValueError, match="lacks data"):
         loader(dataset).load_state_dict({"consumed_sequences": 8, "seed": 3})
+
+
+def test_what_is_made_ahead_is_not_consumed(dataset: SequenceDataset) -> None:
+    first = loader(dataset)
+    for _ in range(3):
+        first.next_step()
+    state = first.state_dict()
+    assert state["consumed_sequences"] == 24 and set(state) == {
+        "consumed_sequences",
+        "seed",
+        "num_sequences",
+        "data",
+    }
+    resumed = loader(dataset)
+    resumed.load_state_dict(state)
+    for _ in range(2):
+        for ours, theirs in zip(first.next_step(), resumed.next_step(), strict=True):
+            assert torch.equal(ours.tokens, theirs.tokens)
+    first.load_state_dict(state)  # back, with other steps already made
+    assert first.next_indices() == loader_at(dataset, 24).next_indices()
+    expected = loader_at(dataset, 24).next_step()
+    assert torch.equal(first.next_step()[0].tokens, expected[0].tokens)
+
+
+def loader_at(dataset: SequenceDataset, consumed: int) -> Loader:
+    found = loader(dataset)
+    found.consumed_sequences = consumed
+    return found
+
+
+def test_a_mix_resumes_on_other_ranks_and_refuses_other_weights(tmp_path: Path) -> None:
+    sequences = [[item] for item in random_examples(60)]
+    dataset = write(tmp_path, sequences, sequence_length=64, source_sizes=[40, 20])
+    mixed = {"source_weights": [0.25, 0.75]}
+    expected = take(loader(dataset, **mixed), 6)
+    assert sum(index >= 40 for step in expected for index in step) == 36
+    first = loader(dataset, **mixed)
+    found = take(first, 2)
+    state = first.state_dict()
+    second = [loader(dataset, rank=rank, world_size=2, **mixed) for rank in range(2)]
+    for each in second:
+        each.load_state_dict(state)
+    halves = [take(each, 4) for each in second]
+    found += [left + right for left, right in zip(*halves, strict=True)]
+    assert found == expected
+    for other in ({"source_weights": [0.5, 0.5]}, {}):
+        with pytest.raises(CheckpointError, match=r"proportion 1 : 3, data\.sources has the wei"):
+            loader(dataset, **other).load_state_dict(state)
+
+
+def take(taken: Loader, steps: int) -> list[list[int]]:
+    """The sequences of the next steps on this rank."""
+    found: list[list[int]] = []
+    for _ in range(steps):
+        found.append([index for batch in taken.next_indices() for index in batch])
+        taken.next_step()
+    return found
+
+
+def test_weights_need_sources_that_were_packed_apart(tmp_path: Path) -> None:
+    sequences = [[item] for item in random_examples(6)]
+    for number, sizes in enumerate(([6], [6, 0])):
+        dataset = write(tmp_path / str(number), sequences, sequence_length=64, source_sizes=sizes)
+        if number == 0:
+            del dataset.facts["sources"][0]["sequences"]
+        with pytest.raises(DataError, match="prepare it again with these sources"):
+            loader(dataset, source_weights=[0.5, 0.5])
 
 
 def test_a_state_of_an_older_version_is_refused(dataset: SequenceDataset) -> None:

@@ -12,7 +12,8 @@ from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.data import candidates, programs, reasons
-from training.data.loader import SequenceDataset, collate
+from training.data.dataset import SequenceDataset
+from training.data.loader import collate
 from training.data.pack import Mode
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
@@ -62,6 +63,22 @@ def test_a_second_call_does_nothing_a_changed_one_starts_anew(
     assert prepare(config(tmp_path / "data", source))["examples"] == 2
     facts = prepare(config(tmp_path / "data", source, train_on_prompt=True))
     assert facts["supervised_tokens"] == facts["tokens"] - 2  # all but the first of each
+
+
+def test_damage_that_keeps_a_files_size_is_found_and_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = config(tmp_path / "data", jsonl(tmp_path, row()))
+    prepare(wanted)
+    before = content(tmp_path / "data")
+    shard = tmp_path / "data" / "rows_00000.bin"
+    shard.write_bytes(bytes(len(shard.read_bytes())))
+    caplog.clear()
+    prepare(wanted)
+    assert "is damaged (rows_00000.bin has changed since it was written): it is prepared" in (
+        caplog.text
+    )
+    assert content(tmp_path / "data") == before
 
 
 def test_the_manifest_names_no_path_but_the_config_s(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from tests.training.data.packing import example, random_dataset, random_examples, write
 from training import manifest
+from training.data.dataset import SequenceDataset
 from training.data.pack import Mode
-from training.data.shards import SequenceDataset
 from training.errors import DataError
 
 

@@ -93,6 +93,19 @@ def test_a_run_that_is_refused_leaves_the_data_of_its_checkpoints(site: Path, ra
     assert content(site / "data") == before
 
 
+def test_a_run_of_a_version_with_fewer_settings_resumes(site: Path, ranks: Ranks) -> None:
+    wanted = config(site, data={"prepare_if_missing": True})
+    train(wanted, ranks)
+    path = site / "run" / "run.json"
+    before = read_json(path)
+    del before["data"]["sources"][0]["weight"]
+    write_json(path, before)
+    longer = config(site, data={"prepare_if_missing": True}, training={"max_steps": 3})
+    assert status(longer).message.startswith("resumes from step 2 of 3")
+    train(longer, ranks)
+    assert (site / "run" / "checkpoints" / "step_3").is_dir()
+
+
 def test_stale_data_is_refused_where_it_may_not_be_prepared(site: Path, ranks: Ranks) -> None:
     wanted = config(site)
     prepare(of_data(wanted))

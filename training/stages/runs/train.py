@@ -11,12 +11,12 @@ from parallel.ranks import Ranks
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
 from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
-from training.data import parts, prepared
+from training.data import parts, prepared, remote_folder
+from training.data.dataset import SequenceDataset
 from training.data.held_out import refuse_shared
-from training.data.loader import SequenceDataset
 from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
-from training.errors import is_for_people
+from training.errors import DataError, is_for_people
 from training.evaluation import load
 from training.files import write_json
 from training.lifecycle import run_folder
@@ -48,6 +48,8 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
     changed = ranks.on_main(lambda: same_run.changed_settings(config))
     ranks.on_main(lambda: refuse_shared(config))
+    if config.data.remote:
+        _mirror(config, ranks)
     not_compared = ranks.on_main(lambda: _ensure_data(config))
     inputs = _inputs_of_all(config, ranks)
     if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
@@ -91,7 +93,7 @@ def status(config: TrainConfig) -> manifest.Status:
     changed = same_run.changed_settings(config)
     data = prepared.compare(_of_data(config))
     first = ""
-    if data.is_current:
+    if data.is_current and not config.data.remote:
         SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length)
         _check_tokenizers(config, fetches=False)
     elif config.data.prepare_if_missing:
@@ -100,6 +102,8 @@ def status(config: TrainConfig) -> manifest.Status:
     source = config.model.initial_weights
     # A model of the hub would have to be fetched to be compared.
     here = not source or Path(weights_folder(source)).is_dir()
+    # The copy of remote data may not be there yet, or no longer.
+    here = here and (config.data.folder / manifest.MANIFEST).is_file()
     if data.is_current and here and (folder / manifest.MANIFEST).is_file():
         if manifest.is_current(folder, config=resolved(config), inputs=_inputs(config)):
             return manifest.Status(f"has nothing to do: all {last:,} steps are done", True)
@@ -153,6 +157,25 @@ def _inputs_of_all(config: TrainConfig, ranks: Ranks) -> dict[str, str]:
                 f"{config.model.initial_weights!r} must be the same on all nodes"
             )
     return all_found[0]
+
+
+def _mirror(config: TrainConfig, ranks: Ranks) -> None:
+    """Copy manifest and tokenizer of remote data to each node, by one rank of each.
+
+    Raises:
+        DataError: on all ranks, where one cannot; see `remote_folder.mirror`.
+    """
+    problem = ""
+    if ranks.local_rank == 0:
+        try:
+            remote_folder.mirror(config.data.remote, config.data.folder)
+        except Exception as error:
+            if not is_for_people(error):
+                raise
+            problem = str(error)
+    for rank, found in enumerate(ranks.gather(problem)):
+        if found:
+            raise DataError(f"rank {rank}: {found}" if rank else found)
 
 
 def _ensure_data(config: TrainConfig) -> list[str]:

@@ -1,0 +1,95 @@
+"""Batches on all ranks: a problem that one rank meets ends all of them, with one message."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parallel.ranks import ALONE, Ranks
+from tests import small
+from tests.ranks import ROOT, run_distributed, run_ranks
+from training import manifest
+from training.config import TrainConfig, resolved
+from training.data.order import sequence_indices
+from training.data.step_batches import StepBatches
+from training.errors import DataError
+from training.files import write_json
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return small.prepared(tmp_path)
+
+
+def with_zeros(path: Path, start: int, stop: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[start:stop] = bytes(stop - start)
+    path.write_bytes(content)
+
+
+def message_of_two_ranks(ranks: Ranks, tree: dict[str, Any], damaged_copy: str) -> str:
+    """The second rank reads a damaged copy, as a rank on another node may."""
+    if ranks.rank == 1:
+        tree["data"]["folder"] = damaged_copy
+    data = StepBatches(TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2)
+    try:
+        for _ in range(100):
+            data.next_step()
+            if any(ranks.gather(data.failed)):
+                data.raise_together()
+    except DataError as error:
+        return str(error)
+    finally:
+        data.close()
+    return ""
+
+
+def test_a_rank_that_cannot_read_ends_all_ranks_with_its_message(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(config.data.folder, copy)
+    index = copy / "rows_00000.idx"
+    with_zeros(index, 34, index.stat().st_size)
+    messages = run_distributed(message_of_two_ranks, 2, resolved(config), str(copy), timeout=120)
+    assert f"{index} is damaged" in messages[1]
+    assert messages[0] == f"rank 1: {messages[1]}"
+
+
+def test_training_on_a_damaged_shard_ends_on_all_ranks(config: TrainConfig, tmp_path: Path) -> None:
+    with_zeros(config.data.folder / "rows_00000.bin", 1_000, 1_400)
+    path = tmp_path / "config.json"
+    write_json(path, resolved(config))
+    command = [str(ROOT / "launch" / "train.py"), str(path)]
+    ended = run_ranks(2, command, check=False, timeout=120)
+    assert [each.returncode for each in ended] == [2, 2], ended
+    assert "rows_00000.bin has changed since it was written" in ended[0].stderr
+    assert "Traceback" not in ended[0].stderr + ended[1].stderr
+    assert not (config.run.folder / "checkpoints" / "step_10").exists()
+
+
+def test_repeats_are_counted_and_many_of_them_are_warned_of(
+    config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opened(max_steps: int) -> StepBatches:
+        tree = resolved(config)
+        tree["training"]["max_steps"] = max_steps
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            return StepBatches(TrainConfig.model_validate(tree), ALONE, data_rank=0, data_degree=1)
+
+    sequences = manifest.read(config.data.folder)["facts"]["sequences"]
+    opened(4 * sequences // 8).close()
+    assert not caplog.text
+    data = opened(4 * sequences // 8 + 1)
+    assert "passes 4." in caplog.text and "2305.16264" in caplog.text
+    for step in range(1, 11):
+        data.next_step()
+        found = data.metrics()
+        assert found["data/epochs"] == step * 8 / sequences
+        seen = sequence_indices(np.arange(step * 8), num_sequences=sequences, seed=config.run.seed)
+        assert found["data/repeated_fraction"] == 1 - len(set(seen.tolist())) / (step * 8)
+    data.close()
