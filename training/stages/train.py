@@ -1,13 +1,15 @@
 """The train stage: a generator or a verifier learns from prepared data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from parallel.layout import Layout, accumulation_steps_of
 from parallel.ranks import Ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.checkpoint_paths import saved_step
 from training.config import BenchmarkConfig, SourceConfig, TrainConfig
+from training.data.order import Order
 from training.manifest import Status
 from training.stages import readable, same_run
 from training.stages.model_size import ModelSize
@@ -85,9 +87,7 @@ class TrainStage(Stage[TrainConfig]):
         )
         found = self._data.comparison
         if found and found.is_current:
-            sequences = found.facts["sequences"]
-            epochs = training.global_batch_sequences * training.max_steps / sequences
-            yield f"data: {sequences:,} sequences in {config.data.folder}: {epochs:.2f} epochs"
+            yield _epochs(config, found.facts)
         yield _planned_memory(config, layout)
 
     def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
@@ -97,6 +97,19 @@ class TrainStage(Stage[TrainConfig]):
         from training.stages.runs.train import train
 
         train(self.config, ranks)
+
+
+def _epochs(config: TrainConfig, facts: Mapping[str, Any]) -> str:
+    """One line: passes over the data, with weights over each source."""
+    training, data = config.training, config.data
+    weights = data.source_weights
+    counts = [source["sequences"] for source in facts["sources"]] if weights else None
+    sizes: list[int] = counts or [facts["sequences"]]
+    consumed = training.global_batch_sequences * training.max_steps
+    epochs = Order(sizes, weights or [1.0], seed=config.run.seed).epochs(consumed)
+    listed = ", ".join(f"{passes:.2f} epochs" for passes in epochs)
+    of_each = f" of {', '.join(f'{size:,}' for size in sizes)}" if weights else ""
+    return f"data: {facts['sequences']:,} sequences in {data.folder}: {listed}{of_each}"
 
 
 def _planned_memory(config: TrainConfig, layout: Layout) -> str:

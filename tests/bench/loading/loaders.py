@@ -42,11 +42,15 @@ def megatron(folder: Path) -> Iterator[Any]:
             BlendedMegatronDatasetBuilder,
         )
         from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+    from torch import distributed
     from torch.utils.data import DataLoader
 
     from tests.bench.loading.make import SEQUENCE_LENGTH
     from training import manifest
 
+    # Without it, it refuses more than one pair of files.
+    store: Any = getattr(distributed, "HashStore")()  # noqa: B009  (untyped in torch)
+    distributed.init_process_group("gloo", rank=0, world_size=1, store=store)
     yield None
     count = manifest.read(folder)["facts"]["sequences"]
     prefixes = sorted(str(path.with_suffix("")) for path in folder.glob("*.idx"))

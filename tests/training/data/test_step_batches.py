@@ -93,3 +93,23 @@ def test_repeats_are_counted_and_many_of_them_are_warned_of(
         seen = sequence_indices(np.arange(step * 8), num_sequences=sequences, seed=config.run.seed)
         assert found["data/repeated_fraction"] == 1 - len(set(seen.tolist())) / (step * 8)
     data.close()
+
+
+def test_sources_with_weights_are_prepared_and_drawn_in_proportion(tmp_path: Path) -> None:
+    sources = [
+        {"kind": "problems", "num_examples": 200, "seed": 1, "weight": 0.75},
+        {"kind": "problems", "num_examples": 100, "seed": 2, "weight": 0.25},
+    ]
+    config = small.prepared(
+        tmp_path, data=small.config(tmp_path).data.model_dump(mode="json") | {"sources": sources}
+    )
+    data = StepBatches(config, ALONE, data_rank=0, data_degree=1)
+    for _ in range(4):
+        data.next_step()
+    sizes = [
+        source["sequences"] for source in manifest.read(config.data.folder)["facts"]["sources"]
+    ]
+    found = data.metrics()
+    assert found["data/epochs/source_0"] == 24 / sizes[0]
+    assert found["data/epochs/source_1"] == 8 / sizes[1]
+    data.close()
