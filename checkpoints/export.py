@@ -30,7 +30,7 @@ from checkpoints.store import find_checkpoint
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS
 from training.config.values import HeadKind
-from training.data import programs
+from training.execution import programs
 from training.data.tokenizer import Tokenizer
 from training.disk import require
 from training.errors import CheckpointError, ConfigError

@@ -20,7 +20,7 @@ from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
 from training import files, hub, verification
-from training.data import programs
+from training.execution import programs
 from training.errors import DataError, UserError
 
 END = "<|endoftext|>"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.config import EvaluationConfig, SamplingConfig
-from training.data import programs
+from training.execution import programs
 from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError
 from training.evaluation import work
