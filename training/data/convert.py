@@ -1,11 +1,10 @@
 """Converts a chunk of source rows into a part on disk: the work of each worker of `prepare`.
 
-A worker filters rows, compares their questions with the benchmarks, runs the programs in the
-sandbox, and tokenises. Each row is either kept or counted under the reason it was dropped for.
+A worker filters rows, compares their questions with the benchmarks, cuts and runs the programs in
+the sandbox, and tokenises. Each row is either kept or counted under the reason it was dropped for.
 Deduplication and packing need all chunks and happen in `prepare`.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from training.config import DataConfig, ExecutionConfig
-from training.data import parts, programs, sources
+from training.data import parts, sources
 from training.data.decontaminate import Overlap
 from training.data.dedupe import program_key, question_key
 from training.data.filters import execution_fault, question_fault
 from training.data.pack import Mode, TokenizedExample
 from training.data.sources import DroppedError, Labelled, Raw
 from training.data.tokenizer import Tokenizer
-from training.execution.executor import Executor, Limits, Program
+from training.execution import programs
+from training.execution.executor import CutProgram, Cutter, Executor, Limits, Program, RawProgram
+from training.records import Execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +63,10 @@ class Converter:
         self._limits = Limits.from_config(execution)
         self._tokenizer: Tokenizer | None = None
         self._executor: Executor | None = None
+        self._cutter = Cutter()
 
     def open(self) -> None:
         """Load the tokenizer and, where programs are to be run, start the sandbox."""
-        # Many docstrings hold `\\$`; a warning for each is of no use.
-        warnings.simplefilter("ignore", SyntaxWarning)
         self._tokenizer = Tokenizer.load(self._tokenizer_folder)
         # The programs of candidates were run when they were sampled.
         if self._data.run_programs and not self._data.is_for_verifier:
@@ -77,6 +77,7 @@ class Converter:
         if self._executor is not None:
             self._executor.__exit__(None, None, None)
             self._executor = None
+        self._cutter.__exit__()
 
     def __call__(self, chunk: Chunk) -> Path:
         """Convert the rows of a chunk, in their order; returns the part's path."""
@@ -86,6 +87,7 @@ class Converter:
 
     def _converted(self, chunk: Chunk) -> parts.Converted:
         dropped: Counter[str] = Counter()
+        mended: Counter[str] = Counter()
         found: list[Labelled] = []
         for raw in chunk.rows:
             try:
@@ -93,20 +95,25 @@ class Converter:
             except DroppedError as reason:
                 dropped[str(reason)] += 1
                 continue
-            fault = self._fault(labelled)
+            # A question that only the docstring states is looked at once the code is cut.
+            fault = self._fault(labelled) if labelled.example.question else None
             if fault:
                 dropped[fault] += 1
             else:
                 found.append(labelled)
-        found = self._running(found, dropped)
+        found = self._running(found, dropped, mended)
         kept = self._tokenized(found, dropped)
         return parts.Converted(
-            source=chunk.source, num_rows=len(chunk.rows), kept=kept, dropped=dropped
+            source=chunk.source,
+            num_rows=len(chunk.rows),
+            kept=kept,
+            dropped=dropped,
+            mended=mended,
         )
 
     def _fault(self, labelled: Labelled) -> str | None:
         example = labelled.example
-        if not example.program.strip():
+        if labelled.raw is None and not example.program.strip():
             return "program is empty"
         if labelled.right is None:
             fault = question_fault(
@@ -116,18 +123,50 @@ class Converter:
                 return fault
         return "overlaps a benchmark" if self._overlap.hits(example.question) else None
 
-    def _running(self, found: list[Labelled], dropped: Counter[str]) -> list[Labelled]:
-        """Those whose program gives a finite number; all, if programs are not to be run."""
+    def _running(
+        self, found: list[Labelled], dropped: Counter[str], mended: Counter[str]
+    ) -> list[Labelled]:
+        """Those with a program that gives a finite number; or any, if it is not to be run."""
+        parts = iter(self._cut([each.raw for each in found if each.raw is not None]))
+        whole: list[tuple[Labelled, Execution | None]] = []
+        for labelled in found:
+            if labelled.raw is None:
+                whole.append((labelled, None))
+                continue
+            cut = next(parts)
+            try:
+                labelled = sources.with_parts(labelled, cut)
+            except DroppedError as reason:
+                dropped[str(reason)] += 1
+                continue
+            mended.update(cut.mends)
+            fault = self._fault(labelled)
+            if fault:
+                dropped[fault] += 1
+            else:
+                whole.append((labelled, cut.execution))
+        return self._that_run(whole, dropped)
+
+    def _cut(self, raw: list[RawProgram]) -> list[CutProgram]:
         if self._executor is None:
-            return found
+            return self._cutter.cut(raw)
+        return self._executor.cut_and_run(raw)
+
+    def _that_run(
+        self, whole: list[tuple[Labelled, Execution | None]], dropped: Counter[str]
+    ) -> list[Labelled]:
+        """Those whose execution, which may have been done with the cutting, gives a number."""
+        if self._executor is None:
+            return [labelled for labelled, _ in whole]
         code = [
             programs.source(labelled.example.question, labelled.example.program)
-            for labelled in found
+            for labelled, execution in whole
+            if execution is None
         ]
+        executions = iter(self._executor.run([Program(code=text) for text in code]))
         kept: list[Labelled] = []
-        executions = self._executor.run([Program(code=text) for text in code])
-        for labelled, execution in zip(found, executions, strict=True):
-            fault = execution_fault(execution)
+        for labelled, execution in whole:
+            fault = execution_fault(execution or next(executions))
             if fault:
                 dropped[fault] += 1
             else:

@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
         ("order", pa.binary()),
     ]
 )
-_VERSION = 2
+_VERSION = 3
 """Version of the columns; parts of another version are made again."""
 _SHARD_TOKEN_BYTES = 2
 _MARK = "made_by_prepare.json"
@@ -78,6 +78,8 @@ class Converted:
     kept: list[Kept]
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Number of dropped rows by reason."""
+    mended: Counter[str] = field(default_factory=Counter[str])
+    """Number of rows by what was mended in them."""
 
 
 def claim(folder: Path) -> None:
@@ -181,6 +183,7 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         "source": converted.source,
         "num_rows": converted.num_rows,
         "dropped": dict(converted.dropped),
+        "mended": dict(converted.mended),
     }
     parquet_files.write(path, pa.table(columns, schema=_SCHEMA), label=label)
 
@@ -260,6 +263,7 @@ def read(path: Path) -> Converted:
             )
         ],
         dropped=Counter(label["dropped"]),
+        mended=Counter(label["mended"]),
     )
 
 

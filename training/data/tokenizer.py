@@ -20,8 +20,8 @@ from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
 from training import files, hub, verification
-from training.execution import programs
 from training.errors import DataError, UserError
+from training.execution import programs
 
 END = "<|endoftext|>"
 FOLDER = "tokenizer"

@@ -2,7 +2,7 @@
 
     with Executor(limits=Limits(), num_workers=4) as executor:
         executions = executor.run([Program(code=source)])
-        parts = executor.cut([RawProgram(code=function)], run=True)
+        cut = executor.cut_and_run([RawProgram(code=function)])
     verdict = judge(executions[0], gold=72.0)
 
 No program is run, or even parsed, in this process. Tier 1 (`pydantic-monty`) runs plain
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = [
     "CutProgram",
+    "Cutter",
     "Execution",
     "Executor",
     "IsolationError",
@@ -65,14 +66,39 @@ def judge(execution: Execution, gold: float) -> Verdict:
     return "right" if same_number(execution.value, gold) else "wrong"
 
 
+class Cutter:
+    """Cuts functions into question and body without running them.
+
+    A context manager. Its one jailed process starts when it is first needed, so where nothing has
+    to be cut, no isolation is needed either.
+    """
+
+    def __init__(self) -> None:
+        self._lane = Lane(Limits(), use_monty=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lane.close()
+
+    def cut(self, programs: Sequence[RawProgram]) -> list[CutProgram]:
+        """For each program its parts, or why there are none, in the same order.
+
+        Raises:
+            IsolationError: the jailed process could not be started.
+        """
+        return self._lane.cut(programs, run=False)
+
+
 class Executor:
     """Runs programs on `num_workers` lanes, each with its own jailed processes.
 
     A context manager; entering starts the first lane and raises IsolationError where no
-    isolation is available. `run` and `cut` may be called any number of times, from one thread. A
-    jailed process that dies is restarted and its program run once more. Lanes take a few programs
-    at a time, so a program that loops occupies one lane only. There is no deadline for a whole
-    batch.
+    isolation is available. `run` and `cut_and_run` may be called any number of times, from one
+    thread. A jailed process that dies is restarted and its program run once more. Lanes take a few
+    programs at a time, so a program that loops occupies one lane only. There is no deadline for a
+    whole batch.
     """
 
     def __init__(self, *, limits: Limits, num_workers: int = 1, use_monty: bool = True) -> None:
@@ -126,20 +152,20 @@ class Executor:
 
         return self._on_lanes(programs, run_some)
 
-    def cut(self, programs: Sequence[RawProgram], *, run: bool) -> list[CutProgram]:
-        """Cut functions into question and body and, with `run`, run them, in the same trip.
+    def cut_and_run(self, programs: Sequence[RawProgram]) -> list[CutProgram]:
+        """Cut functions into question and body and run them, in one trip to the sandbox.
 
         Args:
-            programs: Whole functions, as TinyGSM holds them.
-            run: Whether to run what the parts are put together to: the prompt and the body.
+            programs: Whole functions, as TinyGSM holds them. What runs is the prompt and the
+                body that they are cut into.
 
         Returns:
-            For each program its parts, or why there are none, in the same order.
+            For each program its parts and its result, or why it has no parts, in the same order.
 
         Raises:
             IsolationError: a jailed process had to be restarted and could not be.
         """
-        return self._on_lanes(programs, lambda lane, some: lane.cut(some, run=run))
+        return self._on_lanes(programs, lambda lane, some: lane.cut(some, run=True))
 
     def _on_lanes(
         self,

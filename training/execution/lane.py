@@ -103,9 +103,11 @@ class Lane:
 
     @property
     def layers(self) -> list[str]:
+        """The isolation of tier 2, of `Jail.layers`."""
         return self._light.layers
 
     def leave_all_to_cpython(self) -> None:
+        """Run nothing in Monty; before the first request."""
         self._use_monty = False
         self._reader = Jail("reader", self._limits)
 
@@ -123,6 +125,7 @@ class Lane:
             raise TierOneRefused(str(error)) if self._use_monty else error from None
 
     def close(self) -> None:
+        """End all processes."""
         for jail in (self._reader, self._light, *self._heavier.values()):
             jail.close()
 
@@ -247,7 +250,7 @@ def _in_groups(wanted: Sequence[Any]) -> list[list[Any]]:
     left = 0
     for program in wanted:
         num_characters = len(program.code) + len(getattr(program, "question", ""))
-        if num_characters > left or len(groups[-1]) == MAX_TOGETHER:
+        if not groups or num_characters > left or len(groups[-1]) == MAX_TOGETHER:
             groups.append([])
             left = _MAX_CHARACTERS_TOGETHER
         groups[-1].append(program)

@@ -20,13 +20,15 @@ from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.config import PrepareConfig, resolved
-from training.data import candidates, parts, programs
+from training.data import candidates, parts
 from training.data import prepare as prepare_module
 from training.data.loader import SequenceDataset, collate
 from training.data.pack import Mode
 from training.data.prepare import prepare, prepare_array_task
 from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError, DataError
+from training.execution import programs
+from training.execution.sandbox.cutting import cut
 from training.lifecycle.attempts import parts_folder
 from training.records import Candidate
 
@@ -96,7 +98,7 @@ def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFix
     assert facts["examples"] == len(found) == 1100 - sum(dropped.values())
     assert all(mode == Mode.SUPERVISED for _, _, mode in found)
     prompt, program, _ = found[0]
-    assert programs.split(prompt + program)[1] == program
+    assert cut(prompt + program).program == program
     dataset = SequenceDataset(tmp_path / "data", sequence_length=512)
     batches = [
         collate([dataset.sequence(number)], sequence_length=512, head="language_model")

@@ -9,9 +9,11 @@ import pytest
 
 from tests.training.data.real import real_data
 from training.config import SourceConfig
-from training.data import candidates, programs
+from training.data import candidates
 from training.data.sources import DroppedError, example_of, examples, num_rows, rows
 from training.errors import DataError
+from training.execution import programs
+from training.execution.sandbox.cutting import cut
 from training.records import Candidate
 
 CODE = '''def simple_math_problem() -> int:
@@ -127,10 +129,8 @@ def test_built_in_problems_depend_on_seed_and_index_alone() -> None:
     first = list(examples(source("problems", num_examples=5, seed=3)))
     assert list(examples(source("problems", num_examples=8, seed=3)))[:5] == first
     assert list(examples(source("problems", num_examples=5, seed=4))) != first
-    assert programs.split(programs.source(first[0].question, first[0].program)) == (
-        first[0].question,
-        first[0].program,
-    )
+    parts = cut(programs.source(first[0].question, first[0].program))
+    assert (parts.question, parts.program) == (first[0].question, first[0].program)
 
 
 def test_the_authors_haste_leaves_questions_alone() -> None:

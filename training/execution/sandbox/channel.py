@@ -2,10 +2,11 @@
 
 Both ends are our own code, and a program's text is a string in a message. A program that has
 escaped its interpreter could still write to the channel, so the parent trusts nothing that it
-receives: `receive` returns a JSON object or raises, and `text`, `number`, `flag` and
-`objects` check the type and size of its fields. Messages are ASCII JSON, because a program's text may hold lone
-surrogates that UTF-8 cannot encode. Without a deadline, only the system calls `read` and `write`
-are used, as the jailed end is allowed little else; a deadline needs a non-blocking descriptor.
+receives: `receive` returns a JSON object or raises, and `text`, `number`, `flag` and `objects`
+check the type and size of its fields. Messages are ASCII JSON, because a program's text may hold
+lone surrogates that UTF-8 cannot encode. Without a deadline, only the system calls `read` and
+`write` are used, as the jailed end is allowed little else; a deadline needs a non-blocking
+descriptor.
 """
 
 import json

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 FENCE = "code fence"
 PROSE = "text around the code"
 NO_DOCSTRING = "no docstring"
-ESCAPE = "escaped dollar sign"
-MENDS = (FENCE, PROSE, NO_DOCSTRING, ESCAPE)
+MENDS = (FENCE, PROSE, NO_DOCSTRING)
 """All that is mended."""
 
 _INDENT = "    "
@@ -72,9 +71,6 @@ def cut(code: str, question: str = "") -> Cut:
     else:
         first_line = _line_after_docstring(function)
         question = question or docstring
-    if "\\$" in question:
-        question = question.replace("\\$", "$")
-        mends.append(ESCAPE)
     # By lines, not by nodes: comments between statements belong to the program.
     program = _reindented(lines[first_line - 1 : function.end_lineno], function, first_line)
     return Cut(question, program, tuple(mends), tree, text)

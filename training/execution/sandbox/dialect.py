@@ -31,8 +31,8 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 _ARITHMETIC = frozenset({ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow})
 _SIGNS = frozenset({ast.USub, ast.UAdd, ast.Not})
@@ -87,12 +87,15 @@ def entry(code: str, tree: ast.Module, kind: str) -> str | None:
     return f"{program.functions[0]}()" if is_free and program.functions else None
 
 
+_Check = Callable[[Any, Any], bool]
+
+
 class _Program:
     """Checks that a syntax tree consists of the constructs listed here and of nothing else.
 
     One pass over the tree, as it is done for every program: `describes` checks the constructs and
     notes the names, `names_are_known` then checks these. Each kind of node has its method, named
-    in the tables below the class.
+    in the tables at the end.
     """
 
     def __init__(self, *, reads_output: bool) -> None:
@@ -136,10 +139,11 @@ class _Program:
             return False
         if any(name.startswith("__") for name in bound):
             return False
+        called = self._called.difference(self.functions)
         return (
             all(math.get(name) in _MATH_CONSTANTS for name in self._read - self.variables)
+            and all(math.get(name) in _MATH_FUNCTIONS for name in called)
             and self._read_in <= self._modules
-            and all(math.get(name) in _MATH_FUNCTIONS for name in self._called.difference(self.functions))
             and self._called_with_keywords <= set(self.functions)
         )
 
@@ -170,7 +174,7 @@ class _Program:
         return True
 
     def _statement(self, node: ast.stmt) -> bool:
-        check = _STATEMENTS.get(type(node))
+        check = self._STATEMENTS.get(type(node))
         return check is not None and check(self, node)
 
     def _target(self, node: ast.expr) -> bool:
@@ -239,7 +243,7 @@ class _Program:
         known = all(alias.name in _MATH_FUNCTIONS | _MATH_CONSTANTS for alias in node.names)
         return known and node.module == "math" and node.level == 0
 
-    def _plain(self, node: ast.stmt) -> bool:
+    def _pass(self, node: ast.stmt) -> bool:
         return True
 
     def _is_print(self, node: ast.expr) -> bool:
@@ -293,7 +297,7 @@ class _Program:
         return True
 
     def _value(self, node: ast.expr) -> bool:
-        check = _VALUES.get(type(node))
+        check = self._VALUES.get(type(node))
         return check is not None and check(self, node)
 
     def _constant(self, node: ast.Constant) -> bool:
@@ -366,36 +370,17 @@ class _Program:
             and self._values([keyword.value for keyword in node.keywords])
         )
 
-
-_Check = Callable[[_Program, Any], bool]
-_STATEMENTS: dict[type[ast.AST], _Check] = {
-    ast.Assign: _Program._assign,
-    ast.AugAssign: _Program._aug_assign,
-    ast.AnnAssign: _Program._ann_assign,
-    ast.Return: _Program._return,
-    ast.Expr: _Program._expression,
-    ast.If: _Program._if,
-    ast.While: _Program._while,
-    ast.For: _Program._for,
-    ast.Assert: _Program._assert,
-    ast.Import: _Program._import,
-    ast.ImportFrom: _Program._import_from,
-    ast.Pass: _Program._plain,
-    ast.Break: _Program._jump,
-    ast.Continue: _Program._jump,
-}
-_VALUES: dict[type[ast.AST], _Check] = {
-    ast.Constant: _Program._constant,
-    ast.Name: _Program._name,
-    ast.BinOp: _Program._bin_op,
-    ast.UnaryOp: _Program._unary_op,
-    ast.BoolOp: _Program._bool_op,
-    ast.Compare: _Program._compare,
-    ast.IfExp: _Program._if_exp,
-    ast.Attribute: _Program._attribute,
-    ast.Tuple: _Program._tuple,
-    ast.Call: _Program._call,
-}
+    _STATEMENTS: ClassVar[Mapping[type[ast.AST], _Check]] = {
+        ast.Assign: _assign, ast.AugAssign: _aug_assign, ast.AnnAssign: _ann_assign,
+        ast.Return: _return, ast.Expr: _expression, ast.If: _if, ast.While: _while, ast.For: _for,
+        ast.Assert: _assert, ast.Import: _import, ast.ImportFrom: _import_from, ast.Pass: _pass,
+        ast.Break: _jump, ast.Continue: _jump,
+    }  # fmt: skip
+    _VALUES: ClassVar[Mapping[type[ast.AST], _Check]] = {
+        ast.Constant: _constant, ast.Name: _name, ast.BinOp: _bin_op, ast.UnaryOp: _unary_op,
+        ast.BoolOp: _bool_op, ast.Compare: _compare, ast.IfExp: _if_exp, ast.Attribute: _attribute,
+        ast.Tuple: _tuple, ast.Call: _call,
+    }  # fmt: skip
 
 
 def _plain_annotation(annotation: ast.expr | None) -> bool:

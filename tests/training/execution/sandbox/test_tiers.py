@@ -207,7 +207,7 @@ BODIES_FOR_EITHER = [
 
 
 def in_dialect(program: Program) -> bool:
-    return reader.read(program.code, program.kind).get("entry") is not None
+    return reader.read(program.code, program.kind).get("feed") is not None
 
 
 def outcome(execution: Execution) -> tuple[str, float | None]:
