@@ -10,9 +10,10 @@ import pytest
 from tests.training.data.real import real_data
 from training.config import SourceConfig
 from training.data import candidates
-from training.data.sources import DroppedError, example_of, examples, num_rows, rows
+from training.data.sources import DroppedError, example_of, examples, num_rows, rows, with_parts
 from training.errors import DataError
 from training.execution import programs
+from training.execution.executor import Cutter
 from training.execution.sandbox.cutting import cut
 from training.records import Candidate
 
@@ -57,9 +58,14 @@ def test_both_docstring_delimiters_are_cut(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_cut_say_why() -> None:
-    for code in ("def simple_math_problem(", "x = 1", "def f():\n    return 1"):
-        with pytest.raises(DroppedError, match="cannot be cut"):
-            example_of(source("parquet", "x/y"), {"question": "?", "code": code})
+    config = source("parquet", "x/y")
+    with Cutter() as cutter:
+        for code in ("def simple_math_problem(", "x = 1", "def f(): return 1"):
+            labelled = example_of(config, {"question": "?", "code": code})
+            assert labelled.raw is not None
+            (parts,) = cutter.cut([labelled.raw])
+            with pytest.raises(DroppedError, match="cannot be cut"):
+                with_parts(labelled, parts)
     with pytest.raises(DroppedError, match="empty code"):
         example_of(source("parquet", "x/y"), {"question": "?", "code": None})
 
