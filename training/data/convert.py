@@ -87,7 +87,7 @@ class Converter:
 
     def _converted(self, chunk: Chunk) -> parts.Converted:
         dropped: Counter[str] = Counter()
-        mended: Counter[str] = Counter()
+        repaired: Counter[str] = Counter()
         found: list[Labelled] = []
         for raw in chunk.rows:
             try:
@@ -101,14 +101,14 @@ class Converter:
                 dropped[fault] += 1
             else:
                 found.append(labelled)
-        found = self._running(found, dropped, mended)
+        found = self._running(found, dropped, repaired)
         kept = self._tokenized(found, dropped)
         return parts.Converted(
             source=chunk.source,
             num_rows=len(chunk.rows),
             kept=kept,
             dropped=dropped,
-            mended=mended,
+            repaired=repaired,
         )
 
     def _fault(self, labelled: Labelled) -> str | None:
@@ -124,7 +124,7 @@ class Converter:
         return "overlaps a benchmark" if self._overlap.hits(example.question) else None
 
     def _running(
-        self, found: list[Labelled], dropped: Counter[str], mended: Counter[str]
+        self, found: list[Labelled], dropped: Counter[str], repaired: Counter[str]
     ) -> list[Labelled]:
         """Those with a program that gives a finite number; or any, if it is not to be run."""
         parts = iter(self._cut([each.raw for each in found if each.raw is not None]))
@@ -139,7 +139,7 @@ class Converter:
             except DroppedError as reason:
                 dropped[str(reason)] += 1
                 continue
-            mended.update(cut.mends)
+            repaired.update(cut.repairs)
             fault = self._fault(labelled)
             if fault:
                 dropped[fault] += 1

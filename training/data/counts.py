@@ -23,7 +23,7 @@ class Counts:
         self._rows_read = [0] * len(data.sources)
         self._examples_kept = [0] * len(data.sources)
         self._dropped = [Counter[str]() for _ in data.sources]
-        self._mended = [Counter[str]() for _ in data.sources]
+        self._repaired = [Counter[str]() for _ in data.sources]
         self._modes = Counter[Mode]()
         self._tokens = self._supervised_tokens = 0
         self.sequences = 0
@@ -34,7 +34,7 @@ class Counts:
         for part in parts:
             self._rows_read[part.source] += part.num_rows
             self._dropped[part.source] += part.dropped
-            self._mended[part.source] += part.mended
+            self._repaired[part.source] += part.repaired
             yield from part.kept
 
     def without_dropped(self, source: int, marked: Iterable[tuple[Kept, str]]) -> Iterator[Kept]:
@@ -74,7 +74,7 @@ class Counts:
                     "rows_read": self._rows_read[number],
                     "examples_kept": self._examples_kept[number],
                     "dropped": dict(self._dropped[number].most_common()),
-                    "mended": dict(self._mended[number].most_common()),
+                    "repaired": dict(self._repaired[number].most_common()),
                 }
                 for number, source in enumerate(self._data.sources)
             ],
@@ -109,8 +109,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         table.add_row(f"{source['kind']}: rows read", f"{source['rows_read']:,}")
         for reason, number in source["dropped"].items():
             table.add_row(f"  dropped: {reason}", f"{number:,}")
-        for what, number in source["mended"].items():
-            table.add_row(f"  mended: {what}", f"{number:,}")
+        for what, number in source["repaired"].items():
+            table.add_row(f"  repaired: {what}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:

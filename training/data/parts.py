@@ -78,8 +78,8 @@ class Converted:
     kept: list[Kept]
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Number of dropped rows by reason."""
-    mended: Counter[str] = field(default_factory=Counter[str])
-    """Number of rows by what was mended in them."""
+    repaired: Counter[str] = field(default_factory=Counter[str])
+    """Number of rows by what was repaired in them."""
 
 
 def claim(folder: Path) -> None:
@@ -183,7 +183,7 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         "source": converted.source,
         "num_rows": converted.num_rows,
         "dropped": dict(converted.dropped),
-        "mended": dict(converted.mended),
+        "repaired": dict(converted.repaired),
     }
     parquet_files.write(path, pa.table(columns, schema=_SCHEMA), label=label)
 
@@ -263,7 +263,7 @@ def read(path: Path) -> Converted:
             )
         ],
         dropped=Counter(label["dropped"]),
-        mended=Counter(label["mended"]),
+        repaired=Counter(label["repaired"]),
     )
 
 

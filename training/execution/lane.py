@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 
 from training.execution import programs
 from training.execution.sandbox import channel, zygote
-from training.execution.sandbox.cutting import MENDS
+from training.execution.sandbox.cutting import REPAIRS
 from training.execution.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
 from training.execution.sandbox.reader import MAX_SOURCE_CHARACTERS
 from training.records import Execution, ExecutionStatus
@@ -77,8 +77,8 @@ class CutProgram:
 
     question: str = ""
     program: str = ""
-    mends: tuple[str, ...] = ()
-    """What had to be mended: some of `sandbox.cutting.MENDS`."""
+    repairs: tuple[str, ...] = ()
+    """What had to be repaired: some of `sandbox.cutting.REPAIRS`."""
     fault: str = ""
     """Why it could not be cut; empty if it was."""
     execution: Execution | None = None
@@ -286,10 +286,12 @@ def _cut(reply: dict[str, Any] | Execution) -> CutProgram:
     if question is None or program is None:
         fault = channel.text(reply, "uncut", zygote.MAX_REPORT_BYTES)
         return CutProgram(fault=_one_line(fault or "gave no readable parts"))
-    mends: Any = reply.get("mends")
-    known = mends if isinstance(mends, list) else []
+    repairs: Any = reply.get("repairs")
+    known = repairs if isinstance(repairs, list) else []
     return CutProgram(
-        question=question, program=program, mends=tuple(mend for mend in MENDS if mend in known)
+        question=question,
+        program=program,
+        repairs=tuple(repair for repair in REPAIRS if repair in known),
     )
 
 

@@ -205,8 +205,35 @@ def test_damage_is_refused_or_skipped_and_counted(
         "rows_read": 7,
         "examples_kept": 3,
         "dropped": {"line is damaged": 2, "question is no text": 1, "empty code": 1},
+        "repaired": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("run_programs", [True, False])
+def test_functions_are_cut_in_the_sandbox_and_repairs_are_counted(
+    tmp_path: Path, run_programs: bool
+) -> None:
+    whole = programs.source(QUESTION, PROGRAM)
+    rows = [
+        {"code": whole},
+        {"code": f"```python\n{whole}```"},
+        {"question": QUESTION + "b", "code": f"def simple_math_problem():\n{PROGRAM}\n"},
+        {"question": QUESTION + "c", "code": f"Sure:\n{whole}\nDone."},
+        {"code": "def simple_math_problem(:"},
+        row(QUESTION + "d"),
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    source = {"kind": "jsonl", "path": str(tmp_path / "mine.jsonl")}
+    facts = prepare(config(tmp_path / "data", source, run_programs=run_programs))
+    found = facts["sources"][0]
+    assert found["repaired"] == {"code fence": 1, "no docstring": 1, "text around the code": 1}
+    assert found["dropped"]["code cannot be cut into question and program"] == 1
+    assert found["examples_kept"] == 4, "the fenced one repeats the first question"
+    assert {text[0] for text in texts(tmp_path / "data")} == {
+        programs.prompt(QUESTION + letter) for letter in ("", "b", "c", "d")
+    }
+    assert {text[1] for text in texts(tmp_path / "data")} == {PROGRAM}
 
 
 def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -> None:

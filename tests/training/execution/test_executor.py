@@ -504,7 +504,7 @@ def test_cutting_and_running_in_one_trip_gives_what_both_give_apart(
     with Cutter() as cutter:
         apart = cutter.cut(raw)
     assert [replace(cut, execution=None) for cut in together] == apart
-    assert [cut.mends for cut in apart[3:5]] == [(), ("code fence", "no docstring")]
+    assert [cut.repairs for cut in apart[3:5]] == [(), ("code fence", "no docstring")]
     assert [bool(cut.fault) for cut in apart] == [False] * 5 + [True] * 2
     whole = [Program(code=source(cut.question, cut.program)) for cut in apart[:5]]
     for cut, execution in zip(together, executor.run(whole), strict=False):

@@ -3,9 +3,9 @@
     cut(code)              # the question is the docstring
     cut(code, question)    # the question is given, and wins over the docstring
 
-Text that does not parse as it stands is mended where one mend is obvious: a code fence is taken
+Text that does not parse as it stands is repaired where one repair is obvious: a code fence is taken
 off, and so is prose before and after the function. With a question given, the docstring may be
-missing. `Cut.mends` names what was mended, so that it can be counted.
+missing. `Cut.repairs` names what was repaired, so that it can be counted.
 
 This parses untrusted code, so it runs in the reader's jailed process only.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 FENCE = "code fence"
 PROSE = "text around the code"
 NO_DOCSTRING = "no docstring"
-MENDS = (FENCE, PROSE, NO_DOCSTRING)
-"""All that is mended."""
+REPAIRS = (FENCE, PROSE, NO_DOCSTRING)
+"""All that is repaired."""
 
 _INDENT = "    "
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -40,7 +40,7 @@ class Cut:
     question: str
     program: str
     """The code after the docstring, re-indented to four spaces, with its comments."""
-    mends: tuple[str, ...]
+    repairs: tuple[str, ...]
     tree: ast.Module
     """The syntax tree of `text`."""
     text: str
@@ -56,7 +56,7 @@ def cut(code: str, question: str = "") -> Cut:
             a question.
         MemoryError: it is nested too deeply, or this process has no memory left.
     """
-    text, tree, mends = _parsed(code)
+    text, tree, repairs = _parsed(code)
     function = next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
     if function is None:
         raise CutError("the code defines no function")
@@ -65,7 +65,7 @@ def cut(code: str, question: str = "") -> Cut:
     if not docstring:
         if not question:
             raise CutError(f"function {function.name} has no docstring")
-        mends.append(NO_DOCSTRING)
+        repairs.append(NO_DOCSTRING)
     if docstring is None:
         first_line = _first_line_of_body(function, lines)
     else:
@@ -73,32 +73,32 @@ def cut(code: str, question: str = "") -> Cut:
         question = question or docstring
     # By lines, not by nodes: comments between statements belong to the program.
     program = _reindented(lines[first_line - 1 : function.end_lineno], function, first_line)
-    return Cut(question, program, tuple(mends), tree, text)
+    return Cut(question, program, tuple(repairs), tree, text)
 
 
 def _parsed(code: str) -> tuple[str, ast.Module, list[str]]:
-    """The code, its syntax tree, and the mends without which it would not parse."""
+    """The code, its syntax tree, and the repairs without which it would not parse."""
     try:
         return code, ast.parse(code, "<program>"), []
     except (SyntaxError, ValueError, RecursionError) as error:
         first_error = error
-    for text, mends in _mended(code):
+    for text, repairs in _repaired(code):
         try:
             tree = ast.parse(text, "<program>")
         except (SyntaxError, ValueError, RecursionError):
             continue
         if any(isinstance(node, ast.FunctionDef) for node in tree.body):
-            return text, tree, mends
+            return text, tree, repairs
     raise CutError(f"the code does not parse: {first_error}") from first_error
 
 
-def _mended(code: str) -> Iterator[tuple[str, list[str]]]:
+def _repaired(code: str) -> Iterator[tuple[str, list[str]]]:
     """Texts that might be the code without what is around it, and how they were made."""
     fenced = next((found[1] for found in _FENCED.finditer(code) if "def " in found[1]), None)
-    mends = [] if fenced is None else [FENCE]
+    repairs = [] if fenced is None else [FENCE]
     if fenced is not None:
         code = fenced
-        yield code, mends
+        yield code, repairs
     lines = _LINE_END.split(code)
     first = next((n for n, line in enumerate(lines) if _BEGINS_CODE.match(line)), None)
     if first is None:
@@ -111,7 +111,7 @@ def _mended(code: str) -> Iterator[tuple[str, list[str]]]:
     )
     for stop in (len(lines), indented[-1] + 1 if indented else None, end):
         if stop is not None and (first, stop) != (0, len(lines)):
-            yield "\n".join(lines[first:stop]), [*mends, PROSE]
+            yield "\n".join(lines[first:stop]), [*repairs, PROSE]
 
 
 def _docstring(function: ast.FunctionDef) -> str | None:

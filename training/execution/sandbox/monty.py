@@ -51,7 +51,7 @@ def is_self_contained(tree: ast.Module) -> bool:
     """Whether a program of the dialect may run where other such programs have run before it.
 
     It binds one function and modules, before anything reads them, and reads no other global: its
-    other names are bound in the function, where they are local. So it cannot tell what names
+    other names are bound in the function, where they are local. So it does not depend on names that
     another program has left behind.
     """
     function = None

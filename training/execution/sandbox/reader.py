@@ -79,7 +79,7 @@ def _reply(wanted: dict[str, Any]) -> dict[str, Any]:
     reply: dict[str, Any] = {
         "question": cut.question,
         "program": cut.program,
-        "mends": list(cut.mends),
+        "repairs": list(cut.repairs),
     }
     if kind is None:
         return reply

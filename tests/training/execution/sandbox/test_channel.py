@@ -16,7 +16,7 @@ import pytest
 from training.execution import lane as lane_module
 from training.execution.executor import Executor, Limits, Program, RawProgram
 from training.execution.sandbox import channel
-from training.execution.sandbox.cutting import MENDS
+from training.execution.sandbox.cutting import REPAIRS
 from training.execution.sandbox.jail import Jail, JailDied
 from training.records import Execution, ExecutionStatus
 from training.stages import execute
@@ -30,7 +30,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 FIELDS = (
     "report status error number text broken type weight memory ready replies question program "
-    "mends uncut"
+    "repairs uncut"
 ).split()
 
 
@@ -114,7 +114,7 @@ def test_forged_parts_are_text_or_a_fault() -> None:
     num_cut = 0
     for cut in forged.cut_and_run([RawProgram(code="") for _ in range(3000)]):
         assert isinstance(cut.question, str) and isinstance(cut.program, str)
-        assert set(cut.mends) <= set(MENDS)
+        assert set(cut.repairs) <= set(REPAIRS)
         assert cut.fault.isprintable() and len(cut.fault) <= 400
         assert (cut.execution is None) == bool(cut.fault)
         if cut.execution is not None:

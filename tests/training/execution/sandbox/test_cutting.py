@@ -17,7 +17,7 @@ ODD_LINE_ENDS = ["\u2028", "\u2029", "\x0c", "\x0b", "\x1c", "\x1d", "\x1e", "\x
 
 def split(code: str, question: str = "") -> tuple[str, str]:
     parts = cut(code, question)
-    assert not parts.mends
+    assert not parts.repairs
     return parts.question, parts.program
 
 
@@ -92,7 +92,7 @@ def test_recorded_programs_that_can_be_cut_compile_again() -> None:
             except CutError:
                 continue
             compile(source(parts.question, parts.program), "<program>", "exec")
-            num_cut[parts.mends] += 1
+            num_cut[parts.repairs] += 1
     assert num_cut[()] == 1_509
 
 
@@ -100,7 +100,7 @@ FUNCTION = source("How many?", BODY)
 
 
 @pytest.mark.parametrize(
-    ("code", "mends"),
+    ("code", "repairs"),
     [
         (f"```python\n{FUNCTION}```\n", (FENCE,)),
         (f"```\n{FUNCTION}\n", (FENCE,)),
@@ -113,14 +113,14 @@ FUNCTION = source("How many?", BODY)
     ],
 )
 def test_what_is_around_the_function_is_taken_off_and_counted(
-    code: str, mends: tuple[str, ...]
+    code: str, repairs: tuple[str, ...]
 ) -> None:
     parts = cut(code)
-    assert (parts.question, parts.program, parts.mends) == ("How many?", BODY, mends)
+    assert (parts.question, parts.program, parts.repairs) == ("How many?", BODY, repairs)
 
 
 @pytest.mark.parametrize(
-    ("code", "program", "mends"),
+    ("code", "program", "repairs"),
     [
         (f"def f():\n{BODY}\n", BODY, (NO_DOCSTRING,)),
         (f'def f():\n    """"""\n{BODY}\n', BODY, (NO_DOCSTRING,)),
@@ -130,10 +130,10 @@ def test_what_is_around_the_function_is_taken_off_and_counted(
     ],
 )
 def test_a_question_that_is_given_wins_and_replaces_a_missing_docstring(
-    code: str, program: str, mends: tuple[str, ...]
+    code: str, program: str, repairs: tuple[str, ...]
 ) -> None:
     parts = cut(code, "Why?")
-    assert (parts.question, parts.program, parts.mends) == ("Why?", program, mends)
+    assert (parts.question, parts.program, parts.repairs) == ("Why?", program, repairs)
 
 
 def test_what_parses_as_it_stands_is_not_mended() -> None:

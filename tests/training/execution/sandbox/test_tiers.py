@@ -1,6 +1,6 @@
 """Tier 1 judges only what it runs like CPython: known differences, and random programs.
 
-A difference that the random programs find is mended in dialect.py, by a construct less.
+A difference that the random programs find is repaired in dialect.py, by a construct less.
 """
 
 import gzip
