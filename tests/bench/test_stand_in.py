@@ -24,8 +24,9 @@ from tests.bench.stand_in.shards import Shards, write
 from tests.bench.stand_in.template import Template, template_of
 from tests.ranks import ROOT
 from tests.training.data.real import real_data
-from training.data import programs
 from training.data.problems.words import Draw
+from training.execution import programs
+from training.execution.sandbox.cutting import cut
 
 _MARKED = (
     (
@@ -93,7 +94,8 @@ def _run(code: str) -> Any:
 def test_every_whole_row_splits_and_computes_what_is_known_of_it(rows: tuple[Row, ...]) -> None:
     whole = [row for row in rows if not row.form]
     for row in whole:
-        question, body = programs.split(row.code)
+        parts = cut(row.code)
+        question, body = parts.question, parts.program
         if "\\$" not in row.code and not row.is_repeated:
             assert question == row.question
         assert math.isclose(_run(row.code), row.value, rel_tol=1e-9)

@@ -29,8 +29,8 @@ from tests.checkpoints.exporting import nothing_left, random_model, write_checkp
 from tests.ranks import ROOT
 from tests.training.evaluation import models
 from training.config.values import Precision
-from training.data.programs import prompt
 from training.errors import ConfigError
+from training.execution.programs import prompt
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.dtypes import DTYPES

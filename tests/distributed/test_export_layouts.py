@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 from launch.export import main
 from tests.layouts.cases import MODEL, Case, prepared, train
 from training.config import ModelConfig, TrainConfig
-from training.data.programs import prompt
+from training.execution.programs import prompt
 from training.models.attention import causal_attention
 from training.models.build import empty_model
 

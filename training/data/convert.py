@@ -1,13 +1,12 @@
 """Converts a chunk of source rows into a part on disk: the work of each worker of `prepare`.
 
-A worker filters rows, compares their questions with the benchmarks, runs the programs in the
-sandbox, and tokenises: what takes longest comes last, so that it is done for the fewest rows. Each
-row is either kept or counted under the reason it was dropped for. Deduplication and packing need
-all chunks and happen in `prepare`.
+A worker filters rows, compares their questions with the benchmarks, cuts and runs the programs in
+the sandbox, and tokenises: what takes longest comes last, so that it is done for the fewest rows.
+Each row is either kept or counted under the reason it was dropped for. Deduplication and packing
+need all chunks and happen in `prepare`.
 """
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import DataConfig, ExecutionConfig
-from training.data import parts, programs, reasons, sources
+from training.data import parts, reasons, sources
 from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
 from training.data.filter_counts import FilterCounts
 from training.data.filters import execution_fault, question_fault, repaired_question
 from training.data.pack import Examples, Mode
 from training.data.signatures import Questions, program_keys, signatures
-from training.data.sources import DroppedError, Labelled, Raw
+from training.data.sources import DroppedError, Labelled
 from training.data.tokenizer import Tokenizer
-from training.execution.executor import Executor, Limits, Program
+from training.execution import programs
+from training.execution.executor import Cutter, Executor, Limits, Program
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +66,10 @@ class Converter:
         self._limits = Limits.from_config(execution)
         self._tokenizer: Tokenizer | None = None
         self._executor: Executor | None = None
+        self._cutter = Cutter()
 
     def open(self) -> None:
         """Load the tokenizer and, where programs are to be run, start the sandbox."""
-        # Many docstrings hold `\\$`; a warning for each is of no use.
-        warnings.simplefilter("ignore", SyntaxWarning)
         self._tokenizer = Tokenizer.load(self._tokenizer_folder)
         # The programs of candidates were run when they were sampled.
         if self._data.run_programs and not self._data.is_for_verifier:
@@ -81,6 +80,7 @@ class Converter:
         if self._executor is not None:
             self._executor.__exit__(None, None, None)
             self._executor = None
+        self._cutter.__exit__()
 
     def __call__(self, chunk: Chunk) -> Path:
         """Convert the rows of a chunk, in their order; returns the part's path."""
@@ -92,6 +92,7 @@ class Converter:
         counts = FilterCounts()
         found = self._read(chunk, counts)
         found = self._compared(found, counts)
+        found = self._compared(self._cut(found, counts), counts)
         found = self._running(found, counts)
         found, examples = self._tokenized(found, counts)
         return parts.Converted(
@@ -108,41 +109,57 @@ class Converter:
         )
 
     def _read(self, chunk: Chunk, counts: FilterCounts) -> list[Labelled]:
-        """The examples of rows that pass the filters of one row, the cheapest ones first."""
+        """The examples of rows, without those that a filter of one row drops."""
         source = self._data.sources[chunk.source]
         found: list[Labelled] = []
         for raw in sources.rows_of(source, chunk.rows):
             try:
-                stated = sources.stated_question(source, raw)
-                if stated and (fault := self._question_fault(stated)):
-                    counts.drop(fault, stated)  # without reading its code, which takes longer
-                    continue
                 labelled = sources.example_of(source, raw)
             except DroppedError as reason:
                 counts.drop(str(reason), _shown(raw) if counts.wants_example(str(reason)) else "")
                 continue
-            if labelled.right is None:
-                labelled = _repaired(labelled, counts)
-                if fault := self._question_fault(labelled.example.question):
-                    counts.drop(fault, labelled.example.question)
-                    continue
-            if not labelled.example.program.strip():
-                counts.drop(reasons.EMPTY_PROGRAM, labelled.example.question)
-                continue
-            found.append(labelled)
+            # A question that only the docstring states is known once the code is cut.
+            if labelled.example.question:
+                labelled = self._filtered(labelled, counts)
+            if labelled is not None:
+                found.append(labelled)
         return found
 
-    def _question_fault(self, question: str) -> str | None:
-        return question_fault(question, min_characters=self._data.min_question_characters)
+    def _filtered(self, labelled: Labelled, counts: FilterCounts) -> Labelled | None:
+        """An example with its question repaired; None if it is dropped, which is counted."""
+        example = labelled.example
+        fault = None
+        if labelled.right is None:
+            question, repaired = repaired_question(example.question)
+            for name in repaired:
+                counts.repair(name, example.question)
+            if repaired:
+                example = replace(example, question=question)
+                raw = labelled.raw and replace(labelled.raw, question=question)
+                labelled = replace(labelled, example=example, raw=raw)
+            fault = question_fault(question, min_characters=self._data.min_question_characters)
+        if labelled.raw is None and not example.program.strip():
+            fault = reasons.EMPTY_PROGRAM
+        if fault:
+            counts.drop(fault, example.question)
+        return None if fault else labelled
 
     def _compared(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
-        """Those that overlap no benchmark, with the keys of their duplicates."""
-        questions = Questions([labelled.example.question for labelled in found])
+        """Those that overlap no benchmark, with the keys of their duplicates.
+
+        Examples whose question is not known yet stay, and those that were compared already.
+        """
+        new = [each for each in found if each.example.question and each.keys is None]
+        questions = Questions([labelled.example.question for labelled in new])
         overlaps = self._overlap.compare(questions)
         counts.overlaps.update(overlaps.counts)
         kept: list[Labelled] = []
-        keys = self._keys(found, questions)
-        for labelled, fault, of_row in zip(found, overlaps.faults, keys, strict=True):
+        compared = zip(overlaps.faults, self._keys(new, questions), strict=True)
+        for labelled in found:
+            if not labelled.example.question or labelled.keys is not None:
+                kept.append(labelled)
+                continue
+            fault, of_row = next(compared)
             if not fault:
                 kept.append(replace(labelled, keys=of_row))
             elif counts.wants_example(fault):
@@ -157,18 +174,44 @@ class Converter:
             return signatures(questions, similarity=self._data.near_duplicate_similarity)
         return program_keys([labelled.example for labelled in found])
 
-    def _running(self, found: list[Labelled], counts: FilterCounts) -> list[Labelled]:
+    def _cut(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
+        """The examples with a program, those of whole functions as the sandbox cuts them."""
+        raw = [labelled.raw for labelled in found if labelled.raw is not None]
+        cut = iter(self._executor.cut_and_run(raw) if self._executor else self._cutter.cut(raw))
+        whole: list[Labelled] = []
+        for labelled in found:
+            if labelled.raw is None:
+                whole.append(labelled)
+                continue
+            code, each = labelled.raw.code, next(cut)
+            try:
+                labelled = sources.with_parts(labelled, each)
+            except DroppedError as reason:
+                counts.drop(str(reason), code)
+                continue
+            for name in each.repairs:
+                counts.repair(name, code)
+            if (filtered := self._filtered(labelled, counts)) is not None:
+                whole.append(filtered)
+        return whole
+
+    def _running(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
         """Those whose program gives a finite number; all, if programs are not to be run."""
         if self._executor is None:
-            return found
+            return list(found)
         code = [
             programs.source(labelled.example.question, labelled.example.program)
             for labelled in found
         ]
+        todo = [
+            Program(code=text)
+            for labelled, text in zip(found, code, strict=True)
+            if labelled.execution is None
+        ]
+        executions = iter(self._executor.run(todo))
         kept: list[Labelled] = []
-        executions = self._executor.run([Program(code=text) for text in code])
-        for labelled, execution, text in zip(found, executions, code, strict=True):
-            fault = execution_fault(execution)
+        for labelled, text in zip(found, code, strict=True):
+            fault = execution_fault(labelled.execution or next(executions))
             if fault:
                 counts.drop(fault, text)
             else:
@@ -209,15 +252,6 @@ class Converter:
         return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
 
 
-def _repaired(labelled: Labelled, counts: FilterCounts) -> Labelled:
-    question, repaired = repaired_question(labelled.example.question)
-    for name in repaired:
-        counts.repair(name, labelled.example.question)
-    if not repaired:
-        return labelled
-    return replace(labelled, example=replace(labelled.example, question=question))
-
-
-def _shown(raw: Raw) -> str:
+def _shown(raw: object) -> str:
     """A row that gives no example, as the page of counts shows it."""
     return json.dumps(raw, ensure_ascii=False, default=str) if isinstance(raw, dict) else ""

@@ -30,10 +30,11 @@ from training.config import (
     SourceConfig,
     TrainConfig,
 )
-from training.data import benchmarks, candidates, programs, sources, tables
+from training.data import benchmarks, candidates, sources, tables
 from training.data.decontaminate import Overlap
 from training.data.question_texts import normalised
 from training.errors import DataError, UserError
+from training.execution.executor import Cutter, RawProgram
 from training.files import read_json
 from training.lifecycle.run_folder import RUN
 from training.manifest import MANIFEST
@@ -241,18 +242,21 @@ def _source_texts(source: SourceConfig) -> Iterable[str]:
     rows = islice(sources.rows(source), _MOST_ROWS)
     if source.kind == "problems":
         return (sources.example_of(source, row).example.question for row in rows)
-    return (_question_of(row) for row in rows if not isinstance(row, tables.Damaged))
+    return _questions_of(row for row in rows if not isinstance(row, tables.Damaged))
 
 
-def _question_of(row: Mapping[str, object]) -> str:
-    """A row's question, read without converting the whole row, which takes longer."""
-    text = str(row.get("question") or "")
-    if text or not row.get("code"):
-        return text
-    try:
-        return programs.split(str(row["code"]))[0]
-    except ValueError:
-        return ""
+def _questions_of(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """Questions of rows; those that only state them in their code are cut in the sandbox."""
+    found: list[str] = []
+    codes: list[RawProgram] = []
+    for row in rows:
+        text = str(row.get("question") or "")
+        if text or not row.get("code"):
+            found.append(text)
+        else:
+            codes.append(RawProgram(code=str(row["code"])))
+    with Cutter() as cutter:
+        return found + [cut.question for cut in cutter.cut(codes)]
 
 
 # --- Parts of the same set, compared without their texts.

@@ -27,7 +27,7 @@ from parallel.workers.array import ONLY_TASK, ArrayTask
 from parallel.workers.pool import WorkerPool
 from training import files, hub, manifest, verification
 from training.config import BenchmarkConfig, DataConfig, PrepareConfig
-from training.data import benchmarks, filters_page, parts, prepared, programs, sources
+from training.data import benchmarks, filters_page, parts, prepared, sources
 from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
@@ -38,6 +38,7 @@ from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
 from training.errors import ConfigError, DataError, UserError
+from training.execution import programs
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress

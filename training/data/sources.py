@@ -4,11 +4,14 @@
         for raw in rows_of(source, chunk):       # in any process
             example = example_of(source, raw)    # pure; raises DroppedError with the reason
 
-Reading and converting are separate, so that one process reads while many convert.
+Reading and converting are separate, so that one process reads while many convert. A row that
+holds a whole function gives an example without a program, since only the sandbox may parse it:
+`with_parts` adds what the sandbox has cut it into.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,15 @@ from numpy.typing import NDArray
 
 from training import hub, remote
 from training.config import SourceConfig
-from training.data import candidates, gsm8k, locations, programs, reasons, tables
+from training.data import candidates, gsm8k, locations, reasons, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.chunks import Damaged, Piece, RawChunk, Rows, chunked
 from training.data.locations import FetchCache, Files
 from training.data.problems import write_problem
 from training.errors import DataError
-from training.records import Candidate, Example
+from training.execution.executor import CutProgram, Cutter, RawProgram
+from training.records import Candidate, Example, Execution
 
 Raw = Any
 """A row as it was read."""
@@ -34,6 +38,8 @@ _SETTING = "path of a source"
 _ROWS_AT_ONCE = 1024
 _ENDINGS = {"parquet": tables.PARQUET, "jsonl": tables.JSON}
 """File endings by kind; GSM8K is published in both formats."""
+_ROWS_TOGETHER = 32
+"""Rows of `examples` that go to the sandbox together."""
 
 
 class DroppedError(ValueError):
@@ -45,6 +51,11 @@ class Labelled:
     """An example, with its label if it is for a verifier."""
 
     example: Example
+    raw: RawProgram | None = None
+    """The function that the example still has to be cut from: it has no program yet, and a
+    question only if the row states one."""
+    execution: Execution | None = None
+    """The result of running the program, where that was done as it was cut."""
     right: bool | None = None
     """Whether a candidate's program was right; None for a generator's example."""
     order: int = 0
@@ -59,11 +70,17 @@ def examples(source: SourceConfig) -> Iterator[Example]:
     Raises:
         DataError: its file, folder or hub data set is missing or cannot be read.
     """
-    for raw in rows(source):
-        try:
-            yield example_of(source, raw).example
-        except DroppedError:
-            continue
+    found = rows(source)
+    with Cutter() as cutter:
+        while group := list(islice(found, _ROWS_TOGETHER)):
+            labelled: list[Labelled] = []
+            for raw in group:
+                with suppress(DroppedError):
+                    labelled.append(example_of(source, raw))
+            parts = iter(cutter.cut([each.raw for each in labelled if each.raw is not None]))
+            for each in labelled:
+                with suppress(DroppedError):
+                    yield (with_parts(each, next(parts)) if each.raw else each).example
 
 
 def rows(source: SourceConfig) -> Iterator[Raw]:
@@ -186,10 +203,27 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         return Labelled(example=Example(question=problem.question, program=problem.program))
     if source.kind == "candidates":
         return _of_candidate(raw)
-    example = _of_gsm8k(source, raw) if source.kind == "gsm8k" else _of_table(source, raw)
-    if not _is_unicode(example.question + example.program):
+    if source.kind == "gsm8k":
+        return _whole(Labelled(example=_of_gsm8k(source, raw)))
+    return _of_table(source, raw)
+
+
+def with_parts(labelled: Labelled, parts: CutProgram) -> Labelled:
+    """An example with the question and the program that its function was cut into.
+
+    Raises:
+        DroppedError: it could not be cut.
+    """
+    if parts.fault:
+        raise DroppedError(reasons.NOT_CUT)
+    example = Example(question=parts.question, program=parts.program)
+    return _whole(replace(labelled, example=example, raw=None, execution=parts.execution))
+
+
+def _whole(labelled: Labelled) -> Labelled:
+    if not _is_unicode(labelled.example.question + labelled.example.program):
         raise DroppedError(reasons.HALF_CHARACTER)
-    return Labelled(example=example)
+    return labelled
 
 
 def stated_question(source: SourceConfig, raw: Raw) -> str:
@@ -251,18 +285,18 @@ def _of_gsm8k(source: SourceConfig, row: tables.Row) -> Example:
         raise DroppedError(f"GSM8K: {error}") from error
 
 
-def _of_table(source: SourceConfig, row: tables.Row) -> Example:
+def _of_table(source: SourceConfig, row: tables.Row) -> Labelled:
     """A row with `code`, a whole function, or with `question` and `program`, its body."""
     question = _text(row, "question").strip()
     if row.get("program"):
         _require(source, row, "question")
-        return Example(question=question, program=_text(row, "program").strip("\n").rstrip())
+        program = _text(row, "program").strip("\n").rstrip()
+        return _whole(Labelled(example=Example(question=question, program=program)))
     _require(source, row, "code")
-    try:
-        docstring, program = programs.split(_text(row, "code"))
-    except ValueError as error:
-        raise DroppedError(reasons.NOT_CUT) from error
-    return Example(question=question or docstring, program=program)
+    return Labelled(
+        example=Example(question=question, program=""),
+        raw=RawProgram(code=_text(row, "code"), question=question),
+    )
 
 
 def _of_candidate(candidate: Candidate) -> Labelled:

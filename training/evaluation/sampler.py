@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.config import EvaluationConfig, SamplingConfig
-from training.data import programs
 from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError
 from training.evaluation import work
 from training.evaluation.generate import Sampled, SampleRequest, generate
+from training.execution import programs
 from training.execution.executor import Executor, Program, judge
 from training.models.heads import LanguageModel
 from training.records import Candidate, Execution, Question

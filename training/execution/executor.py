@@ -2,6 +2,7 @@
 
     with Executor(limits=Limits(), num_workers=4) as executor:
         executions = executor.run([Program(code=source)])
+        cut = executor.cut_and_run([RawProgram(code=function)])
     verdict = judge(executions[0], gold=72.0)
 
 No program is run, or even parsed, in this process. Tier 1 (`pydantic-monty`) runs plain
@@ -10,74 +11,53 @@ and every program that fails in tier 1. The sandbox is described in sandbox/__in
 no isolation is available, nothing is run. Gold answers stay in this process: `judge` compares
 with them, and is a pure function.
 
-This module does not deal with questions, candidates or files.
+This module does not deal with candidates or files. One lane of it is in lane.py.
 """
 
 import logging
-import math
 import queue
-import re
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import TypeVar
 
 from typing_extensions import Self
 
 from training.config import ExecutionConfig
-from training.execution.numbers import last_number, parse_number, same_number
-from training.execution.sandbox import channel, zygote
-from training.execution.sandbox.jail import IsolationError, Jail, JailDied, Limits, OutOfTime
-from training.execution.sandbox.reader import MAX_SOURCE_CHARACTERS
-from training.records import Execution, ExecutionStatus, Verdict
+from training.execution.lane import (
+    MAX_TOGETHER,
+    CutProgram,
+    Lane,
+    Program,
+    RawProgram,
+    TierOneRefused,
+)
+from training.execution.numbers import parse_number, same_number
+from training.execution.sandbox.jail import IsolationError, Limits
+from training.records import Execution, Verdict
 
 logger = logging.getLogger(__name__)
 
 __all__ = [
+    "CutProgram",
+    "Cutter",
     "Execution",
     "Executor",
     "IsolationError",
     "Limits",
     "Program",
+    "RawProgram",
     "judge",
     "parse_number",
     "same_number",
 ]
 
-_KIND = re.compile(r"(func|var):[^\W\d]\w*|stdout-last")
-_STATUSES = frozenset(get_args(ExecutionStatus))
-_MAX_WORD, _MAX_ERROR = 20, 300
-_BREAKS_SANDBOX = Execution(status="error", error="it ended its sandbox twice")
+_Wanted = TypeVar("_Wanted")
+_Result = TypeVar("_Result")
 
-_MONTY_SECONDS = 2.0
-"""Monty answers within this time, as it ends a program much earlier, except where a single
-operation takes longer or the machine is overloaded. CPython then runs the program instead, with
-the same result."""
-
-READER_PROGRAMS = 20_000
-"""The reader is restarted after so many programs: from Python 3.12 on, CPython never frees the
-names it has parsed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """Source code, and where its result is found.
-
-    Raises:
-        ValueError: `kind` has none of the three forms.
-    """
-
-    code: str
-    kind: str = "func:simple_math_problem"
-    """`func:NAME` calls the function, or the first one defined where there is none of that name;
-    `var:NAME` reads the variable; `stdout-last` takes the last line printed."""
-
-    def __post_init__(self) -> None:
-        if not _KIND.fullmatch(self.kind):
-            raise ValueError(f"kind is {self.kind!r}: set func:NAME, var:NAME or stdout-last")
+_GROUPS_PER_LANE = 8
+"""A lane takes few programs at a time where there are few, so that all lanes have some."""
 
 
 def judge(execution: Execution, gold: float) -> Verdict:
@@ -87,24 +67,46 @@ def judge(execution: Execution, gold: float) -> Verdict:
     return "right" if same_number(execution.value, gold) else "wrong"
 
 
-class TierOneRefused(IsolationError):
-    """Monty cannot be isolated on this system, but CPython can."""
+class Cutter:
+    """Cuts functions into question and body without running them.
+
+    A context manager. Its one jailed process starts when it is first needed, so where nothing has
+    to be cut, no isolation is needed either.
+    """
+
+    def __init__(self) -> None:
+        self._lane = Lane(Limits(), use_monty=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lane.close()
+
+    def cut(self, programs: Sequence[RawProgram]) -> list[CutProgram]:
+        """For each program its parts, or why there are none, in the same order.
+
+        Raises:
+            IsolationError: the jailed process could not be started.
+        """
+        return self._lane.cut(programs, run=False)
 
 
 class Executor:
     """Runs programs on `num_workers` lanes, each with its own jailed processes.
 
     A context manager; entering starts the first lane and raises IsolationError where no
-    isolation is available. `run` may be called any number of times, from one thread. A jailed
-    process that dies is restarted and its program run once more. Lanes take programs one by one,
-    so a program that loops occupies one lane only. There is no deadline for a whole batch.
+    isolation is available. `run` and `cut_and_run` may be called any number of times, from one
+    thread. A jailed process that dies is restarted and its program run once more. Lanes take a few
+    programs at a time, so a program that loops occupies one lane only. There is no deadline for a
+    whole batch.
     """
 
     def __init__(self, *, limits: Limits, num_workers: int = 1, use_monty: bool = True) -> None:
         """Prepare the lanes; with `use_monty=False`, CPython runs all: slower, same verdicts."""
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}: set at least 1")
-        self._lanes = [_Lane(limits, use_monty) for _ in range(num_workers)]
+        self._lanes = [Lane(limits, use_monty) for _ in range(num_workers)]
         self._stack = ExitStack()
 
     @classmethod
@@ -148,174 +150,60 @@ class Executor:
             IsolationError: a jailed process had to be restarted and could not be.
         """
 
-        def run_one(lane: _Lane, program: Program) -> Execution:
+        def run_some(lane: Lane, some: Sequence[Program]) -> list[Execution]:
             if check_cancelled is not None:
-                check_cancelled()
-            return lane.run(program)
+                for _ in some:
+                    check_cancelled()
+            return lane.run(some)
 
-        if len(self._lanes) == 1 or len(programs) == 1:
-            return [run_one(self._lanes[0], program) for program in programs]
-        results: list[Execution | None] = [None] * len(programs)
+        return self._on_lanes(programs, run_some)
+
+    def cut_and_run(self, programs: Sequence[RawProgram]) -> list[CutProgram]:
+        """Cut functions into question and body and run them, in one trip to the sandbox.
+
+        Args:
+            programs: Whole functions, as TinyGSM holds them. What runs is the prompt and the
+                body that they are cut into.
+
+        Returns:
+            For each program its parts and its result, or why it has no parts, in the same order.
+
+        Raises:
+            IsolationError: a jailed process had to be restarted and could not be.
+        """
+        return self._on_lanes(programs, lambda lane, some: lane.cut(some, run=True))
+
+    def _on_lanes(
+        self,
+        wanted: Sequence[_Wanted],
+        work: Callable[[Lane, Sequence[_Wanted]], list[_Result]],
+    ) -> list[_Result]:
+        """What `work` gives for all that is wanted, in order, a few at a time on each lane."""
+        num_together = MAX_TOGETHER
+        if len(self._lanes) > 1:
+            num_groups = _GROUPS_PER_LANE * len(self._lanes)
+            num_together = max(1, min(MAX_TOGETHER, len(wanted) // num_groups))
+        groups = [wanted[i : i + num_together] for i in range(0, len(wanted), num_together)]
+        if len(self._lanes) == 1 or len(groups) == 1:
+            return [result for group in groups for result in work(self._lanes[0], group)]
+        results: list[list[_Result]] = [[] for _ in groups]
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(len(programs)):
+        for index in range(len(groups)):
             waiting.put(index)
         stop = threading.Event()
 
-        def work(lane: _Lane) -> None:
+        def work_on(lane: Lane) -> None:
             while not stop.is_set():
                 try:
                     index = waiting.get_nowait()
                 except queue.Empty:
                     return
-                results[index] = run_one(lane, programs[index])
+                results[index] = work(lane, groups[index])
 
         with ThreadPoolExecutor(len(self._lanes), "executor") as threads:
             try:
-                for lane_done in [threads.submit(work, lane) for lane in self._lanes]:
+                for lane_done in [threads.submit(work_on, lane) for lane in self._lanes]:
                     lane_done.result()
             finally:
-                stop.set()  # Ctrl-C, or a lane failed: the others finish their current program
-        return [result for result in results if result is not None]
-
-
-class _Lane:
-    """One reader with its Monty, and one CPython zygote of each weight.
-
-    Used by one thread at a time.
-    """
-
-    def __init__(self, limits: Limits, use_monty: bool) -> None:
-        self._limits, self._use_monty = limits, use_monty
-        self._reader = Jail("monty" if use_monty else "reader", limits)
-        self._light = Jail("light", limits)
-        self._heavier = {"heavy": Jail("heavy", limits), "heaviest": Jail("heaviest", limits)}
-
-    @property
-    def layers(self) -> list[str]:
-        return self._light.layers
-
-    def leave_all_to_cpython(self) -> None:
-        self._use_monty = False
-        self._reader = Jail("reader", self._limits)
-
-    def start(self) -> None:
-        self._light.start()
-        try:
-            self._reader.start()
-        except IsolationError as error:
-            raise TierOneRefused(str(error)) if self._use_monty else error from None
-
-    def close(self) -> None:
-        for jail in (self._reader, self._light, *self._heavier.values()):
-            jail.close()
-
-    def run(self, program: Program) -> Execution:
-        start = time.perf_counter()
-        execution = self._run(program)
-        return replace(execution, seconds=time.perf_counter() - start)
-
-    def _run(self, program: Program) -> Execution:
-        if len(program.code) > MAX_SOURCE_CHARACTERS:
-            return Execution(
-                status="error",
-                error=f"{len(program.code)} characters: longer than {MAX_SOURCE_CHARACTERS}",
-            )
-        request = {"code": program.code, "kind": program.kind}
-        read = self._read(request)
-        if isinstance(read, Execution):
-            return read
-        answer = _answer(read, self._limits)
-        if answer is not None:
-            return _from_monty(program.kind, *answer)
-        weight = channel.text(read, "weight", _MAX_WORD) or ""
-        reply = _ask_twice(self._heavier.get(weight, self._light), request)
-        return _BREAKS_SANDBOX if reply is None else _from_cpython(reply)
-
-    def _read(self, request: dict[str, Any]) -> dict[str, Any] | Execution:
-        """The reader's reply on a program, or the result of one that is not run."""
-        if self._reader.num_requests >= READER_PROGRAMS:
-            self._reader.close()  # the next request starts another
-        try:
-            read = self._ask_reader(request)
-            if read is not None and channel.flag(read, "memory") and self._reader.num_requests > 1:
-                self._reader.close()
-                read = self._ask_reader(request)
-        except OutOfTime:
-            return Execution(status="timeout", error="ran out of CPU time while it was compiled")
-        if read is None:
-            return _BREAKS_SANDBOX
-        if "error" in read:
-            error = channel.text(read, "error", zygote.MAX_REPORT_BYTES) or ""
-            return Execution(status="error", error=_one_line(error))
-        return read
-
-    def _ask_reader(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask with Monty first; where that ends the process, ask again without it."""
-        try:
-            return self._reader.ask({**request, "monty": True}, seconds=_MONTY_SECONDS)
-        except OutOfTime:
-            raise
-        except JailDied:
-            return _ask_twice(self._reader, {**request, "monty": False})
-
-
-def _ask_twice(jail: Jail, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Ask; if the jailed process dies, ask a new one. None: both died.
-
-    Raises:
-        OutOfTime: the reply took more CPU time than its limit.
-    """
-    for _ in range(2):
-        try:
-            return jail.ask(request)
-        except OutOfTime:
-            raise
-        except JailDied:
-            continue
-    return None
-
-
-def _answer(read: dict[str, Any], limits: Limits) -> tuple[float | str, str] | None:
-    """Monty's number, or the name of the type returned instead, and the output; None: neither."""
-    printed = channel.text(read, "printed", limits.max_output_bytes)
-    number = channel.number(read, "number")
-    value = channel.text(read, "type", _MAX_ERROR) if number is None else number
-    return None if printed is None or value is None else (value, printed)
-
-
-def _from_monty(kind: str, value: float | str, printed: str) -> Execution:
-    if kind == "stdout-last":
-        return _numeric(last_number(printed), "a line", "monty")
-    if isinstance(value, str):
-        return _numeric(None, value, "monty")
-    return _numeric(value, "a number", "monty")
-
-
-def _numeric(number: float | None, what: str, tier: Any) -> Execution:
-    if number is None or not math.isfinite(number):
-        return Execution(
-            status="nonnumeric",
-            error=_one_line(f"gave {what[:100]}, no finite number"),
-            tier=tier,
-        )
-    return Execution(status="ok", value=number, tier=tier)
-
-
-def _from_cpython(reply: dict[str, Any]) -> Execution:
-    """Read a reply; its `report` was written by the program's process and may hold anything."""
-    claim: dict[str, Any] | None = reply
-    if "report" in reply:
-        claim = channel.parsed(channel.text(reply, "report", zygote.MAX_REPORT_BYTES) or "")
-    status = None if claim is None else channel.text(claim, "status", _MAX_WORD)
-    if claim is None or status not in _STATUSES:
-        return Execution(status="error", error="gave no readable result", tier="cpython")
-    if status != "ok":
-        error = channel.text(claim, "error", zygote.MAX_REPORT_BYTES) or ""
-        kept = cast(ExecutionStatus, status)
-        return Execution(status=kept, error=_one_line(error), tier="cpython")
-    return _numeric(channel.number(claim, "number"), "no number", "cpython")
-
-
-def _one_line(error: str) -> str:
-    """An error as it is kept: short, and printable in a terminal and a file."""
-    return "".join(c if c.isprintable() else " " for c in error[:_MAX_ERROR])
+                stop.set()  # Ctrl-C, or a lane failed: the others finish their current group
+        return [result for group in results for result in group]

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from tests.training.data.real import real_data
-from training.data import programs
 from training.data.gsm8k import NoProgramError, gold_of, program_of
+from training.execution import programs
 from training.execution.executor import Executor, Limits, Program, same_number
+from training.execution.sandbox.cutting import cut
 
 
 def lines(answer: str, question: str = "") -> list[str]:
@@ -132,7 +133,7 @@ def test_real_programs_run_to_gold_in_the_sandbox(real_rows: list[dict[str, Any]
         except NoProgramError:
             continue
         code = programs.source(row["question"], body)
-        assert programs.split(code)[1] == body
+        assert cut(code).program == body
         kept.append((Program(code=code), gold_of(row["answer"])))
     with Executor(limits=Limits()) as executor:
         executions = executor.run([program for program, _ in kept])

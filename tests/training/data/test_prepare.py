@@ -11,13 +11,15 @@ from tests.training.data.preparing import PROBLEMS, QUESTION, config, content, j
 from tests.training.data.real import real_data
 from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
-from training.data import candidates, programs, reasons
+from training.data import candidates, reasons
 from training.data.dataset import SequenceDataset
 from training.data.loader import collate
 from training.data.pack import Mode
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError, DataError
+from training.execution import programs
+from training.execution.sandbox.cutting import cut
 from training.records import Candidate
 
 
@@ -30,7 +32,7 @@ def test_built_in_problems_become_rows(tmp_path: Path, capsys: pytest.CaptureFix
     assert facts["examples"] == len(found) == 1100 - sum(dropped.values())
     assert all(mode == Mode.SUPERVISED for _, _, mode in found)
     prompt, program, _ = found[0]
-    assert programs.split(prompt + program)[1] == program
+    assert cut(prompt + program).program == program
     dataset = SequenceDataset(tmp_path / "data", sequence_length=512)
     batches = [
         collate([dataset.sequence(number)], sequence_length=512, head="language_model")
@@ -188,6 +190,32 @@ def test_damage_is_refused_or_skipped_and_counted(
         "overlaps": {},
     }
     assert "dropped: line is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("run_programs", [True, False])
+def test_functions_are_cut_in_the_sandbox_and_repairs_are_counted(
+    tmp_path: Path, run_programs: bool
+) -> None:
+    whole = programs.source(QUESTION, PROGRAM)
+    rows = [
+        {"code": whole},
+        {"code": f"```python\n{whole}```"},
+        {"question": QUESTION + "b", "code": f"def simple_math_problem():\n{PROGRAM}\n"},
+        {"question": QUESTION + "c", "code": f"Sure:\n{whole}\nDone."},
+        {"code": "def simple_math_problem(:"},
+        row(QUESTION + "d"),
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    source = {"kind": "jsonl", "path": str(tmp_path / "mine.jsonl")}
+    facts = prepare(config(tmp_path / "data", source, run_programs=run_programs))
+    found = facts["sources"][0]
+    assert found["repaired"] == {"code fence": 1, "no docstring": 1, "text around the code": 1}
+    assert found["dropped"]["code cannot be cut into question and program"] == 1
+    assert found["examples_kept"] == 4, "the fenced one repeats the first question"
+    assert {text[0] for text in texts(tmp_path / "data")} == {
+        programs.prompt(QUESTION + letter) for letter in ("", "b", "c", "d")
+    }
+    assert {text[1] for text in texts(tmp_path / "data")} == {PROGRAM}
 
 
 def test_damaged_candidates_are_refused_or_skipped_and_counted(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from functools import cache
 
 import pytest
 
-from training.data import programs
 from training.data.problems import (
     OPERATIONS,
     STORY_KINDS,
@@ -22,6 +21,8 @@ from training.data.problems.growth import needed
 from training.data.problems.stories import STORIES
 from training.data.problems.words import NAMES
 from training.data.problems.writer import compose, worded
+from training.execution import programs
+from training.execution.sandbox.cutting import cut
 
 # Numbers that a word stands for in the text.
 _WORDS = {
@@ -135,7 +136,8 @@ def test_questions_read_like_questions():
         assert sentences[-1].startswith(("How many", "What was"))
         # The body can be cut from the whole function again.
         whole = programs.source(question, problem.program)
-        assert programs.split(whole) == (question, problem.program)
+        parts = cut(whole)
+        assert (parts.question, parts.program) == (question, problem.program)
 
 
 def test_every_kind_of_story_and_operation_occurs():

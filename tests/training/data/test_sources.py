@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.data.real import real_data
 from training.config import SourceConfig
-from training.data import candidates, programs
+from training.data import candidates
 from training.data.sources import (
     DroppedError,
     chunks,
@@ -18,8 +18,12 @@ from training.data.sources import (
     num_rows,
     refuse_damaged,
     rows,
+    with_parts,
 )
 from training.errors import DataError
+from training.execution import programs
+from training.execution.executor import Cutter
+from training.execution.sandbox.cutting import cut
 from training.records import Candidate
 
 CODE = '''def simple_math_problem() -> int:
@@ -63,9 +67,14 @@ def test_both_docstring_delimiters_are_cut(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_cut_say_why() -> None:
-    for code in ("def simple_math_problem(", "x = 1", "def f():\n    return 1"):
-        with pytest.raises(DroppedError, match="cannot be cut"):
-            example_of(source("parquet", "x/y"), {"question": "?", "code": code})
+    config = source("parquet", "x/y")
+    with Cutter() as cutter:
+        for code in ("def simple_math_problem(", "x = 1", "def f(): return 1"):
+            labelled = example_of(config, {"question": "?", "code": code})
+            assert labelled.raw is not None
+            (parts,) = cutter.cut([labelled.raw])
+            with pytest.raises(DroppedError, match="cannot be cut"):
+                with_parts(labelled, parts)
     with pytest.raises(DroppedError, match="empty code"):
         example_of(source("parquet", "x/y"), {"question": "?", "code": None})
 
@@ -163,10 +172,8 @@ def test_built_in_problems_depend_on_seed_and_index_alone() -> None:
     first = list(examples(source("problems", num_examples=5, seed=3)))
     assert list(examples(source("problems", num_examples=8, seed=3)))[:5] == first
     assert list(examples(source("problems", num_examples=5, seed=4))) != first
-    assert programs.split(programs.source(first[0].question, first[0].program)) == (
-        first[0].question,
-        first[0].program,
-    )
+    parts = cut(programs.source(first[0].question, first[0].program))
+    assert (parts.question, parts.program) == (first[0].question, first[0].program)
 
 
 def test_the_authors_haste_leaves_questions_alone() -> None:

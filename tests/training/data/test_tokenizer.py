@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.training.data.real import real_data
-from training.data import programs
 from training.data.tokenizer import END, Tokenizer, refuse_different
 from training.errors import DataError, UserError
+from training.execution import programs
 
 PROGRAM = "    eggs = 16\n    sold = eggs - 7\n    result = sold * 2\n    return result"
 TEXTS = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from training.data.programs import prompt
 from training.data.tokenizer import Tokenizer
+from training.execution.programs import prompt
 from training.lifecycle.signals import Stopped
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface import save

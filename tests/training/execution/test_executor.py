@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Programs and what they give: values, statuses, outputs, random numbers, time."""
 
 import math
@@ -5,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,15 @@ import pytest
 from tests.ranks import ROOT
 from tests.training.execution.processes import descendants, function
 from training.execution.executor import (
+    Cutter,
     Executor,
     Limits,
     Program,
+    RawProgram,
     judge,
 )
+from training.execution.programs import source
+from training.execution.sandbox import jail
 from training.lifecycle.signals import Stopped
 from training.records import Execution
 
@@ -268,3 +274,94 @@ def test_it_can_be_cancelled_before_every_program(num_workers: int) -> None:
 
 def test_the_layers_of_the_sandbox_are_named(executor: Executor) -> None:
     assert {"seccomp", "rlimits"} <= set(executor.layers)
+
+
+TOO_DEEP = "x = " + "-" * 90_000 + "1"
+
+
+def test_one_program_of_a_request_loses_only_itself() -> None:
+    programs = [Program(code=function(f"return {i} * 2")) for i in range(40)]
+    bad = {7: TOO_DEEP, 21: "def simple_math_problem(:", 30: "x" * 200_000}
+    for index, code in bad.items():
+        programs[index] = Program(code=code)
+    with Executor(limits=Limits(timeout_seconds=0.3)) as executor:
+        results = executor.run(programs)
+        alone = executor.run([programs[7]])
+    for index, result in enumerate(results):
+        if index not in bad:
+            assert (result.status, result.value, result.tier) == ("ok", 2.0 * index, "monty")
+    assert results[7].status == alone[0].status != "ok"
+    assert [results[index].status for index in (21, 30)] == ["error", "error"]
+    assert "longer than" in results[30].error
+
+
+def test_a_reader_that_dies_in_a_request_is_replaced_and_all_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dies = (
+        "import os; from training.execution.sandbox import reader; read = reader.read; "
+        "reader.read = lambda code, *rest: os._exit(0) if 'deadly' in code else read(code, *rest); "
+    )
+    monkeypatch.setattr(jail, "_START", jail._START.replace("main()", dies + "main()"))
+    programs = [Program(code=function(f"return {i}")) for i in range(5)]
+    programs[2] = Program(code=function("deadly = 1\nreturn deadly"))
+    raw = [
+        RawProgram(code=source("How many?", "    return 5")),
+        RawProgram(code=source("How many?", "    deadly = 1\n    return deadly")),
+        RawProgram(code=source("How many?", "    return 6")),
+    ]
+    with Executor(limits=Limits()) as executor:
+        results, cut = executor.run(programs), executor.cut_and_run(raw)
+    assert [result.value for result in results] == [0.0, 1.0, None, 3.0, 4.0]
+    assert results[2].error == "it ended its sandbox twice"
+    assert [bool(parts.fault) for parts in cut] == [False, True, False]
+    assert [parts.execution and parts.execution.value for parts in cut] == [5.0, None, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # What the first leaves behind must not save the second from its NameError.
+        ("def f(): return 1", "def g(): return f\nx = 3\nprint(f)"),
+        ("def f(): return 1\ny = 5", "def f(): return y\nif 1 > 2: y = 3"),
+        ("import math\ndef f(): return 1", "def f():\n    return math.pi\n    import math"),
+        ("def f():\n    r = 4\n    return r", "def f():\n    r = 4\n    return r\nprint(r)"),
+        ("def x(): return 1", "def f(): return x\nif 1 > 2: x = 3"),
+        ("def f(): return 1", "print(f())\ndef f(): return 2"),
+    ],
+)
+def test_no_program_sees_what_another_left(
+    first: str, second: str, executor: Executor, cpython: Executor
+) -> None:
+    pair = [Program(code=code, kind="func:f") for code in (first, second)]
+    together, expected = executor.run(pair * 3), cpython.run(pair)
+    found = [(result.status, result.value) for result in together]
+    assert found == [(result.status, result.value) for result in expected] * 3
+    assert [result.status for result in expected] == ["ok", "error"]
+
+
+def test_cutting_and_running_in_one_trip_gives_what_both_give_apart(
+    executor: Executor,
+) -> None:
+    bodies = [
+        "    return 6 * 7",
+        "    return 1 / 0",
+        "    x = 'a'\n    return x",
+        "    while 1: pass",
+    ]
+    raw = [RawProgram(code=source(f"Question {i}?", body)) for i, body in enumerate(bodies)]
+    raw += [
+        RawProgram(code=f"```python\ndef f():\n{bodies[0]}\n```", question="Q?"),
+        RawProgram(code="def f(:"),
+        RawProgram(code="x" * 200_000),
+    ]
+    together = executor.cut_and_run(raw)
+    with Cutter() as cutter:
+        apart = cutter.cut(raw)
+    assert [replace(cut, execution=None) for cut in together] == apart
+    assert [cut.repairs for cut in apart[3:5]] == [(), ("code fence", "no docstring")]
+    assert [bool(cut.fault) for cut in apart] == [False] * 5 + [True] * 2
+    whole = [Program(code=source(cut.question, cut.program)) for cut in apart[:5]]
+    for cut, execution in zip(together, executor.run(whole), strict=False):
+        assert cut.execution is not None
+        assert replace(cut.execution, seconds=0.0) == replace(execution, seconds=0.0)

@@ -229,8 +229,8 @@ def test_cpython_contains(name: str, executor: Executor, surroundings: Surroundi
 def test_monty_contains(name: str, tier_1: Tier1, surroundings: Surroundings) -> None:
     """Straight into tier 1, past the dialect that would send these to tier 2."""
     attack = tier_1.run(surroundings.code(ATTACKS[name]), "simple_math_problem()")
-    assert attack is None or attack[0] != 666, attack
-    assert tier_1.run(HARMLESS, "simple_math_problem()") == (42.0, "")
+    assert attack != 666, attack
+    assert tier_1.run(HARMLESS, "simple_math_problem()") == 42.0
     surroundings.assert_untouched()
 
 

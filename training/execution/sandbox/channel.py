@@ -2,10 +2,11 @@
 
 Both ends are our own code, and a program's text is a string in a message. A program that has
 escaped its interpreter could still write to the channel, so the parent trusts nothing that it
-receives: `receive` returns a JSON object or raises, and `text`, `number` and `flag` check the
-type and size of its fields. Messages are ASCII JSON, because a program's text may hold lone
-surrogates that UTF-8 cannot encode. Without a deadline, only the system calls `read` and `write`
-are used, as the jailed end is allowed little else; a deadline needs a non-blocking descriptor.
+receives: `receive` returns a JSON object or raises, and `text`, `number`, `flag` and `objects`
+check the type and size of its fields. Messages are ASCII JSON, because a program's text may hold
+lone surrogates that UTF-8 cannot encode. Without a deadline, only the system calls `read` and
+`write` are used, as the jailed end is allowed little else; a deadline needs a non-blocking
+descriptor.
 """
 
 import json
@@ -25,8 +26,13 @@ class ChannelClosed(Exception):
     """The other end is closed, or sent something that is not a message."""
 
 
-def send(descriptor: int, message: dict[str, Any], seconds: float | None = None) -> None:
-    """Send one message; raises ChannelClosed, or TimeoutError after `seconds`."""
+def send(descriptor: int, message: dict[str, Any], seconds: float | None = None) -> int:
+    """Send one message; returns its bytes.
+
+    Raises:
+        ChannelClosed: the other end is closed.
+        TimeoutError: it is not sent after `seconds`.
+    """
     content = json.dumps(message).encode("ascii")
     left = memoryview(_LENGTH.pack(len(content)) + content)
     deadline = _deadline(seconds)
@@ -38,6 +44,7 @@ def send(descriptor: int, message: dict[str, Any], seconds: float | None = None)
             continue
         except OSError as error:
             raise ChannelClosed from error
+    return len(content)
 
 
 def receive(
@@ -82,6 +89,15 @@ def number(message: dict[str, Any], name: str) -> float | None:
         return None if written is None else float(written)
     except ValueError:
         return None
+
+
+def objects(message: dict[str, Any], name: str, count: int) -> list[dict[str, Any]] | None:
+    """A field that is a list of `count` JSON objects; None if it is anything else."""
+    value: Any = message.get(name)
+    if not isinstance(value, list) or len(cast(list[Any], value)) != count:
+        return None
+    items = cast(list[Any], value)
+    return items if all(isinstance(item, dict) for item in items) else None
 
 
 def flag(message: dict[str, Any], name: str) -> bool:

@@ -31,11 +31,13 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
-_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
-_SIGNS = (ast.USub, ast.UAdd, ast.Not)
-_COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_ARITHMETIC = frozenset({ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow})
+_SIGNS = frozenset({ast.USub, ast.UAdd, ast.Not})
+_COMPARISONS = frozenset({ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE})
+_NUMBERS = frozenset({bool, int, float, type(None)})
 
 _OF_ONE_NUMBER = frozenset("abs float int round".split())
 _OF_NUMBERS = frozenset("max min".split())
@@ -49,6 +51,8 @@ _MATH_FUNCTIONS = frozenset(
 _MATH_CONSTANTS = frozenset("e pi".split())
 _ANNOTATIONS = frozenset("bool dict float int list str tuple".split())
 _BUILTINS = frozenset(dir(builtins))
+_MAX_LOOPS = 15
+"""Loops within loops; CPython's compiler takes 20."""
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Parsers disagree whether these are white space, line ends or errors."""
 
@@ -58,7 +62,8 @@ def entry(code: str, tree: ast.Module, kind: str) -> str | None:
 
     Args:
         code: The program.
-        tree: The same, parsed by `ast.parse` and known to compile.
+        tree: The same, parsed by `ast.parse`. A program of the dialect compiles: names have one
+            meaning, `return`, `break` and `continue` are where they may be, and so on.
         kind: Where its result is: `func:NAME`, `var:NAME` or `stdout-last`.
 
     Raises:
@@ -66,121 +71,180 @@ def entry(code: str, tree: ast.Module, kind: str) -> str | None:
     """
     if _CONTROL_CHARACTERS.search(code):
         return None
-    names = _Names(tree)
     how, _, name = kind.partition(":")
     reads_output = how == "stdout-last"
-    grammar = _Grammar(names, tree, reads_output=reads_output)
-    if not (names.have_one_meaning and grammar.describes(tree)):
+    program = _Program(reads_output=reads_output)
+    if not (program.describes(tree) and program.names_are_known()):
         return None
     if reads_output:
         return "None"
     if how == "var":
-        return name if name in names.variables else None
+        return name if name in program.variables else None
     # CPython calls whatever has this name, or else the first function that was defined.
-    if name in names.functions:
+    if name in program.functions:
         return f"{name}()"
-    is_free = name not in names.all and not name.startswith("__")
-    return f"{names.functions[0]}()" if is_free and names.functions else None
+    is_free = name not in program.bound and not name.startswith("__")
+    return f"{program.functions[0]}()" if is_free and program.functions else None
 
 
-class _Names:
-    """The names that a program binds, by what they refer to."""
+_Check = Callable[[Any, Any], bool]
 
-    def __init__(self, tree: ast.Module) -> None:
+
+class _Program:
+    """Checks that a syntax tree consists of the constructs listed here and of nothing else.
+
+    One pass over the tree, as it is done for every program: `describes` checks the constructs and
+    notes the names, `names_are_known` then checks these. Each kind of node has its method, named
+    in the tables at the end.
+    """
+
+    def __init__(self, *, reads_output: bool) -> None:
+        """Set up; with `reads_output`, the result is the program's output, not a value."""
+        self._reads_output = reads_output
         self.functions: list[str] = []
         self.variables: set[str] = set()
-        self.modules: set[str] = set()
-        self.math: dict[str, str] = {}
-        """Names imported from `math`: the program's name to the name in `math`."""
-        imported: set[tuple[str, str]] = set()
-        for node in ast.walk(tree):
-            match node:
-                case ast.FunctionDef(name=name):
-                    self.functions.append(name)
-                case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                    self.variables.add(name)
-                case ast.Import(names=aliases):
-                    self.modules.update(alias.asname or alias.name for alias in aliases)
-                case ast.ImportFrom(names=aliases):
-                    imported.update((alias.asname or alias.name, alias.name) for alias in aliases)
-                case _:
-                    pass
-        self.math.update(imported)
-        self.all = {*self.functions, *self.variables, *self.modules, *self.math}
-        num_bound = len(self.functions) + len(self.variables) + len(self.modules) + len(imported)
-        self.have_one_meaning = (
-            num_bound == len(self.all)
-            and self.all.isdisjoint(_BUILTINS)
-            and not any(name.startswith("__") for name in self.all)
-        )
-
-
-class _Grammar:
-    """Checks that a syntax tree consists of the constructs listed here and of nothing else."""
-
-    def __init__(self, names: _Names, tree: ast.Module, *, reads_output: bool) -> None:
-        """Set up; with `reads_output`, the result is the program's output, not a value."""
-        self._names, self._reads_output = names, reads_output
-        self._may_hold_tuples = not any(
-            isinstance(node, ast.Compare) or (isinstance(node, ast.Name) and node.id in _OF_NUMBERS)
-            for node in ast.walk(tree)
-        )
+        self._modules: set[str] = set()
+        self._imported: set[tuple[str, str]] = set()
+        """Names imported from `math`: the program's name and the name in `math`."""
+        self._read: set[str] = set()
+        self._read_in: set[str] = set()
+        """Names of which an attribute is read."""
+        self._called: set[str] = set()
+        self._called_with_keywords: set[str] = set()
+        self._compares = self._has_tuples = False
+        self._is_in_function, self._num_loops = False, 0
 
     def describes(self, tree: ast.Module) -> bool:
-        return all(
-            self._function(node) if isinstance(node, ast.FunctionDef) else self._statement(node)
-            for node in tree.body
+        for node in tree.body:
+            is_function = type(node) is ast.FunctionDef
+            if not (self._function(node) if is_function else self._statement(node)):
+                return False
+        # A tuple is compared by its elements' identity.
+        return not (self._compares and self._has_tuples)
+
+    @property
+    def bound(self) -> set[str]:
+        """All names that the program binds."""
+        imported = {name for name, _ in self._imported}
+        return {*self.functions, *self.variables, *self._modules, *imported}
+
+    def names_are_known(self) -> bool:
+        """Whether each name has one meaning, and each that is read is one that the program binds.
+
+        A name that is called is a function of the program or of `math`.
+        """
+        bound, math = self.bound, dict(self._imported)
+        num_bound = sum(map(len, (self.functions, self.variables, self._modules, self._imported)))
+        if num_bound != len(bound) or not bound.isdisjoint(_BUILTINS):
+            return False
+        if any(name.startswith("__") for name in bound):
+            return False
+        called = self._called.difference(self.functions)
+        return (
+            all(math.get(name) in _MATH_CONSTANTS for name in self._read - self.variables)
+            and all(math.get(name) in _MATH_FUNCTIONS for name in called)
+            and self._read_in <= self._modules
+            and self._called_with_keywords <= set(self.functions)
         )
+
+    # Statements.
 
     def _function(self, node: ast.FunctionDef) -> bool:
         given = node.args
-        return (
+        names = {argument.arg for argument in given.args}
+        self.functions.append(node.name)
+        self.variables |= names
+        self._is_in_function = True
+        is_described = (
             not (given.posonlyargs or given.kwonlyargs or given.vararg or given.kwarg)
+            and len(names) == len(given.args)
             and not (node.decorator_list or getattr(node, "type_params", None))
             and _plain_annotation(node.returns)
             and all(_plain_annotation(argument.annotation) for argument in given.args)
             and self._values(given.defaults)
             and self._block(node.body)
         )
+        self._is_in_function = False
+        return is_described
 
     def _block(self, statements: Iterable[ast.stmt]) -> bool:
-        return all(self._statement(statement) for statement in statements)
+        for node in statements:
+            if not self._statement(node):
+                return False
+        return True
 
     def _statement(self, node: ast.stmt) -> bool:
+        check = self._STATEMENTS.get(type(node))
+        return check is not None and check(self, node)
+
+    def _target(self, node: ast.expr) -> bool:
+        if type(node) is not ast.Name:
+            return False
+        self.variables.add(node.id)
+        return True
+
+    def _assign(self, node: ast.Assign) -> bool:
         match node:
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
-                all_names = all(isinstance(target, ast.Name) for target in targets)
-                return all_names and len(targets) == len(values) and self._values(values)
-            case ast.Assign(targets=targets, value=value):
-                return all(isinstance(t, ast.Name) for t in targets) and self._value(value)
-            case ast.AugAssign(target=ast.Name(), op=operator, value=value):
-                return isinstance(operator, _ARITHMETIC) and self._value(value)
-            case ast.AnnAssign(target=ast.Name(), annotation=annotation, value=ast.expr() as value):
-                return _plain_annotation(annotation) and self._value(value)
-            case ast.Return(value=value):
-                return value is None or self._value(value)
-            case ast.Expr(value=ast.Constant()):
-                return True
-            case ast.Expr(value=value):
-                return self._is_print(value) or self._value(value)
-            case ast.If(test=test) | ast.While(test=test):
-                return self._value(test) and self._block(node.body) and self._block(node.orelse)
-            case ast.For(target=ast.Name(), iter=walked):
-                return (
-                    (self._is_range(walked) or self._list(walked))
-                    and self._block(node.body)
-                    and self._block(node.orelse)
-                )
-            case ast.Assert(test=test, msg=message):
-                return self._value(test) and (message is None or self._text_or_value(message))
-            case ast.Import():
-                return all(alias.name == "math" for alias in node.names)
-            case ast.ImportFrom(module="math", level=0):
-                return all(alias.name in _MATH_FUNCTIONS | _MATH_CONSTANTS for alias in node.names)
-            case ast.Pass() | ast.Break() | ast.Continue():
-                return True
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=value):
+                if type(value) is not ast.Tuple or len(value.elts) != len(targets):
+                    return False
+                return all(map(self._target, targets)) and self._values(value.elts)
             case _:
-                return False
+                return all(map(self._target, node.targets)) and self._value(node.value)
+
+    def _aug_assign(self, node: ast.AugAssign) -> bool:
+        is_known = type(node.op) in _ARITHMETIC and self._target(node.target)
+        return is_known and self._value(node.value)
+
+    def _ann_assign(self, node: ast.AnnAssign) -> bool:
+        is_known = self._target(node.target) and _plain_annotation(node.annotation)
+        return is_known and node.value is not None and self._value(node.value)
+
+    def _return(self, node: ast.Return) -> bool:
+        return self._is_in_function and (node.value is None or self._value(node.value))
+
+    def _expression(self, node: ast.Expr) -> bool:
+        value = node.value
+        if type(value) is ast.Constant:
+            return True
+        return self._is_print(value) or self._value(value)
+
+    def _if(self, node: ast.If) -> bool:
+        return self._value(node.test) and self._block(node.body) and self._block(node.orelse)
+
+    def _while(self, node: ast.While) -> bool:
+        return self._value(node.test) and self._loop(node)
+
+    def _for(self, node: ast.For) -> bool:
+        return (
+            self._target(node.target)
+            and (self._is_range(node.iter) or self._list(node.iter))
+            and self._loop(node)
+        )
+
+    def _loop(self, node: ast.For | ast.While) -> bool:
+        self._num_loops += 1
+        is_described = self._num_loops <= _MAX_LOOPS and self._block(node.body)
+        self._num_loops -= 1
+        return is_described and self._block(node.orelse)
+
+    def _jump(self, node: ast.stmt) -> bool:
+        return self._num_loops > 0
+
+    def _assert(self, node: ast.Assert) -> bool:
+        return self._value(node.test) and (node.msg is None or self._text_or_value(node.msg))
+
+    def _import(self, node: ast.Import) -> bool:
+        self._modules.update([alias.asname or alias.name for alias in node.names])
+        return all(alias.name == "math" for alias in node.names)
+
+    def _import_from(self, node: ast.ImportFrom) -> bool:
+        self._imported.update([(alias.asname or alias.name, alias.name) for alias in node.names])
+        known = all(alias.name in _MATH_FUNCTIONS | _MATH_CONSTANTS for alias in node.names)
+        return known and node.module == "math" and node.level == 0
+
+    def _pass(self, node: ast.stmt) -> bool:
+        return True
 
     def _is_print(self, node: ast.expr) -> bool:
         match node:
@@ -188,6 +252,7 @@ class _Grammar:
                 joins_lines = self._reads_output and keywords
                 return (
                     not joins_lines
+                    and len({keyword.arg for keyword in keywords}) == len(keywords)
                     and all(keyword.arg in ("sep", "end") for keyword in keywords)
                     and all(self._text(keyword.value) for keyword in keywords)
                     and all(self._text_or_value(argument) for argument in arguments)
@@ -203,7 +268,10 @@ class _Grammar:
                 return False
 
     def _list(self, node: ast.expr) -> bool:
+        """Whether it is a list or tuple of values, written where it is consumed."""
         return isinstance(node, (ast.List, ast.Tuple)) and self._values(node.elts)
+
+    # Text, which is only printed.
 
     def _text_or_value(self, node: ast.expr) -> bool:
         return self._text(node) or self._value(node)
@@ -220,64 +288,99 @@ class _Grammar:
             case _:
                 return False
 
+    # Values: each evaluates to a number, a truth value or None, or to a tuple where allowed.
+
     def _values(self, nodes: Iterable[ast.expr]) -> bool:
-        return all(self._value(node) for node in nodes)
+        for node in nodes:
+            if not self._value(node):
+                return False
+        return True
 
     def _value(self, node: ast.expr) -> bool:
-        """Whether it evaluates to a number, a truth value or None, or to a tuple where allowed."""
+        check = self._VALUES.get(type(node))
+        return check is not None and check(self, node)
+
+    def _constant(self, node: ast.Constant) -> bool:
+        return type(node.value) in _NUMBERS
+
+    def _name(self, node: ast.Name) -> bool:
+        self._read.add(node.id)
+        return True
+
+    def _bin_op(self, node: ast.BinOp) -> bool:
+        return type(node.op) in _ARITHMETIC and self._value(node.left) and self._value(node.right)
+
+    def _unary_op(self, node: ast.UnaryOp) -> bool:
+        return type(node.op) in _SIGNS and self._value(node.operand)
+
+    def _bool_op(self, node: ast.BoolOp) -> bool:
+        return self._values(node.values)
+
+    def _compare(self, node: ast.Compare) -> bool:
+        self._compares = True
         match node:
-            case ast.Constant(value=value):
-                return value is None or isinstance(value, (bool, int, float))
-            case ast.Name(id=name):
-                return (
-                    name in self._names.variables or self._names.math.get(name) in _MATH_CONSTANTS
-                )
-            case ast.BinOp(left=left, op=operator, right=right):
-                return isinstance(operator, _ARITHMETIC) and self._values((left, right))
-            case ast.UnaryOp(op=operator, operand=operand):
-                return isinstance(operator, _SIGNS) and self._value(operand)
-            case ast.BoolOp(values=values):
-                return self._values(values)
-            case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot()], comparators=[right]):
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()], comparators=[right]):
                 is_none = isinstance(right, ast.Constant) and right.value is None
-                return is_none and self._value(left)
-            case ast.Compare(left=left, ops=operators, comparators=others):
-                known = all(isinstance(operator, _COMPARISONS) for operator in operators)
-                return known and self._values((left, *others))
-            case ast.IfExp(test=test, body=body, orelse=orelse):
-                return self._values((test, body, orelse))
-            case ast.Attribute(value=ast.Name(id=module), attr=name):
-                return module in self._names.modules and name in _MATH_CONSTANTS
-            case ast.Tuple(elts=elements):
-                return self._may_hold_tuples and self._values(elements)
-            case ast.Call():
-                return self._call(node)
+                return is_none and self._value(node.left)
             case _:
-                return False
+                known = all(type(operator) in _COMPARISONS for operator in node.ops)
+                return known and self._value(node.left) and self._values(node.comparators)
+
+    def _if_exp(self, node: ast.IfExp) -> bool:
+        return self._values((node.test, node.body, node.orelse))
+
+    def _attribute(self, node: ast.Attribute) -> bool:
+        if type(node.value) is not ast.Name or node.attr not in _MATH_CONSTANTS:
+            return False
+        self._read_in.add(node.value.id)
+        return True
+
+    def _tuple(self, node: ast.Tuple) -> bool:
+        self._has_tuples = True
+        return self._values(node.elts)
 
     def _call(self, node: ast.Call) -> bool:
-        arguments = node.args
-        match node.func:
-            case ast.Name(id=name) if name in self._names.functions:
-                return self._values(arguments) and all(
-                    keyword.arg is not None and self._value(keyword.value)
-                    for keyword in node.keywords
-                )
-            case _ if node.keywords:
+        called, arguments = node.func, node.args
+        if type(called) is ast.Attribute:
+            if type(called.value) is not ast.Name or called.attr not in _MATH_FUNCTIONS:
                 return False
-            case ast.Name(id=name) if name in _OF_ONE_NUMBER:
-                return len(arguments) == 1 and self._values(arguments)
-            case ast.Name(id=name) if name in _OF_NUMBERS | _OF_A_LIST and len(arguments) == 1:
-                return self._list(arguments[0])
-            case ast.Name(id=name) if name in _OF_NUMBERS:
-                return self._values(arguments)
-            case ast.Name(id=name):
-                return self._names.math.get(name) in _MATH_FUNCTIONS and self._values(arguments)
-            case ast.Attribute(value=ast.Name(id=module), attr=name):
-                is_math = module in self._names.modules and name in _MATH_FUNCTIONS
-                return is_math and self._values(arguments)
-            case _:
-                return False
+            self._read_in.add(called.value.id)
+            return not node.keywords and self._values(arguments)
+        if type(called) is not ast.Name:
+            return False
+        name = called.id
+        # The built-in one: a program that gives this name another meaning is refused as a whole.
+        if name in _OF_NUMBERS or name in _OF_A_LIST:
+            self._compares |= name in _OF_NUMBERS
+            if len(arguments) == 1:
+                return not node.keywords and self._list(arguments[0])
+            return not node.keywords and name in _OF_NUMBERS and self._values(arguments)
+        if name in _OF_ONE_NUMBER:
+            return not node.keywords and len(arguments) == 1 and self._value(arguments[0])
+        self._called.add(name)
+        return self._values(arguments) and (not node.keywords or self._keywords(node, name))
+
+    def _keywords(self, node: ast.Call, name: str) -> bool:
+        self._called_with_keywords.add(name)
+        names = {keyword.arg for keyword in node.keywords}
+        is_plain = len(names) == len(node.keywords) and None not in names
+        return (
+            is_plain
+            and not any(str(name).startswith("__") for name in names)
+            and self._values([keyword.value for keyword in node.keywords])
+        )
+
+    _STATEMENTS: ClassVar[Mapping[type[ast.AST], _Check]] = {
+        ast.Assign: _assign, ast.AugAssign: _aug_assign, ast.AnnAssign: _ann_assign,
+        ast.Return: _return, ast.Expr: _expression, ast.If: _if, ast.While: _while, ast.For: _for,
+        ast.Assert: _assert, ast.Import: _import, ast.ImportFrom: _import_from, ast.Pass: _pass,
+        ast.Break: _jump, ast.Continue: _jump,
+    }  # fmt: skip
+    _VALUES: ClassVar[Mapping[type[ast.AST], _Check]] = {
+        ast.Constant: _constant, ast.Name: _name, ast.BinOp: _bin_op, ast.UnaryOp: _unary_op,
+        ast.BoolOp: _bool_op, ast.Compare: _compare, ast.IfExp: _if_exp, ast.Attribute: _attribute,
+        ast.Tuple: _tuple, ast.Call: _call,
+    }  # fmt: skip
 
 
 def _plain_annotation(annotation: ast.expr | None) -> bool:

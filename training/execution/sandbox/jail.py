@@ -35,6 +35,10 @@ _START_SECONDS = 120.0
 _MARGIN_SECONDS = 10.0
 """How much longer than a program's own limits a reply may take before the jail counts as hung."""
 _MAX_REASON = 4096
+_MAX_RESULT_BYTES = 65_536
+"""Of the reply about one program, without its parts."""
+_MAX_GROWTH = 4
+"""How much longer than a program its parts may be, as they are sent."""
 _END_SECONDS = 1.0
 """How long after its channel closes a process may take to exit."""
 
@@ -85,14 +89,12 @@ class Jail:
     def __init__(self, role: Role, limits: Limits) -> None:
         self.layers: list[str] = []
         """The isolation in effect: `seccomp`, `rlimits`, `namespaces`, `mounts`, `landlock`."""
-        self.num_requests = 0
-        """Requests since the process was started."""
+        self.num_programs = 0
+        """Programs that the process was asked about since it was started."""
         self._role, self._limits = role, limits
         # Monty's worker is ended with its process group. The others stay in ours, so that Ctrl-C
         # in a terminal ends running programs.
         self._has_group = role == "monty"
-        # The output in ASCII JSON, up to twelve characters per character, and some names.
-        self._max_reply_bytes = 65_536 + 12 * limits.max_output_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._complaints: IO[bytes] | None = None
@@ -108,13 +110,16 @@ class Jail:
         """The process that watches the jailed one; None if it is not running."""
         return None if self._process is None else self._process.pid
 
-    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    def ask(
+        self, request: dict[str, Any], seconds: float | None = None, *, num_programs: int = 1
+    ) -> dict[str, Any]:
         """Send one request and wait for its reply, whose fields are unchecked.
 
         Args:
             request: A request that the role's process understands.
             seconds: Wall-clock seconds after which the process counts as hung; by default some
                 time after it should have ended the program itself.
+            num_programs: Programs in the request.
 
         Raises:
             OutOfTime: the process limits the CPU time of a reply (the reader), and exceeded it.
@@ -127,8 +132,8 @@ class Jail:
         try:
             if self._channel is None:
                 self._start()
-            self.num_requests += 1
-            return self._exchange(request, seconds)
+            self.num_programs += num_programs
+            return self._exchange(request, seconds, num_programs)
         except (channel.ChannelClosed, TimeoutError) as error:
             ran_out = self._exit_code() == 128 + signal.SIGPROF
             self.close()
@@ -165,7 +170,7 @@ class Jail:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        self.num_requests = 0
+        self.num_programs = 0
         if self._process is not None:
             if self._has_group and self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -176,10 +181,16 @@ class Jail:
             self._complaints.close()
             self._complaints = None
 
-    def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _exchange(
+        self, request: dict[str, Any], seconds: float, num_programs: int = 1
+    ) -> dict[str, Any]:
         assert self._channel is not None
-        channel.send(self._channel.fileno(), request, seconds)
-        return channel.receive(self._channel.fileno(), seconds, max_bytes=self._max_reply_bytes)
+        num_sent = channel.send(self._channel.fileno(), request, seconds)
+        # An error, a result and some names for each program, and the parts that it was cut into.
+        most = _MAX_RESULT_BYTES * num_programs + _MAX_GROWTH * num_sent
+        return channel.receive(
+            self._channel.fileno(), seconds, max_bytes=min(most, channel.MAX_FRAME_BYTES)
+        )
 
     def _start(self) -> None:
         if not sys.platform.startswith("linux"):

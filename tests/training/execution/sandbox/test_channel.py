@@ -13,9 +13,10 @@ from typing import Any, get_args
 
 import pytest
 
-from training.execution import executor as executor_module
-from training.execution.executor import Executor, Limits, Program
+from training.execution import lane as lane_module
+from training.execution.executor import Executor, Limits, Program, RawProgram
 from training.execution.sandbox import channel
+from training.execution.sandbox.cutting import REPAIRS
 from training.execution.sandbox.jail import Jail, JailDied
 from training.records import Execution, ExecutionStatus
 from training.stages import execute
@@ -27,7 +28,10 @@ VALUES: list[Any] = [
     "1e999", "9" * 5000, "x" * 100_000, "\ud800", "\x1b[2J\n\u2028", ["ok"], {"ok": 1}, [[[]]],
     "monty", "error", "666", "1_0", "0x10", "é", "heavy", "type",
 ]  # fmt: skip
-FIELDS = "report status error number text broken printed type entry weight memory ready".split()
+FIELDS = (
+    "report status error number text broken type weight memory ready replies question program "
+    "repairs uncut"
+).split()
 
 
 def random_object(draw: random.Random) -> dict[str, Any]:
@@ -61,14 +65,14 @@ def assert_well_formed(execution: Execution) -> None:
     ['{"status": []}', '{"status": {}}', '{"status": [["ok"]]}', '{"status": {"ok": 1}}'],
 )
 def test_a_forged_report_is_an_error_of_its_program(forged: str) -> None:
-    assert executor_module._from_cpython({"report": forged}).error == "gave no readable result"
+    assert lane_module._from_cpython({"report": forged}).error == "gave no readable result"
 
 
 def test_replies_of_a_zygote() -> None:
     draw = random.Random(1)
     for _ in range(4000):
-        assert_well_formed(executor_module._from_cpython({"report": random_text(draw)}))
-        assert_well_formed(executor_module._from_cpython(random_object(draw)))
+        assert_well_formed(lane_module._from_cpython({"report": random_text(draw)}))
+        assert_well_formed(lane_module._from_cpython(random_object(draw)))
 
 
 class Forger(Jail):
@@ -78,10 +82,16 @@ class Forger(Jail):
         super().__init__("reader", LIMITS)
         self._draw = draw
 
-    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    def ask(
+        self, request: dict[str, Any], seconds: float | None = None, *, num_programs: int = 1
+    ) -> dict[str, Any]:
         if self._draw.random() < 0.1:
             raise JailDied("forged")
-        return random_object(self._draw)
+        if "programs" not in request or self._draw.random() < 0.1:
+            return random_object(self._draw)
+        count = num_programs if self._draw.random() < 0.9 else self._draw.randrange(40)
+        replies: list[Any] = [random_object(self._draw) for _ in range(count)]
+        return {"replies": self._draw.choice([replies] * 9 + [[*replies, 7]])}
 
 
 def forging_executor(draw: random.Random) -> Executor:
@@ -97,6 +107,20 @@ def test_replies_of_every_process_of_a_lane() -> None:
     kinds = ["func:f", "var:x", "stdout-last"]
     for execution in forged.run([Program(code="", kind=kinds[i % 3]) for i in range(6000)]):
         assert_well_formed(execution)
+
+
+def test_forged_parts_are_text_or_a_fault() -> None:
+    forged = forging_executor(random.Random(4))
+    num_cut = 0
+    for cut in forged.cut_and_run([RawProgram(code="") for _ in range(3000)]):
+        assert isinstance(cut.question, str) and isinstance(cut.program, str)
+        assert set(cut.repairs) <= set(REPAIRS)
+        assert cut.fault.isprintable() and len(cut.fault) <= 400
+        assert (cut.execution is None) == bool(cut.fault)
+        if cut.execution is not None:
+            assert_well_formed(cut.execution)
+            num_cut += 1
+    assert num_cut > 10
 
 
 def received(content: bytes) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.execution.processes import descendants
-from training.execution import executor as executor_module
+from training.execution import lane as lane_module
 from training.execution.executor import Executor, IsolationError, Limits, Program
 from training.execution.sandbox import jail
 from training.records import Execution
@@ -224,7 +224,7 @@ def reader_pid(made: Executor) -> int | None:
 
 
 def test_the_reader_is_renewed_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_module, "READER_PROGRAMS", 3)
+    monkeypatch.setattr(lane_module, "READER_PROGRAMS", 3)
     with Executor(limits=LIMITS) as made:
         pids: list[int | None] = []
         for i in range(7):
@@ -239,8 +239,8 @@ def test_a_memory_error_counts_when_a_new_reader_says_it_too() -> None:
     """A reader that has run out of memory would call every program too deeply nested."""
     exhausted = (
         "from training.execution.sandbox import reader; read = reader.read; seen = []; "
-        "reader.read = lambda code, kind: (seen.append(code) or len(seen) < 3) "
-        "and read(code, kind) or dict(error='MemoryError: too deeply nested', memory=True); "
+        "reader.read = lambda code, *rest: (seen.append(code) or len(seen) < 3) "
+        "and read(code, *rest) or dict(error='MemoryError: too deeply nested', memory=True); "
     )
     nested = Program(code="x = " + "(" * 40_000 + ")" * 40_000, kind="var:x")
     with pytest.MonkeyPatch.context() as patched:
@@ -367,4 +367,5 @@ def test_a_program_that_was_stopped_with_its_host_continues() -> None:
 def test_what_the_reader_found_out_for_itself_stays_there() -> None:
     """A long expression with what is printed would be longer than a reply may be."""
     with jail.Jail("reader", LIMITS) as made:
-        assert made.ask({"code": "x = 1", "kind": "var:x", "monty": False}) == {"weight": "light"}
+        request = {"programs": [{"code": "x = 1", "kind": "var:x"}], "monty": False}
+        assert made.ask(request) == {"replies": [{"weight": "light"}]}

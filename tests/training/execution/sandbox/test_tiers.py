@@ -1,6 +1,6 @@
 """Tier 1 judges only what it runs like CPython: known differences, and random programs.
 
-A difference that the random programs find is mended in dialect.py, by a construct less.
+A difference that the random programs find is repaired in dialect.py, by a construct less.
 """
 
 import gzip
@@ -207,7 +207,7 @@ BODIES_FOR_EITHER = [
 
 
 def in_dialect(program: Program) -> bool:
-    return reader.read(program.code, program.kind).get("entry") is not None
+    return reader.read(program.code, program.kind).get("feed") is not None
 
 
 def outcome(execution: Execution) -> tuple[str, float | None]:
