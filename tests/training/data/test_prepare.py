@@ -207,7 +207,8 @@ def test_functions_are_cut_in_the_sandbox_and_repairs_are_counted(
     ]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     source = {"kind": "jsonl", "path": str(tmp_path / "mine.jsonl")}
-    facts = prepare(config(tmp_path / "data", source, run_programs=run_programs))
+    settings = {"run_programs": run_programs, "near_duplicate_similarity": 0}
+    facts = prepare(config(tmp_path / "data", source, **settings))
     found = facts["sources"][0]
     assert found["repaired"] == {"code fence": 1, "no docstring": 1, "text around the code": 1}
     assert found["dropped"]["code cannot be cut into question and program"] == 1
