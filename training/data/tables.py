@@ -203,17 +203,22 @@ def damage_of(path: Path, columns: Sequence[str]) -> Damaged | None:
         DataError: it lacks one of the columns.
     """
     try:
-        names = parquet.read_schema(path).names
+        metadata = parquet.read_metadata(path)
+        names = metadata.schema.to_arrow_schema().names
     except _DAMAGE as error:
         return _no_parquet(str(path), error)
     _refuse_lacking(str(path), columns, names)
-    return None
+    return None if metadata.num_rows else _empty(str(path))
 
 
 def _no_parquet(shown: str, error: BaseException) -> Damaged:
     _raise_if_unreadable(error)
     message = f"{shown} is not a whole Parquet file: {cause(error)}"
     return Damaged(reason="file is damaged", message=message)
+
+
+def _empty(shown: str) -> Damaged:
+    return Damaged(reason="file is empty", message=f"{shown} is a Parquet file without rows")
 
 
 def _refuse_lacking(shown: str, columns: Sequence[str], names: Sequence[str]) -> None:
@@ -266,6 +271,8 @@ def _parquet(path: Path, columns: Sequence[str], shown: str) -> Iterator[Batch |
         piece = Rows([batch]) if isinstance(batch, Damaged) else Batch(shown, first, batch)
         first += len(piece)
         yield piece
+    if not first:
+        yield Rows([_empty(shown)])
 
 
 # --- JSON.

@@ -156,6 +156,19 @@ def test_the_footers_show_damaged_files(tmp_path: Path) -> None:
         refuse_damaged(source("parquet", tmp_path))
 
 
+def test_a_parquet_file_without_rows_is_named_or_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet_file(path, [{"question": "Question?", "code": CODE}])
+    parquet.write_table(parquet.read_table(path).slice(0, 0), tmp_path / "b.parquet")
+    for read in (refuse_damaged, lambda source: list(rows(source))):
+        with pytest.raises(DataError, match=r"b\.parquet is a Parquet file without rows"):
+            read(source("parquet", tmp_path))
+    first, second = rows(source("parquet", tmp_path, damaged="skip"))
+    assert first["question"] == "Question?"
+    with pytest.raises(DroppedError, match="file is empty"):
+        example_of(source("parquet", tmp_path), second)
+
+
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         table = [{"question": f"Question {name} {number}?", "code": CODE} for number in range(40)]
