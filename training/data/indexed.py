@@ -25,6 +25,7 @@ not count as resident memory.
 
 import os
 import struct
+import weakref
 from pathlib import Path
 from typing import Protocol
 
@@ -57,7 +58,7 @@ class Bytes(Protocol):
 
 
 class StoredFile:
-    """A file on a disk of this machine."""
+    """A file on a disk of this machine, closed when nothing refers to it any more."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -66,7 +67,8 @@ class StoredFile:
             FileNotFoundError: it is not there.
         """
         self._path = path
-        self._stream = path.open("rb", buffering=0)
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class StoredFile:
     def read(self, offset: int, size: int) -> bytes:
         """Read exactly `size` bytes from `offset` on. Raises as `Bytes.read`."""
         try:
-            found = os.pread(self._stream.fileno(), size, offset)
+            found = os.pread(self._descriptor, size, offset)
         except OSError as error:
             raise DamagedFileError(f"{self._path} cannot be read: {error.strerror}") from error
         if len(found) != size:
