@@ -29,6 +29,8 @@ _LIBRARIES = (
     "training.stages.runs.sample",
     "training.stages.runs.evaluate",
     "training.data.prepare",
+    "training.data.shards",
+    "parallel.tensor",
     "training.report",
     "checkpoints.export",
 )
@@ -39,10 +41,10 @@ def serve() -> dict[str, Any]:
     """Answer requests. Returns in the processes that are started, with their request."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print on import is no reply
-    warnings.simplefilter("ignore")
-    for name in _LIBRARIES:
-        importlib.import_module(name)
-    warnings.resetwarnings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in _LIBRARIES:
+            importlib.import_module(name)
     gc.freeze()  # at its end each process would look at, and so copy, all that they hold
     # No launcher is here to end the other ranks when the first is gone.
     ranks.SECONDS_FOR_FIRST = 0.1
