@@ -121,7 +121,7 @@ class Converter:
             # A question that only the docstring states is known once the code is cut.
             if labelled.example.question:
                 labelled = self._filtered(labelled, counts)
-            if labelled is not None:
+            if labelled and (labelled.raw or _has_program(labelled, counts)):
                 found.append(labelled)
         return found
 
@@ -138,8 +138,6 @@ class Converter:
                 raw = labelled.raw and replace(labelled.raw, question=question)
                 labelled = replace(labelled, example=example, raw=raw)
             fault = question_fault(question, min_characters=self._data.min_question_characters)
-        if labelled.raw is None and not example.program.strip():
-            fault = reasons.EMPTY_PROGRAM
         if fault:
             counts.drop(fault, example.question)
         return None if fault else labelled
@@ -184,6 +182,7 @@ class Converter:
                 whole.append(labelled)
                 continue
             code, each = labelled.raw.code, next(cut)
+            is_filtered = bool(labelled.raw.question)
             try:
                 labelled = sources.with_parts(labelled, each)
             except DroppedError as reason:
@@ -191,7 +190,8 @@ class Converter:
                 continue
             for name in each.repairs:
                 counts.repair(name, code)
-            if (filtered := self._filtered(labelled, counts)) is not None:
+            filtered = labelled if is_filtered else self._filtered(labelled, counts)
+            if filtered and _has_program(filtered, counts):
                 whole.append(filtered)
         return whole
 
@@ -250,6 +250,14 @@ class Converter:
         if right is not None:
             return Mode.CONTEXT, Mode.RIGHT if right else Mode.WRONG
         return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
+
+
+def _has_program(labelled: Labelled, counts: FilterCounts) -> bool:
+    """Whether there is a program; if not, that is counted."""
+    if labelled.example.program.strip():
+        return True
+    counts.drop(reasons.EMPTY_PROGRAM, labelled.example.question)
+    return False
 
 
 def _shown(raw: object) -> str:
