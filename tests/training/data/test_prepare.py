@@ -67,7 +67,7 @@ def test_a_second_call_does_nothing_a_changed_one_starts_anew(
     assert facts["supervised_tokens"] == facts["tokens"] - 2  # all but the first of each
 
 
-def test_damage_that_keeps_a_files_size_is_found_and_mended(
+def test_damage_that_keeps_a_files_size_is_found_and_repaired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = config(tmp_path / "data", jsonl(tmp_path, row()))

@@ -260,19 +260,3 @@ def test_parts_beside_other_files_are_removed_alone(tmp_path: Path) -> None:
 def test_a_folder_named_by_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.folder = '\.' has no name of its own"):
         parts_folder(Path("."))
-
-
-def test_damage_that_keeps_a_files_size_is_found_and_repaired(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    wanted = config(tmp_path / "data", jsonl(tmp_path, row()))
-    prepare(wanted)
-    before = content(tmp_path / "data")
-    shard = tmp_path / "data" / "rows_00000.bin"
-    shard.write_bytes(bytes(len(shard.read_bytes())))
-    caplog.clear()
-    prepare(wanted)
-    assert "is damaged (rows_00000.bin has changed since it was written): it is prepared" in (
-        caplog.text
-    )
-    assert content(tmp_path / "data") == before

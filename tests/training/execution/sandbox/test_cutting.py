@@ -136,7 +136,7 @@ def test_a_question_that_is_given_wins_and_replaces_a_missing_docstring(
     assert (parts.question, parts.program, parts.repairs) == ("Why?", program, repairs)
 
 
-def test_what_parses_as_it_stands_is_not_mended() -> None:
+def test_what_parses_as_it_stands_is_not_repaired() -> None:
     body = "    text = '''\n```python\nx = 1\n```\n'''\n    return len(text)"
     assert split(source("How many?", body)) == ("How many?", body)
 
