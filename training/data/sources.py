@@ -249,7 +249,13 @@ def _pieces(source: SourceConfig) -> Iterator[Piece]:
         if source.kind == "candidates":
             yield from _in_rows(candidates.read_or_damage(path))
         else:
-            yield from tables.pieces(path, _parquet_columns(source), shown=shown)
+            pieces = tables.pieces(path, _parquet_columns(source), shown=shown)
+            first = next(pieces, None)
+            if first is not None:
+                yield first
+            elif path.suffix == ".parquet":
+                yield Rows([tables.empty(shown)])
+            yield from pieces
 
 
 def _in_rows(found: Iterator[Any]) -> Iterator[Rows]:

@@ -208,7 +208,7 @@ def damage_of(path: Path, columns: Sequence[str]) -> Damaged | None:
     except _DAMAGE as error:
         return _no_parquet(str(path), error)
     _refuse_lacking(str(path), columns, names)
-    return None if metadata.num_rows else _empty(str(path))
+    return None if metadata.num_rows else empty(str(path))
 
 
 def _no_parquet(shown: str, error: BaseException) -> Damaged:
@@ -217,7 +217,8 @@ def _no_parquet(shown: str, error: BaseException) -> Damaged:
     return Damaged(reason="file is damaged", message=message)
 
 
-def _empty(shown: str) -> Damaged:
+def empty(shown: str) -> Damaged:
+    """Stands for a Parquet file without rows, where one is damage."""
     return Damaged(reason="file is empty", message=f"{shown} is a Parquet file without rows")
 
 
@@ -271,8 +272,6 @@ def _parquet(path: Path, columns: Sequence[str], shown: str) -> Iterator[Batch |
         piece = Rows([batch]) if isinstance(batch, Damaged) else Batch(shown, first, batch)
         first += len(piece)
         yield piece
-    if not first:
-        yield Rows([_empty(shown)])
 
 
 # --- JSON.
