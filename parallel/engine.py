@@ -19,7 +19,8 @@ from parallel.groups import Groups, TensorUnit
 from parallel.layout import accumulation_steps_of
 from parallel.sharding import shard_of, unshard, unsharded_size
 from training.config import TrainConfig
-from training.losses import Loss, MicroBatch, micro_batch_loss
+from training.data.micro_batch import MicroBatch
+from training.losses import Loss, micro_batch_loss
 from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
 from training.optimizer import adamw

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from parallel import backend, settings
 from parallel.engine import Engine
-from training.losses import MicroBatch, supervised
+from training.data.micro_batch import MicroBatch
+from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel, Verifier
 

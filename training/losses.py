@@ -5,12 +5,12 @@ step, so that accumulation, data-parallel size and packing never change the arit
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.data.micro_batch import MicroBatch
 from training.models.attention import PackedAttention
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -54,40 +54,6 @@ def verifier_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(
         scores.float(), labels.float(), weight=weights, reduction="sum"
     )
-
-
-class MicroBatch(Protocol):
-    """What a loss needs of a micro-batch: `[sequences, tokens]` each, on the CPU."""
-
-    @property
-    def tokens(self) -> Tensor:
-        """Ids."""
-        ...
-
-    @property
-    def positions(self) -> Tensor:
-        """Each token's position in its own document."""
-        ...
-
-    @property
-    def document_ids(self) -> Tensor:
-        """Constant over each document; -1 = padding."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """The next token's id, or the program's label."""
-        ...
-
-    @property
-    def supervised(self) -> Tensor:
-        """Whether the loss counts the token."""
-        ...
-
-    @property
-    def weights(self) -> Tensor:
-        """Weight of each supervised token in the loss."""
-        ...
 
 
 def supervised(batch: MicroBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,6 +30,7 @@ from parallel.settings import weights_dtype
 from parallel.sharding import materialise, modules_to_shard
 from parallel.torch_internals import FakeStore, FakeTensorMode
 from training.config import TrainConfig
+from training.data.micro_batch import MicroBatch
 from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
@@ -89,36 +90,21 @@ class MicroBatchRun:
         return dict(module.named_parameters())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TypicalMicroBatch:
-    """Sequences full of typical documents, the last one truncated: a `MicroBatch`.
-
-    Tensors are `[sequences, tokens]`.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    document_ids: Tensor
-    labels: Tensor
-    supervised: Tensor
-    weights: Tensor
-
-    @classmethod
-    def from_config(cls, config: TrainConfig) -> "TypicalMicroBatch":
-        """One micro-batch of a config."""
-        shape = (config.training.micro_batch_sequences, config.data.sequence_length)
-        offsets = torch.arange(shape[1]).repeat(shape[0], 1)
-        positions = offsets % DOCUMENT_TOKENS
-        num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
-        is_verifier = config.model.head == "verifier"
-        return cls(
-            tokens=torch.zeros(shape, dtype=torch.long),
-            positions=positions,
-            document_ids=offsets // DOCUMENT_TOKENS,
-            labels=torch.zeros(shape, dtype=torch.float32 if is_verifier else torch.long),
-            supervised=positions >= num_context,
-            weights=torch.ones(shape),
-        )
+def typical_micro_batch(config: TrainConfig) -> MicroBatch:
+    """Sequences full of typical documents, the last one truncated."""
+    shape = (config.training.micro_batch_sequences, config.data.sequence_length)
+    offsets = torch.arange(shape[1]).repeat(shape[0], 1)
+    positions = offsets % DOCUMENT_TOKENS
+    num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
+    is_verifier = config.model.head == "verifier"
+    return MicroBatch(
+        tokens=torch.zeros(shape, dtype=torch.long),
+        positions=positions,
+        document_ids=offsets // DOCUMENT_TOKENS,
+        labels=torch.zeros(shape, dtype=torch.float32 if is_verifier else torch.long),
+        supervised=positions >= num_context,
+        weights=torch.ones(shape),
+    )
 
 
 @contextmanager
@@ -141,7 +127,7 @@ def fake_groups(layout: Layout, rank: int) -> Generator[Groups, None, None]:
 
 def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     """Trace both passes of a typical micro-batch on this rank."""
-    batch = TypicalMicroBatch.from_config(config)
+    batch = typical_micro_batch(config)
     at, labels, weights = supervised(batch, torch.device("cpu"))
     model = shard_model(config.model, groups)
     model.train()

@@ -12,7 +12,7 @@ import torch
 
 from tests.bench.gpu import table
 from tests.bench.gpu.__main__ import LIMIT_SECONDS
-from tests.bench.gpu.rows import IGNORED, micro_batches
+from tests.bench.gpu.sequences import counts, labels_in_place, micro_batches
 from tests.bench.gpu.setting import ROOT, Setting
 
 pytestmark = pytest.mark.slow
@@ -106,22 +106,21 @@ def test_an_unknown_part_is_named() -> None:
 
 
 @pytest.mark.parametrize("toy", [True, False])
-def test_rows_are_packed_and_supervised_like_the_recipe(toy: bool) -> None:
+def test_sequences_are_packed_and_supervised_like_the_recipe(toy: bool) -> None:
     setting = Setting(device=torch.device("cpu"), toy=toy)
     config = setting.config("1b3")
-    batches = micro_batches(setting, config, count=4, rows=4)
+    batches = micro_batches(setting, config, count=4, sequences=4)
     assert len(batches) == 4
-    num_tokens = sum(sum(batch.lengths) for batch in batches)
-    num_documents = sum(len(batch.lengths) for batch in batches)
-    assert abs(num_tokens / num_documents / setting.document_tokens - 1) < 0.15
-    assert abs(sum(batch.num_supervised for batch in batches) / num_tokens - 0.45) < 0.02
+    num_examples, found = sum(batch.num_examples for batch in batches), counts(batches)
+    assert abs(found.tokens / num_examples / setting.document_tokens - 1) < 0.15
+    assert abs(found.supervised / found.tokens - 0.45) < 0.02
     for batch in batches:
         real = batch.document_ids >= 0
         assert real.float().mean() > 0.95
-        row, place = (batch.labels != IGNORED).nonzero(as_tuple=True)
+        row, place = batch.supervised.nonzero(as_tuple=True)
         assert torch.equal(batch.labels[row, place], batch.tokens[row, place + 1])
         assert torch.equal(batch.document_ids[row, place], batch.document_ids[row, place + 1])
-        moved = batch.labels_in_place
+        moved = labels_in_place(batch)
         assert torch.equal(moved[row, place + 1], batch.tokens[row, place + 1])
 
 

@@ -19,7 +19,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.planning.communication import Exchange, Exchanges, Saved, held_bytes
-from parallel.planning.trace import TypicalMicroBatch
+from parallel.planning.trace import typical_micro_batch
 from parallel.ranks import Ranks
 from parallel.torch_internals import storage_key
 from training.config import TrainConfig
@@ -184,14 +184,14 @@ def _measure(ranks: Ranks, config: TrainConfig, zero_settings: dict[str, Any]) -
     try:
         engine = parallelize(config, groups, torch.device("cpu"))
         measured, count = Measured(engine), engine.num_micro_batches
-        weight = float(TypicalMicroBatch.from_config(config).supervised.sum()) * count * layout.data
+        weight = float(typical_micro_batch(config).supervised.sum()) * count * layout.data
         # ZeRO-3 watches the order of use for two passes; a pipeline sends its shapes in one.
         for _ in range(2):
-            rows = [TypicalMicroBatch.from_config(config) for _ in range(count)]
+            rows = [typical_micro_batch(config) for _ in range(count)]
             engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         measured.most.clear()
         saved, exchanges = Saved(engine.model), Exchanges()
-        rows = [TypicalMicroBatch.from_config(config) for _ in range(count)]
+        rows = [typical_micro_batch(config) for _ in range(count)]
         with exchanges, saved.counted():
             engine.train_step(rows, loss_normalizer=weight, learning_rate=1e-3)
         sent: Counter[str] = Counter()

@@ -9,9 +9,8 @@ from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
 from tests.ranks import ROOT, run_distributed
 from training.config import TrainConfig, load
-from training.data.dataset import PackedSequence
-from training.data.loader import collate
-from training.data.pack import Mode
+from training.data.micro_batch import collate
+from training.data.pack import Mode, PackedSequence
 from training.models.build import empty_model
 
 pytestmark = pytest.mark.slow

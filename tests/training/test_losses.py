@@ -1,12 +1,13 @@
 """The two losses against torch's own, and what padding and weights do to them."""
 
-from dataclasses import dataclass
+from dataclasses import fields, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.data.micro_batch import MicroBatch
 from training.losses import (
     Loss,
     language_model_loss,
@@ -23,22 +24,12 @@ SHAPE = PhiShape(
 )
 
 
-@dataclass
-class Batch:
-    tokens: Tensor
-    positions: Tensor
-    document_ids: Tensor
-    labels: Tensor
-    supervised: Tensor
-    weights: Tensor
-
-
-def batch(labels: Tensor) -> Batch:
+def batch(labels: Tensor) -> MicroBatch:
     """Two packed sequences of 6 tokens; the second ends in padding."""
     draw = torch.Generator().manual_seed(1)
     document_ids = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, -1, -1]])
     weights = torch.tensor([[0.0, 0.5, 1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.25, 0.0, 0.0, 0.0]])
-    return Batch(
+    return MicroBatch(
         tokens=torch.randint(11, (2, 6), generator=draw) * (document_ids >= 0),
         positions=torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 0, 0]]),
         document_ids=document_ids,
@@ -103,13 +94,13 @@ def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
     made = batch(token_labels() % 2 * 1.0 if is_verifier else token_labels())
     expected = 0.0
     for sequence, start, stop in ((0, 0, 3), (0, 3, 6), (1, 0, 4)):
-        alone = Batch(
+        alone = MicroBatch(
             **{
-                name: value[sequence : sequence + 1, start:stop]
-                for name, value in vars(made).items()
+                field.name: getattr(made, field.name)[sequence : sequence + 1, start:stop]
+                for field in fields(made)
             }
         )
-        alone.document_ids = torch.zeros_like(alone.document_ids)
+        alone = replace(alone, document_ids=torch.zeros_like(alone.document_ids))
         expected += float(micro_batch_loss(model, loss, alone, CPU))
     assert float(micro_batch_loss(model, loss, made, CPU)) == pytest.approx(expected, rel=1e-5)
 
@@ -117,7 +108,7 @@ def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
 def test_without_supervised_tokens_the_loss_is_zero_and_has_gradients() -> None:
     model = LanguageModel(SHAPE)
     made = batch(token_labels())
-    made.supervised = torch.zeros_like(made.supervised)
+    made = replace(made, supervised=torch.zeros_like(made.supervised))
     loss = micro_batch_loss(model, language_model_loss, made, CPU)
     assert float(loss) == 0.0
     loss.backward()

@@ -11,34 +11,21 @@ data. Whether the shards' contents agree with the manifest is checked beside the
 import bisect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training import files, manifest
 from training.data.counts import outdated
 from training.data.indexed import Bytes, IndexedShard, StoredFile
+from training.data.pack import PackedSequence
 from training.errors import DamagedFileError, DataError
 
 _REQUESTS = 16
 """Sequences that are read at the same time where shards may be behind a URL."""
 SHARD_ENDINGS = (".bin", ".idx")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackedSequence:
-    """Whole examples that are trained on side by side, read from a shard."""
-
-    tokens: NDArray[np.int64]
-    """`[tokens]`, without padding."""
-    lengths: NDArray[np.int64]
-    """`[segments]`, in tokens: prompt, program, prompt, program …; their sum is `len(tokens)`."""
-    modes: NDArray[np.int64]
-    """`[segments]`, each a `pack.Mode`."""
 
 
 class SequenceDataset:

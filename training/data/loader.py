@@ -14,50 +14,17 @@ made ahead, and any number of ranks can resume from it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from parallel.layout import accumulation_steps
 from training.config.values import HeadKind
-from training.data.dataset import PackedSequence, SequenceDataset
+from training.data.dataset import SequenceDataset
+from training.data.micro_batch import Batch, collate
 from training.data.order import Order
-from training.data.pack import Mode
 from training.data.prefetch import Prefetcher
 from training.errors import CheckpointError, ConfigError, DataError
-
-IGNORED = -100
-"""The label of a position whose next token is not supervised."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One micro-batch; all tensors are `[sequences, sequence_length]`, on the CPU."""
-
-    tokens: Tensor
-    """int64; 0 in the padding."""
-    positions: Tensor
-    """int64, from 0 in each example; 0 in the padding."""
-    document_ids: Tensor
-    """int64, the number of the example in its sequence, from 0; -1 in the padding."""
-    labels: Tensor
-    """For a language model int64: the next token, -100 where it is not supervised. For a
-    verifier float32: 1 on tokens of right programs, else 0."""
-    supervised: Tensor
-    """bool: the positions whose label counts in the loss."""
-    weights: Tensor
-    """float32: the weight of each supervised position in the loss; 0 elsewhere."""
-    num_examples: int
-    num_tokens: int
-    """Without padding."""
-    num_supervised: int
-    weight: float
-    """The sum of `weights`. The loss of a step is divided by the sum of these over the step."""
-    num_attended: int
-    """Pairs of a token and a key it attends to, over all examples: n (n + 1) / 2 each."""
 
 
 class Loader:
@@ -215,56 +182,3 @@ class Loader:
 
 def _proportion(parts: Any) -> str:
     return " : ".join(map(str, parts)) if isinstance(parts, list) else "none"
-
-
-def collate(
-    sequences: list[PackedSequence],
-    *,
-    sequence_length: int,
-    head: HeadKind,
-    question_weight: float = 1.0,
-) -> Batch:
-    """Pad sequences to `sequence_length`, stack them, and derive labels and weights."""
-    shape = (len(sequences), sequence_length)
-    tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
-    weights = np.ones(shape, np.float32)
-    num_examples = num_tokens = num_attended = 0
-    for number, sequence in enumerate(sequences):
-        lengths = sequence.lengths[0::2] + sequence.lengths[1::2]
-        size = len(sequence.tokens)
-        starts = np.cumsum(lengths) - lengths
-        tokens[number, :size] = sequence.tokens
-        positions[number, :size] = np.arange(size) - np.repeat(starts, lengths)
-        documents[number, :size] = np.repeat(np.arange(len(lengths)), lengths)
-        modes[number, :size] = np.repeat(sequence.modes, sequence.lengths)
-        # Segments alternate: a question, its program, the next question.
-        segment_weights = np.tile(np.array([question_weight, 1.0], np.float32), len(lengths))
-        weights[number, :size] = np.repeat(segment_weights, sequence.lengths)
-        num_examples += len(lengths)
-        num_tokens += size
-        num_attended += int((lengths * (lengths + 1) // 2).sum())
-    if head == "verifier":
-        supervised = modes >= Mode.WRONG
-        labels = torch.from_numpy((modes == Mode.RIGHT).astype(np.float32))
-    else:
-        supervised = np.zeros(shape, np.bool_)
-        supervised[:, :-1] = (modes[:, 1:] == Mode.SUPERVISED) & (
-            documents[:, 1:] == documents[:, :-1]
-        )
-        labels = torch.from_numpy(np.where(supervised, np.roll(tokens, -1, axis=1), IGNORED))
-        weights = np.roll(weights, -1, axis=1)
-    weights = np.where(supervised, weights, np.float32(0.0))
-    return Batch(
-        tokens=torch.from_numpy(tokens),
-        positions=torch.from_numpy(positions),
-        document_ids=torch.from_numpy(documents),
-        labels=labels,
-        supervised=torch.from_numpy(supervised),
-        num_examples=num_examples,
-        num_tokens=num_tokens,
-        weights=torch.from_numpy(weights),
-        num_supervised=int(supervised.sum()),
-        weight=float(weights.sum(dtype=np.float64)),
-        num_attended=num_attended,
-    )

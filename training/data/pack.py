@@ -111,6 +111,18 @@ class Sequences:
         return len(self.num_examples)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedSequence:
+    """Whole examples that are trained on side by side, as they are read from a shard."""
+
+    tokens: NDArray[np.int64]
+    """`[tokens]`, without padding."""
+    lengths: NDArray[np.int64]
+    """`[segments]`, in tokens: prompt, program, prompt, program …; their sum is `len(tokens)`."""
+    modes: NDArray[np.int64]
+    """`[segments]`, each a `Mode`."""
+
+
 def packed(
     examples: Iterable[Examples], *, sequence_length: int, window_examples: int = WINDOW_EXAMPLES
 ) -> Iterator[Sequences]:

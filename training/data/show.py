@@ -11,7 +11,7 @@ from rich.text import Text
 
 from training.config import PrepareConfig
 from training.data.dataset import SequenceDataset
-from training.data.loader import Batch, collate
+from training.data.micro_batch import Batch, collate
 from training.data.order import Order
 from training.data.prepared import compare
 from training.data.tokenizer import Tokenizer

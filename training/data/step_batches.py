@@ -16,7 +16,8 @@ from parallel.ranks import Ranks
 from training.config import TrainConfig
 from training.data.dataset import SequenceDataset
 from training.data.integrity import Integrity
-from training.data.loader import Batch, Loader
+from training.data.loader import Loader
+from training.data.micro_batch import Batch
 from training.data.remote_folder import RemoteFile, url_of
 from training.errors import DataError, is_for_people
 from training.monitoring import names

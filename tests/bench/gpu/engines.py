@@ -11,10 +11,10 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from tests.bench.gpu.rows import Rows
 from tests.bench.gpu.setting import Setting, installed
 from training.config import ModelConfig, TrainConfig
-from training.losses import MicroBatch, language_model_loss, micro_batch_loss
+from training.data.micro_batch import Batch, MicroBatch
+from training.losses import language_model_loss, micro_batch_loss
 from training.models.build import empty_model
 from training.models.heads import LanguageModel
 from training.optimizer import adamw
@@ -129,7 +129,7 @@ def fresh_model(
     return model
 
 
-def train_step(engine: TrainingEngine, batches: list[Rows], *, learning_rate: float) -> float:
+def train_step(engine: TrainingEngine, batches: list[Batch], *, learning_rate: float) -> float:
     """One update over these micro-batches; the mean loss."""
     weight = float(sum(batch.num_supervised for batch in batches))
     loss = engine.train_step(batches, loss_normalizer=weight, learning_rate=learning_rate)

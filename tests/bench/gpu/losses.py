@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from tests.bench.gpu.engines import PlainEngine, train_step
 from tests.bench.gpu.record import Record
-from tests.bench.gpu.rows import Rows, micro_batches
+from tests.bench.gpu.sequences import micro_batches
 from tests.bench.gpu.setting import Setting
 from training.config import ModelConfig, TrainConfig
+from training.data.micro_batch import Batch
 from training.models.attention import PackedAttention
 from training.models.build import empty_model, starting_values
 from training.models.heads import LanguageModel, Verifier
@@ -69,9 +70,9 @@ def _whole_model(config: ModelConfig, *, seed: int) -> LanguageModel | Verifier:
 def _losses(device: torch.device, precision: str) -> list[float]:
     """Of the recipe's own starting weights, which do not depend on the device."""
     config = _config(precision)
-    rows_from = Setting(device=torch.device("cpu"), toy=True)
+    toy = Setting(device=torch.device("cpu"), toy=True)
     engine = PlainEngine(_whole_model(config.model, seed=1).to(device), config)
-    batches = micro_batches(rows_from, config, count=4, rows=2)
+    batches = micro_batches(toy, config, count=4, sequences=2)
     return [
         train_step(
             engine,
@@ -88,8 +89,8 @@ def _check_attention(setting: Setting, record: Record) -> None:
         setting.config("1b3", "data.sequence_length=1280") if setting.on_gpu else _config("bf16")
     )
     shape = config.model
-    rows = micro_batches(setting, config, count=1, rows=2, seed=3)[0]
-    size = (*rows.tokens.shape, shape.num_heads, shape.hidden_size // shape.num_heads)
+    batch = micro_batches(setting, config, count=1, sequences=2, seed=3)[0]
+    size = (*batch.tokens.shape, shape.num_heads, shape.hidden_size // shape.num_heads)
     random = torch.Generator(setting.device).manual_seed(2)
     inputs, out_gradient = (
         [
@@ -98,12 +99,12 @@ def _check_attention(setting: Setting, record: Record) -> None:
         ]
         for count in (3, 1)
     )
-    packed = PackedAttention(rows.document_ids, setting.device)
+    packed = PackedAttention(batch.document_ids, setting.device)
     ours = [values.clone().requires_grad_() for values in inputs]
     attended = packed(0, *ours)
     attended.backward(out_gradient[0])
     exact = [values.float().requires_grad_() for values in inputs]
-    expected = _masked(rows, *exact)
+    expected = _masked(batch, *exact)
     expected.backward(out_gradient[0].float())
     # Padding attends to itself only, on both sides, and is no one's key: compared as well.
     pairs = {"output": (attended, expected)}
@@ -120,8 +121,8 @@ def _check_attention(setting: Setting, record: Record) -> None:
         )
 
 
-def _masked(rows: Rows, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    ids = rows.document_ids.to(query.device)
+def _masked(batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    ids = batch.document_ids.to(query.device)
     tokens = ids.shape[1]
     causal = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
     mask = (ids[:, None, :, None] == ids[:, None, None, :]) & causal

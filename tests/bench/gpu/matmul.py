@@ -6,7 +6,7 @@ from statistics import median
 import torch
 
 from tests.bench.gpu.record import Record
-from tests.bench.gpu.rows import SUPERVISED_SHARE
+from tests.bench.gpu.sequences import SUPERVISED_FRACTION
 from tests.bench.gpu.setting import Setting, spread
 
 LAUNCHES = 10
@@ -21,8 +21,8 @@ def _multiply(left: torch.Tensor, right: torch.Tensor) -> None:
 def run(setting: Setting, record: Record) -> None:
     """bf16 products: one large cube, and the 1.3B model's own at 20,480 tokens."""
     config = setting.config("1b3")
-    rows = 2 if setting.toy else 16
-    tokens = rows * config.data.sequence_length
+    sequences = 2 if setting.toy else 16
+    tokens = sequences * config.data.sequence_length
     hidden, ffn, vocab = (
         config.model.hidden_size,
         config.model.ffn_size,
@@ -34,7 +34,7 @@ def run(setting: Setting, record: Record) -> None:
         "query, key, value, output": (tokens, hidden, hidden),
         "fc1": (tokens, hidden, ffn),
         "fc2": (tokens, ffn, hidden),
-        "head at supervised tokens": (int(SUPERVISED_SHARE * tokens), hidden, vocab),
+        "head at supervised tokens": (int(SUPERVISED_FRACTION * tokens), hidden, vocab),
         "head at all tokens": (tokens, hidden, vocab),
     }
     for name, (m, k, n) in shapes.items():

@@ -1,4 +1,4 @@
-"""Our training beside Hugging Face's Trainer: same shape, same rows, same run, taking turns."""
+"""Our training beside Hugging Face's Trainer: same shape, sequences and run, taking turns."""
 
 import gc
 import tempfile
@@ -7,7 +7,7 @@ from statistics import mean, median
 
 from tests.bench.gpu.engines import build_engine
 from tests.bench.gpu.record import Record, short
-from tests.bench.gpu.rows import counts
+from tests.bench.gpu.sequences import counts
 from tests.bench.gpu.setting import Setting, spread
 from tests.bench.gpu.theirs import WITHOUT_ACCELERATE, Trained
 from tests.bench.gpu.train import Steps, Variant, variant_config
@@ -20,8 +20,8 @@ FULL = (
 TOY = (Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=False),)
 
 _WHAT_DIFFERS = (
-    "Both get the same tokens in the same full rows, bf16 products, fp32 master weights, fused "
-    "AdamW, clipping at 1.0, no torch.compile. Ours: plain torch loop (see `train` for the "
+    "Both get the same tokens in the same full sequences, bf16 products, fp32 master weights, "
+    "fused AdamW, clipping at 1.0, no torch.compile. Ours: plain torch loop (see `train` for the "
     "engine), bf16 weights beside fp32 masters, attention within each document, head and loss "
     "at supervised tokens only. Theirs: autocast over fp32 weights, causal attention over the "
     "whole row (it mixes documents: less exact and more work), logits at every token."
@@ -59,7 +59,7 @@ def _compare(setting: Setting, variant: Variant, record: Record) -> None:
     our_seconds, their_seconds = sum(our_turns, []), sum(their_turns, [])
     record.row(
         shape=variant.shape,
-        rows=variant.micro_batch_sequences,
+        sequences=variant.micro_batch_sequences,
         accumulation=variant.accumulation,
         recompute=variant.recompute,
         peer=theirs.name,

@@ -15,8 +15,8 @@ TOP = 25
 
 def run(setting: Setting, record: Record) -> None:
     """The kernels with the most time of their own; on a CPU, the operators."""
-    rows = 2 if setting.toy else 16
-    variant = Variant(shape="1b3", micro_batch_sequences=rows, accumulation=1, recompute=False)
+    sequences = 2 if setting.toy else 16
+    variant = Variant(shape="1b3", micro_batch_sequences=sequences, accumulation=1, recompute=False)
     config = variant_config(setting, variant)
     steps = Steps(setting, config, build_engine("plain", setting, config))
     for _ in range(2):
@@ -33,8 +33,8 @@ def run(setting: Setting, record: Record) -> None:
     events: list[Any] = [e for e in profiler.key_averages() if e.device_type == wanted]
     total = sum(getattr(event, field) for event in events)
     record.note(
-        f"one step of {rows} rows, plain loop; {total / 1e3:.1f} ms in all, each with its own "
-        "time only"
+        f"one step of {sequences} sequences, plain loop; {total / 1e3:.1f} ms in all, each with "
+        "its own time only"
     )
     for event in sorted(events, key=lambda event: -getattr(event, field))[:TOP]:
         microseconds = getattr(event, field)

@@ -77,9 +77,9 @@ def _device(setting: Setting) -> dict[str, Any]:
 
 def _commit() -> str | None:
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
         )
     except OSError:
         return None
-    return told.stdout.strip() or None
+    return done.stdout.strip() or None

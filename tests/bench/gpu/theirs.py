@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from tests.bench.gpu.rows import Rows
+from tests.bench.gpu.sequences import labels_in_place
 from tests.bench.gpu.setting import Setting, installed
 from training.config import TrainConfig
+from training.data.micro_batch import Batch
 from training.models.build import shape_of
 from training.models.heads import LanguageModel
 from training.models.huggingface_config import config_of, to_huggingface
@@ -41,10 +42,10 @@ def with_weights_of(ours: LanguageModel, setting: Setting, config: TrainConfig) 
 
 
 class Trained:
-    """Their model trained on the rows of these steps, a few steps at a time."""
+    """Their model trained on the sequences of these steps, a few steps at a time."""
 
     def __init__(
-        self, setting: Setting, config: TrainConfig, steps: list[list[Rows]], folder: Path
+        self, setting: Setting, config: TrainConfig, steps: list[list[Batch]], folder: Path
     ) -> None:
         self._setting, self._config, self._folder = setting, config, folder
         self._batches = steps
@@ -72,11 +73,11 @@ class Trained:
                 setting.wait()
                 ends.append(time.perf_counter())
 
-        rows: Any = [
+        sequences: Any = [
             {"input_ids": tokens, "labels": labels}
             for step in self._batches
             for batch in step
-            for tokens, labels in zip(batch.tokens, batch.labels_in_place, strict=True)
+            for tokens, labels in zip(batch.tokens, labels_in_place(batch), strict=True)
         ]
         arguments = TrainingArguments(
             output_dir=str(self._folder),
@@ -87,7 +88,7 @@ class Trained:
             gradient_checkpointing=self._config.model.activation_checkpointing,
             bf16=True,
             optim="adamw_torch_fused",
-            learning_rate=1e-6,  # low enough that repeats do not overfit the same rows
+            learning_rate=1e-6,  # low enough that repeats do not overfit the same sequences
             max_grad_norm=self._config.optimizer.max_grad_norm,
             use_cpu=not setting.on_gpu,
             remove_unused_columns=False,
@@ -97,7 +98,7 @@ class Trained:
             disable_tqdm=True,
         )
         trainer: Any = Trainer(
-            model=self.model, args=arguments, train_dataset=rows, callbacks=[Clock()]
+            model=self.model, args=arguments, train_dataset=sequences, callbacks=[Clock()]
         )
         self.loss = float(trainer.train().training_loss)
         return [end - begin for begin, end in zip(ends, ends[1:], strict=False)]
@@ -116,7 +117,7 @@ class Trained:
             total = torch.zeros((), device=setting.device)
             for batch in batches:
                 tokens = batch.tokens.to(setting.device)
-                labels = batch.labels_in_place.to(setting.device)
+                labels = labels_in_place(batch).to(setting.device)
                 with torch.autocast(setting.device.type, torch.bfloat16):
                     loss = self.model(
                         input_ids=tokens, labels=labels, num_items_in_batch=supervised

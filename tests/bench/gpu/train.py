@@ -14,9 +14,10 @@ from tests.bench.gpu.engines import (
     train_step,
 )
 from tests.bench.gpu.record import Record, short
-from tests.bench.gpu.rows import Rows, counts, micro_batches
+from tests.bench.gpu.sequences import counts, micro_batches
 from tests.bench.gpu.setting import Setting, spread
 from training.config import ModelConfig, TrainConfig
+from training.data.micro_batch import Batch
 from training.monitoring import metrics
 from training.schedule import learning_rate
 
@@ -62,7 +63,7 @@ def run(setting: Setting, record: Record) -> None:
             known: dict[str, Any] = {
                 "shape": variant.shape,
                 "engine": engine,
-                "rows": variant.micro_batch_sequences,
+                "sequences": variant.micro_batch_sequences,
                 "accumulation": variant.accumulation,
                 "recompute": variant.recompute,
             }
@@ -75,7 +76,7 @@ def run(setting: Setting, record: Record) -> None:
 
 
 def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
-    """The shipped config with this variant's rows and checkpointing."""
+    """The shipped config with this variant's sequences and checkpointing."""
     return setting.config(
         variant.shape,
         f"training.micro_batch_sequences={variant.micro_batch_sequences}",
@@ -86,13 +87,13 @@ def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
 
 
 class Steps:
-    """An engine going through the same few steps of rows again and again."""
+    """An engine going through the same few steps again and again."""
 
     def __init__(self, setting: Setting, config: TrainConfig, engine: TrainingEngine) -> None:
         self._setting, self._config, self._engine = setting, config, engine
         each = config.training.global_batch_sequences // config.training.micro_batch_sequences
         batches = micro_batches(
-            setting, config, count=2 * each, rows=config.training.micro_batch_sequences
+            setting, config, count=2 * each, sequences=config.training.micro_batch_sequences
         )
         self.steps = [batches[:each], batches[each:]]
         self._next = cycle(self.steps)
@@ -128,7 +129,7 @@ def _measured(setting: Setting, variant: Variant, engine_name: str) -> dict[str,
 
 
 def speed(
-    setting: Setting, model: ModelConfig, steps: list[list[Rows]], seconds: list[float]
+    setting: Setting, model: ModelConfig, steps: list[list[Batch]], seconds: list[float]
 ) -> dict[str, Any]:
     """Tokens a second and MFU of steps that took these seconds."""
     batches = [batch for step in steps for batch in step]

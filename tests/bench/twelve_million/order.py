@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.dataset import SequenceDataset
-from training.data.loader import Batch, Loader
+from training.data.loader import Loader
+from training.data.micro_batch import Batch
 
 RANKS = (1, 2, 3, 4, 7)
 _SMALLEST_STEP = 84

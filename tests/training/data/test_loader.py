@@ -8,7 +8,8 @@ import torch
 
 from tests.training.data.packing import example, random_dataset, random_examples, write
 from training.data.dataset import SequenceDataset
-from training.data.loader import Loader, collate
+from training.data.loader import Loader
+from training.data.micro_batch import collate
 from training.data.order import sequence_indices
 from training.data.pack import Mode
 from training.errors import CheckpointError, ConfigError, DataError

@@ -13,7 +13,7 @@ from tests.training.data.test_sources import PROGRAM, candidate
 from training import manifest
 from training.data import candidates, reasons
 from training.data.dataset import SequenceDataset
-from training.data.loader import collate
+from training.data.micro_batch import collate
 from training.data.pack import Mode
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
