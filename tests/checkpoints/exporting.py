@@ -9,12 +9,12 @@ from torch import nn
 from checkpoints import universal
 from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
+from tests.initial_values import initialise
 from tests.training.evaluation import models
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path
 from training.models import huggingface
 from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import initialise
 
 
 def random_model(kind: type[LanguageModel] | type[Verifier], seed: int = 0) -> nn.Module:

@@ -120,7 +120,7 @@ def _steps(text: str) -> list[_Step]:
             if re.fullmatch(_NUMBER, expression) and any(stated == step.stated for step in steps):
                 continue  # repeats an earlier result
             before, after = line[:begin], line[end:]
-            name = _unique(_name(before, after, value.rpartition("=")[2]), taken)
+            name = unique_name(_name(before, after, value.rpartition("=")[2]), taken)
             steps.append(_Step(name=name, expression=expression, stated=stated))
     return steps
 
@@ -345,7 +345,8 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is taken; it is taken from then on."""
     chosen, number = name, 1
     while chosen in taken:
         number += 1

@@ -226,16 +226,6 @@ def _whole(labelled: Labelled) -> Labelled:
     return labelled
 
 
-def stated_question(source: SourceConfig, raw: Raw) -> str:
-    """The question that a row states in a column of its own, read without its program.
-
-    Empty where the row has no such column or is of a kind without columns.
-    """
-    if source.kind not in ("parquet", "jsonl", "gsm8k") or isinstance(raw, Damaged):
-        return ""
-    return _text(raw, "question").strip()
-
-
 def _is_unicode(text: str) -> bool:
     """Whether the text has no lone surrogates, which JSON's escapes allow and tokenizers do not."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

@@ -7,7 +7,6 @@ attend to which.
 
     body = Phi(PhiShape(hidden_size=192, num_layers=6, num_heads=3, ffn_size=768,
                         vocab_size=2048, max_tokens=512))
-    initialise(body, seed=0)
     hidden = body(tokens, positions, PackedAttention(document_ids))
 
 There is no parallel code here. Head counts are read from tensor shapes, so the code works
@@ -128,7 +127,7 @@ class Phi(nn.Module):
     """Embedding, blocks and the final LayerNorm."""
 
     def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
-        """Build with torch's own initial values; call `initialise` or load weights next.
+        """Build with torch's own initial values; give it initial values or load weights next.
 
         With `checkpoint_activations`, a training forward keeps only each block's input and
         recomputes the block in the backward pass.
@@ -190,10 +189,3 @@ def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tens
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return torch.empty(size).normal_(0.0, std, generator=generator)
-
-
-@torch.no_grad()
-def initialise(model: nn.Module, *, seed: int, std: float = 0.02) -> None:
-    """Give every parameter its initial value: normal weights, zero biases, unit norms."""
-    for name, parameter in model.named_parameters():
-        parameter.copy_(initial_value(name, parameter.shape, seed=seed, std=std))

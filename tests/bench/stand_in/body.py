@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.stand_in.numbers import Number
+from training.data.gsm8k import unique_name
 
 _LINE = re.compile(r"    (?P<name>\w+) = (?P<expression>.+)")
 _PLACEHOLDER = re.compile(r"\bN(\d+)N\b")
@@ -174,7 +175,7 @@ class Names:
         self._arguments = identifiers
         self._compound = [piece for piece in identifiers if "_" in piece]
         taken = {line.name for line in lines} | {"result"}
-        self.of_numbers = [_unique(_name(question, number), taken) for number in numbers]
+        self.of_numbers = [unique_name(_name(question, number), taken) for number in numbers]
 
     def formatted(self, text: str) -> str:
         """The text with arguments for what the question exchanges."""
@@ -187,15 +188,6 @@ class Names:
     def _argument(self, piece: re.Match[str]) -> str:
         argument = self._arguments.get(piece[0])
         return piece[0] if argument is None else f"{{{argument}}}"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    chosen, number = name, 1
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}_{number}"
-    taken.add(chosen)
-    return chosen
 
 
 def _name(question: str, number: Number) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from tests.initial_values import initialise
 from training.data.tokenizer import Tokenizer
 from training.execution.programs import prompt
 from training.lifecycle.signals import Stopped
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface import save
-from training.models.phi import PhiShape, initialise
+from training.models.phi import PhiShape
 from training.records import Question
 
 PROGRAM = "    result = 3 + 4\n    return result"

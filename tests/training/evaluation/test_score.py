@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.initial_values import initialise
 from tests.training.evaluation import models
 from training.evaluation.score import score
 from training.lifecycle.signals import Stopped
 from training.models.attention import causal_attention
 from training.models.heads import Verifier
-from training.models.phi import PhiShape, initialise
+from training.models.phi import PhiShape
 
 SHAPE = PhiShape(
     hidden_size=32, num_layers=2, num_heads=2, ffn_size=64, vocab_size=53, max_tokens=96

@@ -15,11 +15,12 @@ from transformers import (
     PhiForTokenClassification,
 )
 
+from tests.initial_values import initialise
 from training.errors import CheckpointError, UserError
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape, initialise
+from training.models.phi import PhiShape
 
 SHAPE = PhiShape(
     hidden_size=32,

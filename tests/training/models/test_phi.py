@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
+from tests.initial_values import initialise
 from training.models.attention import PackedAttention, causal_attention
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import to_huggingface
-from training.models.phi import Phi, PhiShape, initial_value, initialise
+from training.models.phi import Phi, PhiShape, initial_value
 
 SHAPE = PhiShape(
     hidden_size=64, num_layers=3, num_heads=4, ffn_size=160, vocab_size=101, max_tokens=64
