@@ -106,7 +106,7 @@ def rows_of(source: SourceConfig, chunk: RawChunk) -> Iterator[Raw]:
     """
     for raw in chunk.rows():
         if isinstance(raw, Damaged) and source.damaged == "refuse":
-            raise _refusal(raw)
+            raise _refusal(raw.message)
         yield raw
 
 
@@ -167,19 +167,19 @@ def refuse_damaged(source: SourceConfig) -> None:
     """Read the footers of the Parquet files of this machine, if `damaged` is `refuse`.
 
     Raises:
-        DataError: one is damaged, or lacks a column.
+        DataError: some are damaged, all of which it names; or one lacks a column.
     """
     if source.damaged == "skip":
         return
-    for path in files_of(source):
-        if path.suffix == ".parquet":
-            if damaged := tables.damage_of(path, _parquet_columns(source)):
-                raise _refusal(damaged)
+    paths = [path for path in files_of(source) if path.suffix == ".parquet"]
+    damage = [tables.damage_of(path, _parquet_columns(source)) for path in paths]
+    if messages := [damaged.message for damaged in damage if damaged]:
+        raise _refusal("\n".join(messages))
 
 
-def _refusal(damaged: Damaged) -> DataError:
+def _refusal(message: str) -> DataError:
     return DataError(
-        f"{damaged.message}. Repair it, or set damaged = 'skip' in the source to skip and "
+        f"{message}. Repair it, or set damaged = 'skip' in the source to skip and "
         "count what cannot be read"
     )
 

@@ -89,10 +89,10 @@ def _refuse_missing(paths: Sequence[PurePosixPath], what: str) -> None:
             numbers.setdefault((named[1], named[3]), set()).add(int(named[2]))
     for (name, total), found in numbers.items():
         if missing := sorted(set(range(int(total))) - found):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
             raise DataError(
                 f"{what} holds {len(found)} of {int(total)} files: "
-                f"{name}-{missing[0]:0{len(total)}d}-of-{total}{more} is missing. Fetch the whole "
+                f"{name}-{missing[0]:0{len(total)}d}-of-{total}{others} missing. Fetch the whole "
                 "set, or name a single file"
             )
 

@@ -151,6 +151,10 @@ def test_the_footers_show_damaged_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.parquet is not a whole.*set damaged = 'skip'"):
             refuse_damaged(source("parquet", tmp_path))
         refuse_damaged(source("parquet", tmp_path, damaged="skip"))
+    (tmp_path / "b.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"(?s)a\.parquet is not.*b\.parquet is not a whole"):
+        refuse_damaged(source("parquet", tmp_path))
+    (tmp_path / "b.parquet").unlink()
     parquet_file(path, [{"question": "Question?", "solution": CODE}])
     with pytest.raises(DataError, match=r"a\.parquet has no column code"):
         refuse_damaged(source("parquet", tmp_path))
