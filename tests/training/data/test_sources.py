@@ -133,7 +133,8 @@ def test_a_missing_file_of_a_numbered_set_is_named(tmp_path: Path) -> None:
     for shard in (0, 2):
         table = [{"question": f"Question {shard}?", "code": CODE}]
         parquet_file(tmp_path / "data" / f"train-{shard:05d}-of-00004.parquet", table)
-    with pytest.raises(DataError, match="2 of 4 files: data/train-00001-of-00004 and 1 more are missing"):
+    message = "2 of 4 files: data/train-00001-of-00004 and 1 more are missing"
+    with pytest.raises(DataError, match=message):
         list(rows(source("parquet", tmp_path)))
     assert (
         len(list(rows(source("parquet", tmp_path / "data" / "train-00002-of-00004.parquet")))) == 1
