@@ -17,7 +17,8 @@ NUMBER_WORDS = frozenset(
     "triple dozen dozens couple pair".split()
 )
 """Words that state a number or a ratio without a digit."""
-_NUMBER = re.compile(rf"\d|\b(?:{'|'.join(sorted(NUMBER_WORDS))})\b", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(NUMBER_WORDS))})\b", re.IGNORECASE)
 
 # Markdown's and LaTeX's escapes: a question states a price as `$5`, not as `\$5`.
 _ESCAPE = re.compile(r"\\([$%#&_*'\"])")
@@ -31,7 +32,7 @@ def question_fault(question: str, *, min_characters: int) -> str | None:
     """Why the question is dropped: it is too short, or holds no number."""
     if len(question) < min_characters:
         return reasons.TOO_SHORT
-    if not _NUMBER.search(question):
+    if not _DIGIT.search(question) and not _NUMBER_WORD.search(question):
         return reasons.NO_NUMBER
     return None
 

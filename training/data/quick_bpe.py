@@ -21,11 +21,10 @@ from typing_extensions import Self
 MAX_CHARACTERS = 20_000
 """Longer texts are left to `tokenizers`: tiktoken's regular expressions may exceed their stack."""
 
-_SPLIT = (
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++"
-    r"|SPACE++$|SPACE+(?!\S)|SPACE"
-)
-"""GPT-2's rule for splitting text; SPACE is white space that does not begin an added token."""
+_PLAIN = (r"'(?:[sdmt]|ll|ve|re)", r" ?\p{L}+", r" ?\p{N}+", r" ?[^\s\p{L}\p{N}]+")
+_SPACE = r"SPACE++$|SPACE+(?!\S)|SPACE"
+"""GPT-2's rule for splitting text, in two parts, as tiktoken matches a group of its own that looks
+neither ahead nor back at twice the speed. SPACE is white space that begins no added token."""
 
 _SAMPLE = (
     'def simple_math_problem() -> int:\n    """\n    Ann has 12 apples: $1,200.50?\n    """\n',
@@ -67,7 +66,8 @@ class QuickBpe:
         begins = "|".join(re.escape(2 * character) for character, _ in runs)
         space = rf"(?:(?!{begins})\s)" if runs else r"\s"
         longest = [f"{re.escape(character)}{{2,{longest}}}" for character, longest in runs]
-        made = cls(ranks, "|".join([*longest, _SPLIT.replace("SPACE", space)]))
+        plain = "|".join([*longest, *_PLAIN])
+        made = cls(ranks, f"(?:{plain})|{_SPACE.replace('SPACE', space)}")
         texts = list(_sample())
         expected = fast.encode_batch_fast(texts, add_special_tokens=False)
         is_equal = all(

@@ -77,5 +77,5 @@ def test_an_added_token_of_another_kind_is_refused(added: str) -> None:
 
 
 def test_a_tokenizer_whose_ids_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick_bpe, "_SPLIT", r"\w+|SPACE+|[^\s\w]+")
+    monkeypatch.setattr(quick_bpe, "_PLAIN", (r"\w+", r"[^\s\w]+"))
     assert QuickBpe.of(codegen()) is None
