@@ -6,12 +6,12 @@
 
 Reading and converting are separate, so that one process reads while many convert. A row that
 holds a whole function gives an example without a program, since only the sandbox may parse it:
-`with_parts` adds what the sandbox has cut it into.
+`complete` adds what the sandbox has cut it into.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,9 @@ class DroppedError(ValueError):
     """The row gives no example; the message is a short reason that can be counted."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Labelled:
-    """An example, with its label if it is for a verifier."""
+    """An example, with its label if it is for a verifier; completed step by step."""
 
     example: Example
     raw: RawProgram | None = None
@@ -80,7 +80,7 @@ def examples(source: SourceConfig) -> Iterator[Example]:
             parts = iter(cutter.cut([each.raw for each in labelled if each.raw is not None]))
             for each in labelled:
                 with suppress(DroppedError):
-                    yield (with_parts(each, next(parts)) if each.raw else each).example
+                    yield (complete(each, next(parts)) if each.raw else each).example
 
 
 def rows(source: SourceConfig) -> Iterator[Raw]:
@@ -208,16 +208,17 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
     return _of_table(source, raw)
 
 
-def with_parts(labelled: Labelled, parts: CutProgram) -> Labelled:
-    """An example with the question and the program that its function was cut into.
+def complete(labelled: Labelled, parts: CutProgram) -> Labelled:
+    """Give an example the question and the program that its function was cut into; returns it.
 
     Raises:
         DroppedError: it could not be cut.
     """
     if parts.fault:
         raise DroppedError(reasons.NOT_CUT)
-    example = Example(question=parts.question, program=parts.program)
-    return _whole(replace(labelled, example=example, raw=None, execution=parts.execution))
+    labelled.example = Example(question=parts.question, program=parts.program)
+    labelled.raw, labelled.execution = None, parts.execution
+    return _whole(labelled)
 
 
 def _whole(labelled: Labelled) -> Labelled:

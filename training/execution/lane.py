@@ -286,13 +286,9 @@ def _cut(reply: dict[str, Any] | Execution) -> CutProgram:
     if question is None or program is None:
         fault = channel.text(reply, "uncut", zygote.MAX_REPORT_BYTES)
         return CutProgram(fault=_one_line(fault or "gave no readable parts"))
-    repairs: Any = reply.get("repairs")
-    known = repairs if isinstance(repairs, list) else []
-    return CutProgram(
-        question=question,
-        program=program,
-        repairs=tuple(repair for repair in REPAIRS if repair in known),
-    )
+    named: Any = reply.get("repairs")
+    repairs = tuple(each for each in REPAIRS if each in named) if isinstance(named, list) else ()
+    return CutProgram(question=question, program=program, repairs=repairs)
 
 
 def _from_monty(kind: str, reply: dict[str, Any]) -> Execution | None:

@@ -18,7 +18,7 @@ from training.data.sources import (
     num_rows,
     refuse_damaged,
     rows,
-    with_parts,
+    complete,
 )
 from training.errors import DataError
 from training.execution import programs
@@ -74,7 +74,7 @@ def test_rows_that_cannot_be_cut_say_why() -> None:
             assert labelled.raw is not None
             (parts,) = cutter.cut([labelled.raw])
             with pytest.raises(DroppedError, match="cannot be cut"):
-                with_parts(labelled, parts)
+                complete(labelled, parts)
     with pytest.raises(DroppedError, match="empty code"):
         example_of(source("parquet", "x/y"), {"question": "?", "code": None})
 

@@ -60,9 +60,9 @@ def cut(code: str, question: str = "") -> Cut:
     function = next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
     if function is None:
         raise CutError("the code defines no function")
-    lines = _LINE_END.split(text)
+    lines = _lines(text)
     docstring = _docstring(function)
-    if not docstring:
+    if not docstring or docstring.isspace():
         if not question:
             raise CutError(f"function {function.name} has no docstring")
         repairs.append(NO_DOCSTRING)
@@ -70,7 +70,7 @@ def cut(code: str, question: str = "") -> Cut:
         first_line = _first_line_of_body(function, lines)
     else:
         first_line = _line_after_docstring(function)
-        question = question or docstring
+        question = question or inspect.cleandoc(docstring).strip()
     # By lines, not by nodes: comments between statements belong to the program.
     program = _reindented(lines[first_line - 1 : function.end_lineno], function, first_line)
     return Cut(question, program, tuple(repairs), tree, text)
@@ -99,7 +99,7 @@ def _repaired(code: str) -> Iterator[tuple[str, list[str]]]:
     if fenced is not None:
         code = fenced
         yield code, repairs
-    lines = _LINE_END.split(code)
+    lines = _lines(code)
     first = next((n for n, line in enumerate(lines) if _BEGINS_CODE.match(line)), None)
     if first is None:
         return
@@ -114,11 +114,16 @@ def _repaired(code: str) -> Iterator[tuple[str, list[str]]]:
             yield "\n".join(lines[first:stop]), [*repairs, PROSE]
 
 
+def _lines(code: str) -> list[str]:
+    # The regular expression takes a tenth of the time in which a function is cut.
+    return _LINE_END.split(code) if "\r" in code else code.split("\n")
+
+
 def _docstring(function: ast.FunctionDef) -> str | None:
     """The docstring, which may be empty; `ast.get_docstring` loads a module on its first call."""
     match function.body[0]:
         case ast.Expr(value=ast.Constant(value=str(text))):
-            return inspect.cleandoc(text).strip()
+            return text
         case _:
             return None
 
