@@ -13,12 +13,12 @@ from training.data import candidates
 from training.data.sources import (
     DroppedError,
     chunks,
+    complete,
     example_of,
     examples,
     num_rows,
     refuse_damaged,
     rows,
-    complete,
 )
 from training.errors import DataError
 from training.execution import programs
