@@ -11,7 +11,7 @@ from rich.table import Table
 from training.config import DataConfig
 from training.data import filters_page
 from training.data.filter_counts import FilterCounts
-from training.data.pack import Examples, Mode
+from training.data.pack import Examples, Mode, Sequences
 from training.data.parts import Head
 
 
@@ -34,7 +34,8 @@ class Counts:
         self._text_of = text_of
         self._right = self._tokens = self._supervised_tokens = 0
         self.sequences: list[int] = []
-        """Packed sequences of each source, or of all together; whoever writes them counts them."""
+        """Packed sequences of each source, or of all together."""
+        self._most_examples = 0
 
     def read(self, part: Head) -> None:
         """Count the rows that a part was made from, those dropped and those repaired on the way."""
@@ -60,6 +61,11 @@ class Counts:
         unsupervised = np.where(modes[:, 0] != Mode.CONTEXT, 1, prompts)
         self._supervised_tokens += len(examples.tokens) - int(unsupervised.sum())
 
+    def pack(self, sequences: Sequences) -> None:
+        """Count packed sequences, for the last entry of `sequences`."""
+        self.sequences[-1] += len(sequences)
+        self._most_examples = max(self._most_examples, int(sequences.num_examples.max(initial=0)))
+
     def facts(self) -> dict[str, Any]:
         """The counts as the manifest keeps them."""
         examples, sequences = sum(self._examples_kept), sum(self.sequences)
@@ -69,6 +75,7 @@ class Counts:
             "head": "verifier" if self._for_verifier else "language_model",
             "sequence_length": self._data.sequence_length,
             "sequences": sequences,
+            "most_examples_in_a_sequence": self._most_examples,
             "examples": examples,
             **right,
             "tokens": self._tokens,
@@ -101,11 +108,12 @@ class Counts:
 
 def outdated(facts: Mapping[str, Any]) -> str:
     """How facts of a manifest show that an older version prepared the data; empty: they do not."""
-    if "sequences" in facts:
+    missing = [name for name in ("sequences", "most_examples_in_a_sequence") if name not in facts]
+    if not missing:
         return ""
     return (
-        "was prepared by an older version (its manifest has no facts.sequences): prepare it again "
-        "with launch/prepare.py"
+        f"was prepared by an older version (its manifest has no facts.{missing[0]}): prepare it "
+        "again with launch/prepare.py"
     )
 
 

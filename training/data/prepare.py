@@ -317,7 +317,7 @@ def _pack(
             counts.sequences.append(0)
             for sequences in packed(stream, sequence_length=data.sequence_length):
                 writer.add(sequences)
-                counts.sequences[-1] += len(sequences)
+                counts.pack(sequences)
     if not sum(counts.sequences):
         parts.remove(work.folder)  # no example of any part can be used
         raise DataError(f"no example is left of data.sources:\n{counts.dropped_lines()}")

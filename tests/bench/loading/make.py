@@ -48,6 +48,7 @@ def write_shards(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     outputs: list[Path] = []
     builder: Any = None
+    most_examples = 0
     for number, (tokens, lengths) in enumerate(sequences(count)):
         if number % SEQUENCES_PER_SHARD == 0:
             if builder:
@@ -56,8 +57,14 @@ def write_shards(folder: Path, count: int) -> None:
             outputs += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
             builder = IndexedDatasetBuilder(str(outputs[-2]), dtype=np.uint16, multimodal=True)
         builder.add_document(tokens, lengths, [0, 1] * (len(lengths) // 2))
+        most_examples = max(most_examples, len(lengths) // 2)
     builder.finalize(str(outputs[-1]))
-    facts = {"sequence_length": SEQUENCE_LENGTH, "head": "language_model", "sequences": count}
+    facts = {
+        "sequence_length": SEQUENCE_LENGTH,
+        "head": "language_model",
+        "sequences": count,
+        "most_examples_in_a_sequence": most_examples,
+    }
     manifest.commit(folder, stage="prepare", config={}, inputs={}, outputs=outputs, facts=facts)
 
 

@@ -61,6 +61,9 @@ def write(
             "sequence_length": sequence_length,
             "head": head,
             "sequences": len(sequences),
+            "most_examples_in_a_sequence": max(
+                (sum(map(len, examples)) for examples in sequences), default=0
+            ),
             "sources": [{"sequences": size} for size in source_sizes],
         },
     )
