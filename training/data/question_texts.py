@@ -9,7 +9,14 @@ number or sign is another question.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+_MOST_KEPT = 1 << 19
+"""Texts whose values are kept, so that memory does not grow with the data (about 100 MB)."""
 
 _SIGNS = "+*/=^%<>\u00d7\u00f7"
 # A number keeps its decimal point and its thousands commas. A minus belongs to a number unless a
@@ -21,12 +28,31 @@ _WORD = re.compile(
 _APOSTROPHES = "'\u2019`"
 
 
+class Kept(dict[str, Value], Generic[Value]):
+    """What a function gives for a text, computed when the text first occurs."""
+
+    def __init__(self, function: Callable[[str], Value]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, text: str) -> Value:
+        if len(self) == _MOST_KEPT:
+            self.clear()
+        self[text] = value = self._function(text)
+        return value
+
+
+_words_of_piece = Kept[list[str]](_WORD.findall)
+"""Of text between white space, which no word spans."""
+_spaced = Kept[str](lambda word: word if word.isalpha() else f" {word} ")
+
+
 def words(text: str) -> list[str]:
     """The text's words, numbers and signs in lower case, without any other punctuation."""
     text = text.lower().replace("_", " ")
     for apostrophe in _APOSTROPHES:  # a third of what a regular expression takes
         text = text.replace(apostrophe, "")
-    return _WORD.findall(text)
+    return list(chain.from_iterable(map(_words_of_piece.__getitem__, text.split())))
 
 
 def is_number(word: str) -> bool:
@@ -40,7 +66,7 @@ def joined(found: Sequence[str]) -> str:
     White space between letters is left out, so that `half-time`, `half time` and `halftime` are
     equal; around a number it stays, so that `1 2` and `12` differ.
     """
-    return "".join([word if word.isalpha() else f" {word} " for word in found]).replace(",", "")
+    return "".join(map(_spaced.__getitem__, found)).replace(",", "")
 
 
 def normalised(text: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.filters import NUMBER_WORDS
-from training.data.question_texts import is_number
+from training.data.question_texts import Kept, is_number
 
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
@@ -27,33 +27,27 @@ Rows = NDArray[np.int64]
 _KIND = 3
 """The bits of a hash that hold the kind of its word."""
 _PLAIN, _NUMBER, _NUMBER_WORD = 0, 1, 2
-_MOST_WORDS = 1 << 20
-"""Words whose hashes are kept, so that memory does not grow with the data (about 150 MB)."""
 # 5 modulo 8: its powers differ in their low bits, so that no two places in an n-gram are alike.
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-class _HashOfWord(dict[str, int]):
-    """The hash of each word, computed when it first occurs."""
-
-    def __missing__(self, word: str) -> int:
-        kind = _NUMBER if is_number(word) else _PLAIN
-        if word in NUMBER_WORDS:
-            kind = _NUMBER_WORD
-        # `1,250` and `1250` are the same number.
-        self[word] = text_hash(word.replace(",", "")) & ~_KIND | kind
-        return self[word]
-
-
-_hash_of_word = _HashOfWord()
-
-
 def text_hash(text: str) -> int:
     """8 bytes of a text's BLAKE2 as a number."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def _hash_of(word: str) -> int:
+    kind = _NUMBER if is_number(word) else _PLAIN
+    if word in NUMBER_WORDS:
+        kind = _NUMBER_WORD
+    # `1,250` and `1250` are the same number.
+    return text_hash(word.replace(",", "")) & ~_KIND | kind
+
+
+_hash_of_word = Kept(_hash_of)
 
 
 def mixed(values: Hashes) -> Hashes:
@@ -126,8 +120,6 @@ class HashedWords:
     @classmethod
     def of(cls, texts: Sequence[Sequence[str]]) -> "HashedWords":
         """Hash the words of each text, as `question_texts.words` gives them."""
-        if len(_hash_of_word) > _MOST_WORDS:
-            _hash_of_word.clear()
         starts = np.zeros(len(texts) + 1, np.int64)
         np.cumsum([len(found) for found in texts], out=starts[1:])
         hashes = map(_hash_of_word.__getitem__, chain.from_iterable(texts))
