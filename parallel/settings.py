@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from parallel.layout import Layout, accumulation_steps_of
-from training.config import ConfigError, TrainConfig
+from training.config import ConfigError, TrainConfig, TrainingConfig
 from training.models.dtypes import DTYPES
 
 BUCKET_ELEMENTS = 50_000_000
@@ -16,14 +16,19 @@ BUCKET_ELEMENTS = 50_000_000
 memory to spare; on a CPU it would exceed a small model's own memory."""
 
 
-def check_precision(precision: str, device_type: str) -> None:
-    """Check that the device can train in this precision.
+def check_precision(training: TrainingConfig, device_type: str) -> None:
+    """Check that the device can train in the config's precision.
 
     Raises:
-        ConfigError: fp16 on a CPU.
+        ConfigError: fp16 on a CPU, or compiled fp32 on a GPU.
     """
-    if precision == "fp16" and device_type == "cpu":
+    if training.precision == "fp16" and device_type == "cpu":
         raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
+    if training.compile and training.precision == "fp32" and device_type == "cuda":
+        raise ConfigError(
+            "training.compile = true with training.precision = 'fp32' on a GPU, where attention in "
+            "fp32 is not compiled: set training.precision = 'bf16', or training.compile = false"
+        )
 
 
 def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
@@ -54,6 +59,8 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         "communication_data_type": "fp32",
         "steps_per_print": 10**12,
         "wall_clock_breakdown": False,
+        # It waits for the device twice in every micro-batch.
+        "timers": {"throughput": {"enabled": False}},
         # Partitioning what a tensor group sends to the next pipeline stage gives wrong numbers
         # under sequence parallelism, where its ranks already hold different tokens.
         "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},

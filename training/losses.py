@@ -80,5 +80,5 @@ def micro_batch_loss(
         values.to(device, non_blocking=True) for values in (batch.tokens, batch.positions)
     )
     at, labels, weights = supervised(batch, device)
-    attention = PackedAttention(batch.document_ids, device)
+    attention = PackedAttention(batch.borders, batch.tokens.shape[1], device)
     return loss(model(tokens, positions, attention, at=at), labels, weights)

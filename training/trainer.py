@@ -300,10 +300,13 @@ class Trainer:
         return values
 
     def _sum_over_ranks(self, values: list[float]) -> list[float]:
-        """Add up over ranks. float64 holds counts of tokens exactly."""
+        """Add up over ranks, on the CPU: the device computes meanwhile.
+
+        float64 holds counts of tokens exactly.
+        """
         if self._ranks.world_size == 1:
             return values
-        total = torch.tensor(values, dtype=torch.float64, device=self._device)
+        total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
         return total.tolist()
 

@@ -30,7 +30,7 @@ from parallel.settings import weights_dtype
 from parallel.sharding import materialise, modules_to_shard
 from parallel.torch_internals import FakeStore, FakeTensorMode
 from training.config import TrainConfig
-from training.data.micro_batch import MicroBatch
+from training.data.micro_batch import MicroBatch, borders_of
 from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
@@ -95,12 +95,14 @@ def typical_micro_batch(config: TrainConfig) -> MicroBatch:
     shape = (config.training.micro_batch_sequences, config.data.sequence_length)
     offsets = torch.arange(shape[1]).repeat(shape[0], 1)
     positions = offsets % DOCUMENT_TOKENS
+    document_ids = offsets // DOCUMENT_TOKENS
     num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
     is_verifier = config.model.head == "verifier"
     return MicroBatch(
         tokens=torch.zeros(shape, dtype=torch.long),
         positions=positions,
-        document_ids=offsets // DOCUMENT_TOKENS,
+        document_ids=document_ids,
+        borders=borders_of(document_ids),
         labels=torch.zeros(shape, dtype=torch.float32 if is_verifier else torch.long),
         supervised=positions >= num_context,
         weights=torch.ones(shape),
@@ -133,7 +135,7 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     model.train()
     body, saved, exchanges = model.body, Saved(model), Exchanges()
     mode = FakeTensorMode()
-    attention = _PlannedAttention(batch.document_ids, mode, config)
+    attention = _PlannedAttention(batch, mode, config)
     inputs = (batch.tokens, batch.positions, at, labels, weights)
     tokens, positions, at, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
@@ -249,9 +251,8 @@ def _linear_of(layout: Layout) -> Generator[None, None, None]:
 class _PlannedAttention(PackedAttention):
     """The attention kernel of the planned device, on fake tensors."""
 
-    def __init__(self, document_ids: Tensor, mode: FakeTensorMode, config: TrainConfig) -> None:
-        super().__init__(document_ids)
-        self._borders = mode.from_tensor(self._borders)
+    def __init__(self, batch: MicroBatch, mode: FakeTensorMode, config: TrainConfig) -> None:
+        super().__init__(mode.from_tensor(batch.borders), batch.tokens.shape[1])
         self._on_gpu = config.training.device != "cpu"
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.data.micro_batch import MicroBatch
+from training.data.micro_batch import MicroBatch, borders_of
 from training.losses import (
     Loss,
     language_model_loss,
@@ -33,6 +33,7 @@ def batch(labels: Tensor) -> MicroBatch:
         tokens=torch.randint(11, (2, 6), generator=draw) * (document_ids >= 0),
         positions=torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 0, 0]]),
         document_ids=document_ids,
+        borders=borders_of(document_ids),
         labels=labels,
         supervised=weights > 0,
         weights=weights,
@@ -94,13 +95,12 @@ def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
     made = batch(token_labels() % 2 * 1.0 if is_verifier else token_labels())
     expected = 0.0
     for sequence, start, stop in ((0, 0, 3), (0, 3, 6), (1, 0, 4)):
-        alone = MicroBatch(
-            **{
-                field.name: getattr(made, field.name)[sequence : sequence + 1, start:stop]
-                for field in fields(made)
-            }
-        )
-        alone = replace(alone, document_ids=torch.zeros_like(alone.document_ids))
+        values = {
+            field.name: getattr(made, field.name)[sequence : sequence + 1, start:stop]
+            for field in fields(made)
+            if field.name != "borders"
+        }
+        alone = MicroBatch(**values, borders=torch.tensor([0, stop - start], dtype=torch.int32))
         expected += float(micro_batch_loss(model, loss, alone, CPU))
     assert float(micro_batch_loss(model, loss, made, CPU)) == pytest.approx(expected, rel=1e-5)
 

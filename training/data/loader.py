@@ -83,6 +83,7 @@ class Loader:
         self._rank, self._world_size = rank, world_size
         self._question_weight = question_weight
         self._sequence_length = int(dataset.facts["sequence_length"])
+        self._most_examples = int(dataset.facts["most_examples_in_a_sequence"])
         self.consumed_sequences = 0
         """Sequences that all ranks together have consumed since the start of training."""
         self._prefetcher = Prefetcher(self._batches_at, stride=global_batch_sequences)
@@ -124,6 +125,7 @@ class Loader:
                 sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,
+                most_examples=self._most_examples,
             )
             for indices in self._indices_at(consumed)
         ]

@@ -16,7 +16,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MicroBatch:
-    """Packed sequences; all tensors are `[sequences, sequence_length]`, on the CPU."""
+    """Packed sequences; tensors are `[sequences, sequence_length]`, on the CPU."""
 
     tokens: Tensor
     """int64; 0 in the padding."""
@@ -24,6 +24,10 @@ class MicroBatch:
     """int64, from 0 in each example; 0 in the padding."""
     document_ids: Tensor
     """int64, the number of the example in its sequence, from 0; -1 in the padding."""
+    borders: Tensor
+    """int32 `[n]`: where each document begins in the flattened batch, in ascending order, and then
+    the number of its tokens. Each sequence's padding is a document. `n` is the same for all
+    micro-batches of a run: the number of tokens is repeated at the end."""
     labels: Tensor
     """For a language model int64: the next token, `IGNORED` where it is not supervised. For a
     verifier float32: 1 on tokens of right programs, else 0."""
@@ -54,8 +58,17 @@ def collate(
     sequence_length: int,
     head: HeadKind,
     question_weight: float = 1.0,
+    most_examples: int = 0,
 ) -> Batch:
-    """Pad sequences to `sequence_length`, stack them, and derive labels and weights."""
+    """Pad sequences to `sequence_length`, stack them, and derive labels and weights.
+
+    Args:
+        sequences: What to stack.
+        sequence_length: In tokens.
+        head: The head that the labels are for.
+        question_weight: Loss weight of a supervised question token; a program token's is 1.
+        most_examples: Of one sequence of the run, for the length of `borders`; 0: of these.
+    """
     shape = (len(sequences), sequence_length)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
@@ -86,10 +99,13 @@ def collate(
         labels = torch.from_numpy(np.where(supervised, np.roll(tokens, -1, axis=1), IGNORED))
         weights = np.roll(weights, -1, axis=1)
     weights = np.where(supervised, weights, np.float32(0.0))
+    document_ids = torch.from_numpy(documents)
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
-        document_ids=torch.from_numpy(documents),
+        document_ids=document_ids,
+        # The padding of a sequence is one document more.
+        borders=borders_of(document_ids, length=len(sequences) * (most_examples + 1) + 1),
         labels=labels,
         supervised=torch.from_numpy(supervised),
         num_examples=num_examples,
@@ -99,3 +115,19 @@ def collate(
         weight=float(weights.sum(dtype=np.float64)),
         num_attended=num_attended,
     )
+
+
+def borders_of(document_ids: Tensor, *, length: int = 0) -> Tensor:
+    """The borders of documents, see `MicroBatch.borders`.
+
+    Args:
+        document_ids: `[sequences, tokens]` integers, constant over each document and different in
+            adjacent documents.
+        length: Of the result, if it is more than there are borders.
+    """
+    begins = torch.ones_like(document_ids, dtype=torch.bool)
+    begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    places = begins.flatten().nonzero().flatten().int()
+    borders = places.new_full((max(length, len(places) + 1),), document_ids.numel())
+    borders[: len(places)] = places
+    return borders

@@ -7,7 +7,7 @@ attend to which.
 
     body = Phi(PhiShape(hidden_size=192, num_layers=6, num_heads=3, ffn_size=768,
                         vocab_size=2048, max_tokens=512))
-    hidden = body(tokens, positions, PackedAttention(document_ids))
+    hidden = body(tokens, positions, PackedAttention(batch.borders, longest=sequence_length))
 
 There is no parallel code here. Head counts are read from tensor shapes, so the code works
 unchanged when a Linear is replaced by one that holds some of the heads. Building under
