@@ -106,9 +106,15 @@ class Trainer:
             )
             stack.callback(self._data.close)
             self._tokenizer = tokenizer_of(config)
-            if config.model.initial_weights:
+            if config.model.initial_weights and not checkpoint:
                 load.verify(config.model.initial_weights, ranks)
-            self._engine = parallelize(config, self._groups, self._device)
+            self._engine = parallelize(
+                config,
+                self._groups,
+                self._device,
+                # Drawing starting values takes longer than reading these.
+                value_of=universal.weights(checkpoint, config.model) if checkpoint else None,
+            )
             stack.callback(self._engine.close)
             self._state = TrainState(layout=asdict(self._layout))
             self._saved_step = 0
