@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from parallel import backend, settings
 from parallel.engine import Engine
 from training.data.micro_batch import MicroBatch
-from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel, Verifier
 
-Labels = tuple[Tensor, Tensor, Tensor]
+Expected = tuple[Tensor, Tensor, Tensor]
 """Positions, labels and weights of the supervised tokens, `[supervised]` each."""
 
 
@@ -33,7 +32,7 @@ class PipelineEngine(Engine):
 
     def _initialize(self, optimizer: torch.optim.Optimizer) -> Any:
         layout = self.groups.layout
-        self._stage = _Stage(self.model, self.device)
+        self._stage = _Stage(self.model)
         module = backend.PipelineModule(
             # One entry per stage; DeepSpeed uses only the entry of this rank's stage.
             layers=[self._stage] * layout.pipeline,
@@ -54,17 +53,16 @@ class PipelineEngine(Engine):
         self._loss_normalizer = loss_normalizer
         self._total = torch.zeros((), dtype=torch.float64, device=self.device)
         self._set_learning_rate(learning_rate)
-        self._stage.batches = iter(batches)
-        self._engine.train_batch(iter(self._micro_batches(batches)))
+        there = [batch.to(self.device) for batch in batches]
+        self._stage.batches = iter(there)
+        self._engine.train_batch(
+            (batch.tokens, (batch.supervised, batch.labels, batch.weights)) for batch in there
+        )
         return self._total
 
-    def _micro_batches(self, batches: Sequence[MicroBatch]) -> Iterator[tuple[Tensor, Labels]]:
-        for batch in batches:
-            yield batch.tokens, supervised(batch, self.device)
-
-    def _loss_of_stage(self, hidden: Tensor, labels: Labels) -> Tensor:
-        positions, expected, weights = labels
-        loss = self._loss(self.model.predict(hidden, positions), expected, weights)
+    def _loss_of_stage(self, hidden: Tensor, expected: Expected) -> Tensor:
+        at, labels, weights = expected
+        loss = self._loss(self.model.predict(hidden, at), labels, weights)
         self._total += loss.detach()
         # DeepSpeed averages over ranks and micro-batches: the factor undoes both.
         factor = self.groups.layout.data * self.num_micro_batches / self._loss_normalizer
@@ -74,9 +72,9 @@ class PipelineEngine(Engine):
 class _Stage(nn.Module):
     """One stage of a model as DeepSpeed calls it, once for each micro-batch."""
 
-    def __init__(self, model: LanguageModel | Verifier, device: torch.device) -> None:
+    def __init__(self, model: LanguageModel | Verifier) -> None:
         super().__init__()
-        self.model, self._device = model, device
+        self.model = model
         self.batches: Iterator[MicroBatch] = iter(())
         """The micro-batches of the step that are still to come."""
 
@@ -85,9 +83,8 @@ class _Stage(nn.Module):
         batch, body = next(self.batches), self.model.body
         if hasattr(body, "embedding"):
             hidden = body.embedding(hidden)
-        positions = batch.positions.to(self._device, non_blocking=True)
-        attention = PackedAttention(batch.borders, batch.tokens.shape[1], self._device)
-        hidden = body.run(hidden, positions, attention)
+        attention = PackedAttention(batch.borders, longest=batch.tokens.shape[1])
+        hidden = body.run(hidden, batch.positions, attention)
         if hasattr(body, "final_norm"):
             hidden = body.final_norm(hidden)
         return hidden

@@ -9,4 +9,5 @@ from training.models.attention import PackedAttention
 
 def packed(document_ids: Tensor, device: str | torch.device | None = None) -> PackedAttention:
     """Attention within these documents, `[sequences, tokens]` on the CPU."""
-    return PackedAttention(borders_of(document_ids), document_ids.shape[1], device)
+    borders = borders_of(document_ids).to(device or "cpu")
+    return PackedAttention(borders, longest=document_ids.shape[1])

@@ -102,7 +102,11 @@ class Trainer:
             if checkpoint:
                 refuse_checkpoint(config, checkpoint)
             self._data = StepBatches(
-                config, ranks, data_rank=self._groups.place.data, data_degree=self._layout.data
+                config,
+                ranks,
+                data_rank=self._groups.place.data,
+                data_degree=self._layout.data,
+                pinned=self._device.type == "cuda",
             )
             stack.callback(self._data.close)
             self._tokenizer = tokenizer_of(config)

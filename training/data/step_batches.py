@@ -31,7 +31,15 @@ USEFUL_EPOCHS = 4
 class StepBatches:
     """The micro-batches of each step of a run, on this rank."""
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, *, data_rank: int, data_degree: int):
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        *,
+        data_rank: int,
+        data_degree: int,
+        pinned: bool = False,
+    ) -> None:
         """Open the data, and start to compare it with its manifest.
 
         Args:
@@ -40,6 +48,7 @@ class StepBatches:
                 node may have another copy.
             data_rank: This process's number among the data-parallel ranks.
             data_degree: The number of data-parallel ranks.
+            pinned: Make batches in pinned memory, for a GPU.
 
         Raises:
             UserError, FileNotFoundError: the data cannot be used; see `SequenceDataset`, `Loader`.
@@ -60,6 +69,7 @@ class StepBatches:
             head=config.model.head,
             question_weight=config.training.prompt_loss_weight,
             source_weights=config.data.source_weights,
+            pinned=pinned,
         )
         self._integrity = (
             Integrity(folder, url=config.data.remote) if ranks.local_rank == 0 else None

@@ -68,7 +68,7 @@ def score(
             starts = (ends - lengths).repeat_interleave(lengths)
             positions = torch.arange(len(tokens)) - starts
             borders = F.pad(ends, (1, 0)).int()
-            attention = PackedAttention(borders, int(lengths.max()), device)
+            attention = PackedAttention(borders.to(device), longest=int(lengths.max()))
             last = verifier(
                 tokens[None].to(device),
                 positions[None].to(device),

@@ -47,20 +47,16 @@ class PackedAttention:
     call per document. The first two are one operator to torch.compile, whatever the borders are.
     """
 
-    def __init__(
-        self, borders: Tensor, longest: int, device: torch.device | str | None = None
-    ) -> None:
-        """Take the borders to the model's device.
+    def __init__(self, borders: Tensor, *, longest: int) -> None:
+        """Take the borders.
 
         Args:
-            borders: int32, as `MicroBatch.borders`, on the CPU. A document may have no tokens.
+            borders: int32, as `MicroBatch.borders`, on the model's device. A document may have no
+                tokens.
             longest: At least the number of tokens of the longest document. A constant of the run:
                 the compiled graph holds it.
-            device: The model's device; default: the CPU.
         """
-        self._host_borders = borders
-        self._borders = borders.to(device or "cpu", non_blocking=True)
-        self._longest = longest
+        self._borders, self._longest = borders, longest
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend within each document."""
@@ -81,7 +77,7 @@ class PackedAttention:
         return attended
 
     def _per_document(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        lengths: list[int] = self._host_borders.diff().tolist()
+        lengths: list[int] = self._borders.diff().tolist()
         documents = zip(
             *(heads.transpose(0, 1)[None].split(lengths, dim=2) for heads in (query, key, value)),
             strict=True,
