@@ -62,10 +62,9 @@ def parallelize(
         else starting_values(config.model, seed=config.run.seed)
     ) as initial_value_of:
         fill_parameters(model, initial_value_of, config, groups, device)
-    # 3. Compilation, of a block at a time: all of them share one graph.
+    # 3. Compilation, of a block at a time.
     if config.training.compile:
-        for block in model.body.blocks.values():
-            block.compile()
+        model.body.compile_blocks()
     # 4. The optimizer, ZeRO and the pipeline's schedule.
     engine_type = PipelineEngine if groups.layout.pipeline > 1 else Engine
     return engine_type(config, groups, device, model=model, loss=loss_of(config.model.head, groups))

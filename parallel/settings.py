@@ -17,17 +17,21 @@ memory to spare; on a CPU it would exceed a small model's own memory."""
 
 
 def check_precision(training: TrainingConfig, device_type: str) -> None:
-    """Check that the device can train in the config's precision.
+    """Check that the device can train in the config's precision. `auto` is any device.
 
     Raises:
-        ConfigError: fp16 on a CPU, or compiled fp32 on a GPU.
+        ConfigError: fp16 on a CPU; compiled, fp32 on a GPU, or another one on a CPU.
     """
     if training.precision == "fp16" and device_type == "cpu":
         raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
-    if training.compile and training.precision == "fp32" and device_type == "cuda":
+    # Attention in fp32 is not compiled on a GPU; torch's CPU code for sums in bf16 does not compile
+    # (2.13: conflicting declarations in its C++).
+    compiled = {"cpu": ("fp32",), "cuda": ("bf16", "fp16")}.get(device_type)
+    if training.compile and compiled and training.precision not in compiled:
+        where = "a CPU" if device_type == "cpu" else "a GPU"
         raise ConfigError(
-            "training.compile = true with training.precision = 'fp32' on a GPU, where attention in "
-            "fp32 is not compiled: set training.precision = 'bf16', or training.compile = false"
+            f"training.compile = true with training.precision = {training.precision!r} on {where}: "
+            f"set training.precision = {compiled[0]!r}, or training.compile = false"
         )
 
 

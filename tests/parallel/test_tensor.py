@@ -49,8 +49,7 @@ def _num_graphs(ranks: Ranks, sequence: bool) -> list[int]:
         hidden_size=16, num_layers=3, num_heads=2, ffn_size=32, vocab_size=512, max_tokens=64
     )
     model = _filled(config, groups)
-    for block in model.body.blocks.values():
-        block.compile()
+    model.body.compile_blocks()
     found: list[int] = []
     for document_tokens in (16, 8, 5, 4, 3, 2):
         ids = (torch.arange(16) // document_tokens).repeat(2, 1)

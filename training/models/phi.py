@@ -155,6 +155,11 @@ class Phi(nn.Module):
         )
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
 
+    def compile_blocks(self) -> None:
+        """Have torch.compile compile each block when it is first called; all share their graphs."""
+        for block in self.blocks.values():
+            block.compile()
+
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states `[sequences, tokens, hidden]` after the final LayerNorm.
 

@@ -36,6 +36,7 @@ def micro_batches(
             [_sequence(packed[i], config.model.vocab_size, random) for i in chosen],
             sequence_length=sequence_length,
             head="language_model",
+            most_examples=max(map(len, packed)),
         )
         for chosen in order.reshape(count, sequences).tolist()
     ]
