@@ -77,7 +77,7 @@ class PackedAttention:
         return attended
 
     def _per_document(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        lengths: list[int] = self._borders.diff().tolist()
+        lengths = [length for length in self._borders.diff().tolist() if length]
         documents = zip(
             *(heads.transpose(0, 1)[None].split(lengths, dim=2) for heads in (query, key, value)),
             strict=True,
