@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from parallel.ranks import Ranks
 from training.config import TrainConfig
 from training.data.dataset import SequenceDataset
@@ -87,6 +89,12 @@ class StepBatches:
                 raise
             self._problem = str(error)
             return []
+
+    def last_sequences(self) -> list[int]:
+        """The indices of the sequences of the last step, over all ranks, in its order."""
+        end = self._loader.consumed_sequences
+        start = end - self._config.training.global_batch_sequences
+        return self._loader.order.indices(np.arange(start, end)).tolist()
 
     @property
     def failed(self) -> bool:
