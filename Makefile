@@ -4,6 +4,7 @@
 # make test-all      both
 # make test-layouts  every layout against one rank, every change of layout on resume
 # make bench-data    the loader beside megatron-core, datasets and MosaicML Streaming
+# make bench-train   training beside transformers' Trainer
 # make check         ruff, strict pyright, the import contracts
 # make setup         only the virtual environment with the pinned packages
 # make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-.PHONY: demo test test-slow test-all test-layouts bench-data check setup constraints clean
+.PHONY: demo test test-slow test-all test-layouts bench-data bench-train check setup constraints clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
@@ -40,6 +41,12 @@ bench-data: setup
 	  mosaicml-streaming==0.13.0 brotli python-snappy cramjam xxhash zstd catalogue boto3 botocore \
 	  s3transfer jmespath
 	PYTHONPATH=build/peers $(BIN)/python -m tests.bench.loading build/bench-data $(BENCH)
+
+# Without accelerate, transformers' Trainer is left out of the table.
+bench-train: setup
+	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers accelerate==1.15.0
+	PYTHONPATH=build/peers OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.training \
+	  build/bench-train $(BENCH)
 
 check: setup
 	$(BIN)/ruff check .

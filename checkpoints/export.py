@@ -46,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, or of a verifier's score, absolute."""
-_WEIGHT = "fp32"
 _QUESTIONS = (
     "Maya picked 5 fewer plums than Tom. Tom picked 12 plums. How many did Maya pick?",
     "A café sells 3 teas for every 4 coffees. It sold 120 coffees at $2.50. What did teas earn "
@@ -108,10 +107,10 @@ class Source:
             self._empty: nn.Module = kind(self.shape)
         self.sizes = {name: value.shape for name, value in self._empty.named_parameters()}
         expected = {
-            str(universal.path_of(checkpoint, name, _WEIGHT).relative_to(checkpoint))
+            str(universal.path_of(checkpoint, name, universal.WEIGHT).relative_to(checkpoint))
             for name in self.sizes
         }
-        found = {name for name in listed if name.endswith(f"/{_WEIGHT}.pt")}
+        found = {name for name in listed if name.endswith(f"/{universal.WEIGHT}.pt")}
         for path in weights.iterdir():
             if str(path.relative_to(checkpoint)) not in listed:
                 raise CheckpointError(f"{path} is in no manifest: training did not write it")
@@ -136,7 +135,7 @@ class Source:
         """
         for name, size in self.sizes.items():
             try:
-                value = universal.read_tensor(self.folder, name, _WEIGHT, size)
+                value = universal.read_tensor(self.folder, name, universal.WEIGHT, size)
             except ValueError as error:
                 raise CheckpointError(str(error)) from error
             rounded = value.to(dtype)

@@ -13,24 +13,28 @@ the names of a pipeline's parameters in a run without one.
 Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from checkpoints.together import written_together
 from parallel.tensor_plan import shard_dim
 from training import manifest
+from training.config import ModelConfig
 from training.disk import reported, save_torch
 from training.errors import CheckpointError
+from training.models.build import empty_model
 
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
 
 FOLDER = "universal"
+WEIGHT = "fp32"
+"""The weight among a parameter's states."""
 NUM_STATES = 3
 """Of each parameter: the weight and two moments."""
 _PARAMETERS = "zero"
@@ -102,6 +106,16 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
         return read_tensor(folder, name, state, sizes[name])
 
     engine.restore(value_of, step=step)
+
+
+def weights(folder: Path, model: ModelConfig) -> Callable[[str], Tensor]:
+    """A function from a parameter's name to its whole weight in a verified checkpoint.
+
+    It raises as `read_tensor` does.
+    """
+    module: nn.Module = empty_model(model, "meta")
+    sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    return lambda name: read_tensor(folder, name, WEIGHT, sizes[name])
 
 
 def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor:

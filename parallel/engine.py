@@ -120,13 +120,16 @@ class Engine:
                 self.model.parameters(), clip, mpu=TensorUnit.from_groups(self.groups)
             )
         self._grad_norm = float(norm)
+        if not math.isfinite(self._grad_norm):
+            # The optimizer skips what has no gradient; under ZeRO, DeepSpeed skips the update.
+            for parameter in self.model.parameters():
+                parameter.grad = None
 
     @property
     def grad_norm(self) -> float | None:
         """Global gradient norm of the last step, before clipping.
 
-        Infinite or NaN where a gradient was: DeepSpeed then skips the update in fp16 and fp32,
-        but not in bf16.
+        Infinite or NaN where a gradient was: then the update was skipped, on all ranks.
         """
         norm = self._grad_norm if self._clips_here else self._engine.get_global_grad_norm()
         if norm is None:

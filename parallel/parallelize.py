@@ -51,7 +51,7 @@ def parallelize(
     from parallel.engine import Engine
     from parallel.pipeline import PipelineEngine
 
-    settings.check_precision(config.training.precision, device.type)
+    settings.check_precision(config.training, device.type)
     backend.connect()
     # 1. Pipeline and tensor parallelism; blocks recompute activations as the config says.
     model = shard_model(config.model, groups)
@@ -62,7 +62,10 @@ def parallelize(
         else starting_values(config.model, seed=config.run.seed)
     ) as initial_value_of:
         fill_parameters(model, initial_value_of, config, groups, device)
-    # 3. The optimizer, ZeRO and the pipeline's schedule.
+    # 3. Compilation, of a block at a time.
+    if config.training.compile:
+        model.body.compile_blocks()
+    # 4. The optimizer, ZeRO and the pipeline's schedule.
     engine_type = PipelineEngine if groups.layout.pipeline > 1 else Engine
     return engine_type(config, groups, device, model=model, loss=loss_of(config.model.head, groups))
 

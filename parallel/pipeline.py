@@ -1,9 +1,10 @@
 """The training engine with pipeline parallelism, under DeepSpeed's `PipelineModule`.
 
 Each pipeline stage is one layer to DeepSpeed: consecutive blocks, with the embedding before the
-first and the head after the last (`layout.stage_blocks` balances them). Stages pass on a tuple:
-activations, then positions and document ids, which every stage's attention needs. The schedule
-is DeepSpeed's 1F1B. `parallelize.py` chooses this engine where there are several stages.
+first and the head after the last (`layout.stage_blocks` balances them). Stages pass on activations
+only: every rank has the step's micro-batches, and takes positions and borders from its own. The
+schedule is DeepSpeed's 1F1B, in which every stage sees the micro-batches in their order.
+`parallelize.py` chooses this engine where there are several stages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,10 @@ from torch import Tensor, nn
 from parallel import backend, settings
 from parallel.engine import Engine
 from training.data.micro_batch import MicroBatch
-from training.losses import supervised
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel, Verifier
 
-StageInput = tuple[Tensor, Tensor, Tensor]
-"""Tokens `[sequences, tokens]` or activations `[sequences, tokens, hidden]`; positions; document
-ids."""
-Labels = tuple[Tensor, Tensor, Tensor]
+Expected = tuple[Tensor, Tensor, Tensor]
 """Positions, labels and weights of the supervised tokens, `[supervised]` each."""
 
 
@@ -31,12 +28,14 @@ class PipelineEngine(Engine):
 
     _loss_normalizer: float
     _total: Tensor
+    _stage: "_Stage"
 
     def _initialize(self, optimizer: torch.optim.Optimizer) -> Any:
         layout = self.groups.layout
+        self._stage = _Stage(self.model)
         module = backend.PipelineModule(
             # One entry per stage; DeepSpeed uses only the entry of this rank's stage.
-            layers=[_Stage(self.model)] * layout.pipeline,
+            layers=[self._stage] * layout.pipeline,
             topology=backend.PipeModelDataParallelTopology(
                 num_pp=layout.pipeline, num_mp=layout.tensor, num_dp=layout.data
             ),
@@ -54,17 +53,16 @@ class PipelineEngine(Engine):
         self._loss_normalizer = loss_normalizer
         self._total = torch.zeros((), dtype=torch.float64, device=self.device)
         self._set_learning_rate(learning_rate)
-        self._engine.train_batch(iter(self._micro_batches(batches)))
+        there = [batch.to(self.device) for batch in batches]
+        self._stage.batches = iter(there)
+        self._engine.train_batch(
+            (batch.tokens, (batch.supervised, batch.labels, batch.weights)) for batch in there
+        )
         return self._total
 
-    def _micro_batches(self, batches: Sequence[MicroBatch]) -> Iterator[tuple[StageInput, Labels]]:
-        for batch in batches:
-            inputs = (batch.tokens, batch.positions, batch.document_ids)
-            yield inputs, supervised(batch, self.device)
-
-    def _loss_of_stage(self, hidden: StageInput, labels: Labels) -> Tensor:
-        positions, expected, weights = labels
-        loss = self._loss(self.model.predict(hidden[0], positions), expected, weights)
+    def _loss_of_stage(self, hidden: Tensor, expected: Expected) -> Tensor:
+        at, labels, weights = expected
+        loss = self._loss(self.model.predict(hidden, at), labels, weights)
         self._total += loss.detach()
         # DeepSpeed averages over ranks and micro-batches: the factor undoes both.
         factor = self.groups.layout.data * self.num_micro_batches / self._loss_normalizer
@@ -72,19 +70,21 @@ class PipelineEngine(Engine):
 
 
 class _Stage(nn.Module):
-    """One stage of a model as DeepSpeed calls it, from `StageInput` to `StageInput`."""
+    """One stage of a model as DeepSpeed calls it, once for each micro-batch."""
 
     def __init__(self, model: LanguageModel | Verifier) -> None:
         super().__init__()
         self.model = model
+        self.batches: Iterator[MicroBatch] = iter(())
+        """The micro-batches of the step that are still to come."""
 
-    def forward(self, inputs: StageInput) -> StageInput:
-        """From tokens or the previous stage's output to the next stage's or the head's input."""
-        hidden, positions, document_ids = inputs
-        body = self.model.body
+    def forward(self, hidden: Tensor) -> Tensor:
+        """From tokens `[sequences, tokens]` or the previous stage's activations to this stage's."""
+        batch, body = next(self.batches), self.model.body
         if hasattr(body, "embedding"):
             hidden = body.embedding(hidden)
-        hidden = body.run(hidden, positions, PackedAttention(document_ids))
+        attention = PackedAttention(batch.borders, longest=batch.tokens.shape[1])
+        hidden = body.run(hidden, batch.positions, attention)
         if hasattr(body, "final_norm"):
             hidden = body.final_norm(hidden)
-        return hidden, positions, document_ids
+        return hidden

@@ -9,6 +9,7 @@ seconds: an impossible layout is refused before that.
 """
 
 import os
+import resource
 import socket
 import sys
 import time
@@ -38,8 +39,21 @@ SECONDS_FOR_FIRST = 10.0
 _FAILED, _REPORTED, _LEFT = "failed", "failure reported", "ranks left"
 """Keys of the store: the first failed rank's message; rank 0 has printed it; ranks that ended."""
 
+_MANY_FILES = 65_536
+
 _store: "Store | None" = None
 """The store of the process group. It outlives the group, so ranks can still explain a failure."""
+
+
+def _allow_many_files() -> None:
+    """Raise this process's limit of open files as far as it may, at most to `_MANY_FILES`.
+
+    Every gloo group holds a socket to each of its ranks, and a limit of 1,024 is usual.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class PeerFailed(UserError):
@@ -96,6 +110,7 @@ class Ranks:
             # a later import by some library would keep the group open after `disconnect`.
             import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
+            _allow_many_files()
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             try:
                 dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))

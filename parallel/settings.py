@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from parallel.layout import Layout, accumulation_steps_of
-from training.config import ConfigError, TrainConfig
+from training.config import ConfigError, TrainConfig, TrainingConfig
 from training.models.dtypes import DTYPES
 
 BUCKET_ELEMENTS = 50_000_000
@@ -16,14 +16,23 @@ BUCKET_ELEMENTS = 50_000_000
 memory to spare; on a CPU it would exceed a small model's own memory."""
 
 
-def check_precision(precision: str, device_type: str) -> None:
-    """Check that the device can train in this precision.
+def check_precision(training: TrainingConfig, device_type: str) -> None:
+    """Check that the device can train in the config's precision. `auto` is any device.
 
     Raises:
-        ConfigError: fp16 on a CPU.
+        ConfigError: fp16 on a CPU; compiled, fp32 on a GPU, or another one on a CPU.
     """
-    if precision == "fp16" and device_type == "cpu":
+    if training.precision == "fp16" and device_type == "cpu":
         raise ConfigError("training.precision = 'fp16' needs a GPU: set 'bf16' or 'fp32'")
+    # Attention in fp32 is not compiled on a GPU; torch's CPU code for sums in bf16 does not compile
+    # (2.13: conflicting declarations in its C++).
+    compiled = {"cpu": ("fp32",), "cuda": ("bf16", "fp16")}.get(device_type)
+    if training.compile and compiled and training.precision not in compiled:
+        where = "a CPU" if device_type == "cpu" else "a GPU"
+        raise ConfigError(
+            f"training.compile = true with training.precision = {training.precision!r} on {where}: "
+            f"set training.precision = {compiled[0]!r}, or training.compile = false"
+        )
 
 
 def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
@@ -54,6 +63,8 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         "communication_data_type": "fp32",
         "steps_per_print": 10**12,
         "wall_clock_breakdown": False,
+        # It waits for the device twice in every micro-batch.
+        "timers": {"throughput": {"enabled": False}},
         # Partitioning what a tensor group sends to the next pipeline stage gives wrong numbers
         # under sequence parallelism, where its ranks already hold different tokens.
         "pipeline": {"pipe_partitioned": False, "grad_partitioned": False},

@@ -163,8 +163,7 @@ class _SequenceParallelNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the last dim."""
         weight, bias = (
-            _Collective.apply(p, _identity, all_reduce, self._group)
-            for p in (self.weight, self.bias)
+            _collective(p, _identity, all_reduce, self._group) for p in (self.weight, self.bias)
         )
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
@@ -179,10 +178,8 @@ class _EnterTensorParallel(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """`[sequences, tokens (/ degree), hidden]` to `[sequences, tokens, hidden]`."""
         if self._sequence:
-            return _Collective.apply(
-                hidden, all_gather_sequence, reduce_scatter_sequence, self._group
-            )
-        return _Collective.apply(hidden, _identity, all_reduce, self._group)
+            return _collective(hidden, all_gather_sequence, reduce_scatter_sequence, self._group)
+        return _collective(hidden, _identity, all_reduce, self._group)
 
 
 class _LeaveTensorParallel(nn.Module):
@@ -195,10 +192,8 @@ class _LeaveTensorParallel(nn.Module):
     def forward(self, addend: Tensor) -> Tensor:
         """Addends `[sequences, tokens, hidden]` to `[sequences, tokens (/ degree), hidden]`."""
         if self._sequence:
-            return _Collective.apply(
-                addend, reduce_scatter_sequence, all_gather_sequence, self._group
-            )
-        return _Collective.apply(addend, all_reduce, _identity, self._group)
+            return _collective(addend, reduce_scatter_sequence, all_gather_sequence, self._group)
+        return _collective(addend, all_reduce, _identity, self._group)
 
 
 class _GatherSequence(nn.Module):
@@ -211,7 +206,7 @@ class _GatherSequence(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """`[sequences, tokens / degree, hidden]` to `[sequences, tokens, hidden]`."""
         # The head's gradients are equal on all ranks: none are summed.
-        return _Collective.apply(hidden, all_gather_sequence, _own_part, self._group)
+        return _collective(hidden, all_gather_sequence, _own_part, self._group)
 
 
 def _no_init(weight: Tensor) -> Tensor:
@@ -265,6 +260,10 @@ class _Collective(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.apply_backward(gradients[0], ctx.group), None, None, None
+
+
+_collective: Any = torch.compiler.disable(_Collective.apply)
+"""Not traced: a compiled block is three graphs, between the two collectives."""
 
 
 class _BiasAddend(torch.autograd.Function):

@@ -227,4 +227,4 @@ def _stand_in(verb: str, word: str, scratch: Path) -> Path:
 
 def paths_named(page: str) -> list[str]:
     """Files of the project that a page names anywhere: `configs/…`, `launch/…`, `slurm/…`."""
-    return re.findall(r"\b((?:configs|launch|slurm)/[a-z0-9_]+\.(?:toml|py|sh))\b", page)
+    return re.findall(r"(?<!tests/)\b((?:configs|launch|slurm)/[a-z0-9_]+\.(?:toml|py|sh))\b", page)

@@ -56,15 +56,6 @@ def verifier_loss(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     )
 
 
-def supervised(batch: MicroBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of the supervised tokens in the flattened batch, their labels and weights."""
-    # Selected on the CPU: on a GPU, `nonzero` would make the host wait for the device.
-    positions = batch.supervised.flatten().nonzero().flatten()
-    selected = (positions, batch.labels.flatten()[positions], batch.weights.flatten()[positions])
-    positions, labels, weights = (values.to(device, non_blocking=True) for values in selected)
-    return positions, labels, weights
-
-
 def micro_batch_loss(
     model: Callable[..., Tensor], loss: Loss, batch: MicroBatch, device: torch.device
 ) -> Tensor:
@@ -73,12 +64,10 @@ def micro_batch_loss(
     Args:
         model: a model with a head, called as `training.models.heads` says.
         loss: one of the above.
-        batch: packed sequences, on the CPU.
+        batch: packed sequences, anywhere.
         device: where the model is.
     """
-    tokens, positions = (
-        values.to(device, non_blocking=True) for values in (batch.tokens, batch.positions)
-    )
-    at, labels, weights = supervised(batch, device)
-    attention = PackedAttention(batch.document_ids, device)
-    return loss(model(tokens, positions, attention, at=at), labels, weights)
+    there = batch.to(device)
+    attention = PackedAttention(there.borders, longest=there.tokens.shape[1])
+    found = model(there.tokens, there.positions, attention, at=there.supervised)
+    return loss(found, there.labels, there.weights)

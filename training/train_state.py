@@ -22,7 +22,9 @@ class TrainState:
     step: int = 0
     """Updates made."""
     tokens: int = 0
-    """Tokens seen, padding not counted."""
+    """Tokens of these updates, padding not counted."""
+    skipped_updates: int = 0
+    """Updates that were not made, as their gradient was not finite; no steps."""
     loader: dict[str, Any] = field(default_factory=dict[str, Any])
     """The loader's state: consumed sequences and the data's fingerprint."""
     goodput: dict[str, float] = field(default_factory=dict[str, float])

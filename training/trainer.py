@@ -11,7 +11,7 @@ needs to resume bit-exactly (training/train_state.py).
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +54,9 @@ from training.schedule import learning_rate
 from training.train_state import TrainState
 
 logger = logging.getLogger(__name__)
+
+MOST_SKIPPED = 3
+"""Updates in a row that are skipped at most, as their gradients are not finite."""
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
@@ -102,15 +105,26 @@ class Trainer:
             if checkpoint:
                 refuse_checkpoint(config, checkpoint)
             self._data = StepBatches(
-                config, ranks, data_rank=self._groups.place.data, data_degree=self._layout.data
+                config,
+                ranks,
+                data_rank=self._groups.place.data,
+                data_degree=self._layout.data,
+                pinned=self._device.type == "cuda",
             )
             stack.callback(self._data.close)
             self._tokenizer = tokenizer_of(config)
-            if config.model.initial_weights:
+            if config.model.initial_weights and not checkpoint:
                 load.verify(config.model.initial_weights, ranks)
-            self._engine = parallelize(config, self._groups, self._device)
+            self._engine = parallelize(
+                config,
+                self._groups,
+                self._device,
+                # Drawing starting values takes longer than reading these.
+                value_of=universal.weights(checkpoint, config.model) if checkpoint else None,
+            )
             stack.callback(self._engine.close)
             self._state = TrainState(layout=asdict(self._layout))
+            self._skipped_in_a_row: list[list[int]] = []
             self._saved_step = 0
             if checkpoint:
                 self._resume(checkpoint)
@@ -164,8 +178,13 @@ class Trainer:
                 timer = metrics.StepTimer()
                 while self._state.step < total:
                     stopped, values = self._step(timer)
-                    bar.advance(1, note=f"loss {values[names.LOSS]:.4f}")
                     self._watchdog.heartbeat()
+                    if values is None:  # skipped, and no step: nothing is due
+                        if stopped:
+                            raise Stopped
+                        timer.restart()
+                        continue
+                    bar.advance(1, note=f"loss {values[names.LOSS]:.4f}")
                     last = self._state.step == total
                     if last or self._is_due(self._config.training.log_every_steps):
                         logger.info(metrics.step_line(self._state.step, total, values))
@@ -207,8 +226,11 @@ class Trainer:
             return False
         return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
 
-    def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float]]:
-        """One update; whether a signal came to any rank, and the step's metrics."""
+    def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float] | None]:
+        """One update; whether a signal came to any rank, and the step's metrics.
+
+        The metrics are None where the update was skipped, since its gradient is not finite.
+        """
         with timer.waiting():
             batches = self._data.next_step()
         counted = ("weight", "num_tokens", "num_supervised", "num_attended")
@@ -234,11 +256,13 @@ class Trainer:
         loss = float(losses) if self._groups.computes_loss else 0.0
         loss, overflowed = self._sum_over_ranks([loss, float(self._gradients_overflowed())])
         loss /= loss_normalizer
+        if overflowed:
+            self._skipped(loss)
+            return bool(stop), None
+        self._skipped_in_a_row.clear()
         self._state.step += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}")
-        if overflowed:
-            raise self._diverged("the gradient norm is not finite")
         self._state.tokens += int(tokens)
         step_counts = metrics.StepCounts(
             tokens=int(tokens),
@@ -251,9 +275,33 @@ class Trainer:
 
     def _gradients_overflowed(self) -> bool:
         norm = self._engine.grad_norm
-        # In fp16 such a step is skipped and the loss scale lowered.
-        is_scaled = self._config.training.precision == "fp16"
-        return norm is not None and not math.isfinite(norm) and not is_scaled
+        return norm is not None and not math.isfinite(norm)
+
+    def _skipped(self, loss: float) -> None:
+        """Count an update that was skipped.
+
+        Raises:
+            TrainingDiverged: several in a row were.
+        """
+        sequences = self._data.last_sequences()
+        self._state.skipped_updates += 1
+        step = self._state.step + 1
+        if self._ranks.is_main:
+            logger.warning(
+                f"update {step:,} is skipped: its gradient is not finite (loss {loss:.4g}); "
+                f"sequences {_listed(sequences)}"
+            )
+        # fp16 begins with a scale of the loss that is too large, and finds a smaller one.
+        if self._engine.loss_scale.get("cur_scale", 1) > 1:
+            return
+        self._skipped_in_a_row.append(sequences)
+        if len(self._skipped_in_a_row) == MOST_SKIPPED:
+            batches = "; ".join(map(_listed, self._skipped_in_a_row))
+            raise self._diverged(
+                f"the gradients of {MOST_SKIPPED} batches in a row are not finite (sequences "
+                f"{batches})",
+                step=step,
+            )
 
     def _check_weights(self) -> None:
         """Check on all ranks that what each holds is finite, before the weights are used.
@@ -264,10 +312,10 @@ class Trainer:
         if self._sum_over_ranks([float(not self._engine.has_finite_state())])[0]:
             raise self._diverged("weights are not finite after the update")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _diverged(self, what: str, *, step: int | None = None) -> TrainingDiverged:
         return diverged(
             what,
-            step=self._state.step,
+            step=self._state.step if step is None else step,
             learning_rate=self._config.optimizer.learning_rate,
             checkpoints=self._folder / CHECKPOINTS,
             steps=self._store.steps(),
@@ -295,15 +343,19 @@ class Trainer:
             values[names.GRAD_NORM] = norm
         values |= self._throughput.metrics(counts, seconds) | self._data.metrics()
         values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[names.SKIPPED_UPDATES] = self._state.skipped_updates
         values[names.GOODPUT] = self._goodput.fraction()
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
         return values
 
     def _sum_over_ranks(self, values: list[float]) -> list[float]:
-        """Add up over ranks. float64 holds counts of tokens exactly."""
+        """Add up over ranks, on the CPU: the device computes meanwhile.
+
+        float64 holds counts of tokens exactly.
+        """
         if self._ranks.world_size == 1:
             return values
-        total = torch.tensor(values, dtype=torch.float64, device=self._device)
+        total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
         return total.tolist()
 
@@ -388,3 +440,7 @@ class Trainer:
             logger.info(
                 f"resharding: the checkpoint was saved at {before}, this run is at {self._layout}"
             )
+
+
+def _listed(sequences: Sequence[int]) -> str:
+    return ", ".join(map(str, sequences))

@@ -140,7 +140,7 @@ def make_plan(config: TrainConfig, layout: Layout, *, rank: int) -> Plan:
     Raises:
         ConfigError: the engine would refuse the config.
     """
-    check_precision(config.training.precision, config.training.device)
+    check_precision(config.training, config.training.device)
     with fake_groups(layout, rank) as groups:
         place = groups.place
         stages = tuple(
@@ -220,7 +220,7 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
             transfer
             for transfer in (
                 *_tensor_transfers(run, num_micro_batches),
-                *_sends(config, groups, run, num_micro_batches),
+                *_sends(groups, run, num_micro_batches),
                 *costs.transfers,
             )
             if transfer.num_ranks > 1 and transfer.num_bytes
@@ -268,26 +268,23 @@ def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Tr
         )
 
 
-def _integers_bytes(config: TrainConfig) -> int:
-    """Positions, document ids or token ids of one micro-batch."""
+def _token_bytes(config: TrainConfig) -> int:
+    """Token ids of one micro-batch."""
     return config.training.micro_batch_sequences * config.data.sequence_length * INTEGER_BYTES
 
 
-def _sends(
-    config: TrainConfig, groups: Groups, run: MicroBatchRun, num_micro_batches: int
-) -> Iterator[Transfer]:
+def _sends(groups: Groups, run: MicroBatchRun, num_micro_batches: int) -> Iterator[Transfer]:
     """To the neighbouring pipeline stages (deepspeed/runtime/pipe/engine.py)."""
     stages, stage = groups.layout.pipeline, groups.place.stage
-    forward = run.boundary_bytes + 2 * _integers_bytes(config)
-    for purpose, num_bytes, there in (
-        ("activations to the next stage", forward, stage < stages - 1),
-        ("gradients to the stage before", run.boundary_bytes, stage > 0),
+    for purpose, there in (
+        ("activations to the next stage", stage < stages - 1),
+        ("gradients to the stage before", stage > 0),
     ):
         if there:
             yield Transfer(
                 purpose=purpose,
                 operation="send",
-                num_bytes=num_bytes * num_micro_batches,
+                num_bytes=run.boundary_bytes * num_micro_batches,
                 num_ranks=2,
             )
 
@@ -297,20 +294,19 @@ def _pipeline_bytes(
 ) -> int:
     """What DeepSpeed's pipeline holds beside what autograd saves (runtime/pipe/engine.py).
 
-    A receive buffer per tensor; and of every micro-batch in flight its input and its output, with
-    positions and document ids in both: a stage computes on a copy of its input. The last stage
-    frees an output when its slot, one of two, is reused.
+    A receive buffer for activations and one for gradients; and of every micro-batch in flight its
+    input and its output: a stage computes on a copy of its input. The last stage frees an output
+    when its slot, one of two, is reused.
     """
     stages, stage = groups.layout.pipeline, groups.place.stage
     if stages == 1:
         return 0
-    integers, boundary = _integers_bytes(config), run.boundary_bytes
-    received = boundary + 2 * integers if stage > 0 else 0
-    received += boundary if stage < stages - 1 else 0
-    inputs = num_in_flight * ((boundary if stage > 0 else integers) + 2 * integers)
+    boundary = run.boundary_bytes
+    received = boundary * ((stage > 0) + (stage < stages - 1))
+    inputs = num_in_flight * (boundary if stage > 0 else _token_bytes(config))
     kept = (
         num_in_flight
         if stage < stages - 1
         else min(2, accumulation_steps_of(config, groups.layout))
     )
-    return received + inputs + kept * (boundary + 2 * integers)
+    return received + inputs + kept * boundary

@@ -30,8 +30,7 @@ from parallel.settings import weights_dtype
 from parallel.sharding import materialise, modules_to_shard
 from parallel.torch_internals import FakeStore, FakeTensorMode
 from training.config import TrainConfig
-from training.data.micro_batch import MicroBatch
-from training.losses import supervised
+from training.data.micro_batch import MicroBatch, borders_of
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
@@ -96,14 +95,15 @@ def typical_micro_batch(config: TrainConfig) -> MicroBatch:
     offsets = torch.arange(shape[1]).repeat(shape[0], 1)
     positions = offsets % DOCUMENT_TOKENS
     num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
+    supervised = (positions >= num_context).flatten().nonzero().flatten()
     is_verifier = config.model.head == "verifier"
     return MicroBatch(
         tokens=torch.zeros(shape, dtype=torch.long),
         positions=positions,
-        document_ids=offsets // DOCUMENT_TOKENS,
-        labels=torch.zeros(shape, dtype=torch.float32 if is_verifier else torch.long),
-        supervised=positions >= num_context,
-        weights=torch.ones(shape),
+        borders=borders_of(offsets // DOCUMENT_TOKENS),
+        supervised=supervised,
+        labels=torch.zeros(len(supervised), dtype=torch.float32 if is_verifier else torch.long),
+        weights=torch.ones(len(supervised)),
     )
 
 
@@ -128,13 +128,12 @@ def fake_groups(layout: Layout, rank: int) -> Generator[Groups, None, None]:
 def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     """Trace both passes of a typical micro-batch on this rank."""
     batch = typical_micro_batch(config)
-    at, labels, weights = supervised(batch, torch.device("cpu"))
     model = shard_model(config.model, groups)
     model.train()
     body, saved, exchanges = model.body, Saved(model), Exchanges()
     mode = FakeTensorMode()
-    attention = _PlannedAttention(batch.document_ids, mode, config)
-    inputs = (batch.tokens, batch.positions, at, labels, weights)
+    attention = _PlannedAttention(batch, mode, config)
+    inputs = (batch.tokens, batch.positions, batch.supervised, batch.labels, batch.weights)
     tokens, positions, at, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
         _fill(model, config, groups)
@@ -249,9 +248,8 @@ def _linear_of(layout: Layout) -> Generator[None, None, None]:
 class _PlannedAttention(PackedAttention):
     """The attention kernel of the planned device, on fake tensors."""
 
-    def __init__(self, document_ids: Tensor, mode: FakeTensorMode, config: TrainConfig) -> None:
-        super().__init__(document_ids)
-        self._borders = mode.from_tensor(self._borders)
+    def __init__(self, batch: MicroBatch, mode: FakeTensorMode, config: TrainConfig) -> None:
+        super().__init__(mode.from_tensor(batch.borders), longest=batch.tokens.shape[1])
         self._on_gpu = config.training.device != "cpu"
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -117,11 +117,13 @@ def test_sequences_are_packed_and_supervised_like_the_recipe(toy: bool) -> None:
     for batch in batches:
         real = batch.document_ids >= 0
         assert real.float().mean() > 0.95
-        row, place = batch.supervised.nonzero(as_tuple=True)
-        assert torch.equal(batch.labels[row, place], batch.tokens[row, place + 1])
-        assert torch.equal(batch.document_ids[row, place], batch.document_ids[row, place + 1])
-        moved = labels_in_place(batch)
-        assert torch.equal(moved[row, place + 1], batch.tokens[row, place + 1])
+        following = batch.supervised + 1
+        assert torch.equal(batch.labels, batch.tokens.flatten()[following])
+        ids = batch.document_ids.flatten()
+        assert torch.equal(ids[batch.supervised], ids[following])
+        in_place = labels_in_place(batch).flatten()
+        assert torch.equal(in_place[following], batch.labels)
+        assert (in_place >= 0).sum() == len(batch.labels)
 
 
 def test_tables() -> None:

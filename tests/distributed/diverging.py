@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from checkpoints.store import CheckpointStore
 from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
+from parallel.planning.trace import typical_micro_batch
 from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS
 from training.config import TrainConfig, resolved
@@ -121,6 +123,42 @@ def diverge(ranks: Ranks, config: TrainConfig, folder: Path) -> dict[str, Diverg
         )
         diverged[name] = Diverged(outcome=outcome(wild, ranks), finite=finite_states(wild, ranks))
     return diverged
+
+
+@torch.no_grad()
+def skip(ranks: Ranks, config: TrainConfig) -> dict[str, list[bool]]:
+    """Of each layout and precision: whether a step in which the loss of the last rank is not a
+    number is reported, changes no weight, and the next step does."""
+    found: dict[str, list[bool]] = {}
+    for precision in ("fp32", "bf16"):
+        for name, parallel in LAYOUTS.items():
+            wanted = changed(
+                config,
+                config.run.folder,
+                parallel=parallel,
+                training={"precision": precision, "micro_batch_sequences": 2},
+            )
+            groups = Groups.connect(Layout.from_config(wanted, ranks.world_size), ranks)
+            engine = parallelize(wanted, groups, torch.device("cpu"))
+            batches = [typical_micro_batch(wanted)] * engine.num_micro_batches
+            # Ranks of a tensor group, and of a pipeline, share one loss.
+            is_wrong = ranks.rank == 1 or groups.layout.data == 1
+            states: list[dict[str, Tensor]] = []
+            norms: list[float | None] = []
+            for normalizer in (1e3, math.nan if is_wrong else 1e3, 1e3):
+                with torch.enable_grad():
+                    engine.train_step(batches, loss_normalizer=normalizer, learning_rate=1e-2)
+                norms.append(engine.grad_norm)
+                states.append({n: v.clone() for n, v in whole_weights(engine)})
+            first, second, third = states
+            found[f"{precision}, {name}"] = [
+                [math.isfinite(norm or 0.0) for norm in norms] == [True, False, True],
+                all(torch.equal(first[n], second[n]) for n in first),
+                not all(torch.equal(second[n], third[n]) for n in first),
+            ]
+            engine.close()
+            groups.disconnect()
+    return found
 
 
 def recover(ranks: Ranks, config: TrainConfig, folder: Path) -> list[Outcome]:

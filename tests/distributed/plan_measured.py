@@ -184,7 +184,7 @@ def _measure(ranks: Ranks, config: TrainConfig, zero_settings: dict[str, Any]) -
     try:
         engine = parallelize(config, groups, torch.device("cpu"))
         measured, count = Measured(engine), engine.num_micro_batches
-        weight = float(typical_micro_batch(config).supervised.sum()) * count * layout.data
+        weight = float(len(typical_micro_batch(config).supervised)) * count * layout.data
         # ZeRO-3 watches the order of use for two passes; a pipeline sends its shapes in one.
         for _ in range(2):
             rows = [typical_micro_batch(config) for _ in range(count)]

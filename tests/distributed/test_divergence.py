@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import small
-from tests.distributed.diverging import LAYOUTS, Diverged, diverge, recover
+from tests.distributed.diverging import LAYOUTS, Diverged, diverge, recover, skip
 from tests.metrics import read_steps
 from tests.ranks import run_distributed
 from training.config import ConfigError, TrainConfig, resolved
@@ -42,6 +42,12 @@ def test_each_rank_checks_its_own_state(diverged: list[dict[str, Diverged]], nam
     assert second == [True, *[False] * 9, True]
 
 
+def test_a_gradient_that_is_not_finite_skips_the_update_on_all_ranks(tmp_path: Path) -> None:
+    for found in run_distributed(skip, 2, small.config(tmp_path)):
+        assert found == dict.fromkeys(found, [True, True, True])
+        assert len(found) == 2 * len(LAYOUTS)
+
+
 def test_the_remedy_that_the_message_names_works(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     main, other = run_distributed(recover, 2, small.prepared(tmp_path), folder)
@@ -51,7 +57,9 @@ def test_the_remedy_that_the_message_names_works(tmp_path: Path) -> None:
     # The weights of step 5 are finite, and nothing can be computed with them.
     assert wild.steps == again.steps == [1, 2, 3, 4, 5]
     for run in (wild, again):
+        assert "the gradients of 3 batches in a row are not finite (sequences " in run.error
         assert "at step 6: the run has diverged" in run.error
+        assert run.output.count("update 6 is skipped: its gradient is not finite") == 3
         assert "lower optimizer.learning_rate" in run.error
         assert "resumes from its newest checkpoint, step 5" in run.error
         assert "it then resumes from step 4" in run.error

@@ -17,8 +17,14 @@ GENERATOR = (
     Case(tensor=2, data=2, zero=3, sequence=True),
     Case(tensor=2, data=2, zero=2),
     Case(tensor=2, pipeline=2, data=2),
+    Case(tensor=2, zero=1, sequence=True, compiled=True),
+    Case(pipeline=2, recompute=True, compiled=True),
 )
-VERIFIER = (Case(tensor=2, zero=1, sequence=True), Case(pipeline=2))
+VERIFIER = (
+    Case(tensor=2, zero=1, sequence=True),
+    Case(pipeline=2),
+    Case(data=2, zero=2, compiled=True),
+)
 ROUNDED = (Case(tensor=2, pipeline=2), Case(tensor=2, data=2, zero=0))
 RESUMES = (
     (ONE, Case(tensor=2, zero=1, sequence=True)),

@@ -239,6 +239,7 @@ def _metrics_so_far(folder: Path) -> list[str]:
         ({"data": {"folder": "nowhere/at/all"}}, "launch/prepare.py"),
         ({"model": {"initial_weights": "no/such/folder"}}, "no/such/folder"),
         ({"training": {"precision": "fp16"}}, "needs a GPU"),
+        ({"training": {"precision": "bf16", "compile": True}}, "set training.precision = 'fp32'"),
     ],
 )
 def test_what_does_not_fit_is_one_message(

@@ -53,6 +53,7 @@ class Case:
     sequence: bool = False
     recompute: bool = False
     """Activation checkpointing."""
+    compiled: bool = False
 
     @property
     def num_ranks(self) -> int:
@@ -63,6 +64,7 @@ class Case:
         degrees = {"t": self.tensor, "p": self.pipeline, "d": self.data}
         parts = [f"{letter}{degree}" for letter, degree in degrees.items() if degree > 1] or ["1"]
         marks = ["s"] * self.sequence + ["c"] * self.recompute
+        marks += ["compiled"] * self.compiled
         return " ".join([*parts, f"z{self.zero}", *marks])
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -74,8 +76,11 @@ class Case:
                 "zero_stage": self.zero,
                 "sequence_parallel": self.sequence,
             },
-            # A pipeline needs micro-batches to fill it.
-            "training": {"micro_batch_sequences": 1 if self.pipeline > 1 else 8 // self.data},
+            "training": {
+                # A pipeline needs micro-batches to fill it.
+                "micro_batch_sequences": 1 if self.pipeline > 1 else 8 // self.data,
+                "compile": self.compiled,
+            },
             "model": {"activation_checkpointing": self.recompute},
         }
 

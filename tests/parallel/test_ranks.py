@@ -1,12 +1,14 @@
 """One process among others: errors that end all of them once, and what is left behind."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from parallel.ranks import Ranks
 from tests.ranks import ROOT, rank_environment, run_distributed
@@ -55,3 +57,16 @@ def test_disconnect_ends_the_groups_threads_whatever_was_imported_between():
     for threads in run_distributed(_threads_after_disconnect, 2):
         assert any("python" in name for name in threads), threads
         assert not any("gloo" in name for name in threads), threads
+
+
+def _file_limits(ranks: Ranks) -> tuple[int, int]:
+    """The limits of open files, usual ones before the ranks connected."""
+    ranks.disconnect()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, min(hard, 4096) if hard > 0 else 4096))
+    ranks.connect(torch.device("cpu"))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_connected_ranks_may_open_as_many_files_as_they_are_allowed() -> None:
+    assert run_distributed(_file_limits, 1) == [(4096, 4096)]

@@ -15,8 +15,10 @@ from parallel.ranks import Ranks
 from parallel.sharding import marked_dim, materialise, modules_to_shard
 from parallel.tensor import cross_entropy
 from parallel.tensor_plan import shard_dim
+from tests.attention import packed
 from tests.ranks import run_distributed
 from training.config import ModelConfig
+from training.data.micro_batch import borders_of
 from training.losses import language_model_loss, verifier_loss
 from training.models.attention import PackedAttention
 from training.models.build import starting_values
@@ -32,6 +34,41 @@ def _counted(run: Callable[[], Result]) -> tuple[Result, Counter[str]]:
     return value, Counter(name for name in names if name.startswith("c10d::"))
 
 
+def _filled(config: ModelConfig, groups: Groups) -> Any:
+    model = shard_model(config, groups)
+    with starting_values(config, seed=3) as value_of:
+        for prefix, module in modules_to_shard(model):
+            materialise(prefix, module, value_of, groups, torch.device("cpu"), torch.float32)
+    return model
+
+
+def _num_graphs(ranks: Ranks, sequence: bool) -> list[int]:
+    """The number of compiled graphs after each of some micro-batches."""
+    groups = Groups.connect(Layout(tensor=2, zero_stage=0, sequence=sequence), ranks)
+    config = ModelConfig(
+        hidden_size=16, num_layers=3, num_heads=2, ffn_size=32, vocab_size=512, max_tokens=64
+    )
+    model = _filled(config, groups)
+    model.body.compile_blocks()
+    found: list[int] = []
+    for document_tokens in (16, 8, 5, 4, 3, 2):
+        ids = (torch.arange(16) // document_tokens).repeat(2, 1)
+        attention = PackedAttention(borders_of(ids, length=20), longest=16)
+        model(torch.zeros_like(ids), torch.arange(16) % document_tokens, attention).sum().backward()
+        counters = torch._dynamo.utils.counters  # pyright: ignore[reportPrivateUsage]
+        found.append(counters["stats"]["unique_graphs"])
+    groups.disconnect()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sequence", [False, True])
+def test_compiled_blocks_make_graphs_once(sequence: bool) -> None:
+    for found in run_distributed(_num_graphs, 2, sequence):
+        assert set(found) == {found[0]}
+        assert found[0] <= 5 if sequence else found[0] == 3
+
+
 def _exchanges(ranks: Ranks, num_layers: int, head: Any, sequence: bool) -> dict[str, Any]:
     """One forward and backward pass of a model of so many blocks."""
     groups = Groups.connect(Layout(tensor=2, zero_stage=0, sequence=sequence), ranks)
@@ -44,13 +81,10 @@ def _exchanges(ranks: Ranks, num_layers: int, head: Any, sequence: bool) -> dict
         max_tokens=64,
         head=head,
     )
-    model: Any = shard_model(config, groups)
-    with starting_values(config, seed=3) as value_of:
-        for prefix, module in modules_to_shard(model):
-            materialise(prefix, module, value_of, groups, torch.device("cpu"), torch.float32)
+    model = _filled(config, groups)
     tokens = torch.randint(0, 512, (2, 16), generator=torch.Generator().manual_seed(0))
     positions = torch.arange(16).repeat(2, 1)
-    attention = PackedAttention(torch.zeros_like(tokens))
+    attention = packed(torch.zeros_like(tokens))
     at = torch.arange(3, 30)
     output, forward = _counted(lambda: model(tokens, positions, attention, at=at))
     weights = torch.ones(len(at))

@@ -1,18 +1,17 @@
 """The two losses against torch's own, and what padding and weights do to them."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.data.micro_batch import MicroBatch
+from training.data.micro_batch import MicroBatch, borders_of
 from training.losses import (
     Loss,
     language_model_loss,
     micro_batch_loss,
-    supervised,
     verifier_loss,
 )
 from training.models.heads import LanguageModel, Verifier
@@ -24,19 +23,29 @@ SHAPE = PhiShape(
 )
 
 
+WEIGHTS = torch.tensor([[0.0, 0.5, 1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.25, 0.0, 0.0, 0.0]])
+"""Of each position; 0 where nothing is supervised."""
+
+
 def batch(labels: Tensor) -> MicroBatch:
     """Two packed sequences of 6 tokens; the second ends in padding."""
     draw = torch.Generator().manual_seed(1)
     document_ids = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, -1, -1]])
-    weights = torch.tensor([[0.0, 0.5, 1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.25, 0.0, 0.0, 0.0]])
     return MicroBatch(
         tokens=torch.randint(11, (2, 6), generator=draw) * (document_ids >= 0),
         positions=torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 0, 0]]),
-        document_ids=document_ids,
-        labels=labels,
-        supervised=weights > 0,
-        weights=weights,
+        borders=borders_of(document_ids),
+        **_supervised(labels, WEIGHTS),
     )
+
+
+def _supervised(labels: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    at = weights.flatten().nonzero().flatten()
+    return {
+        "supervised": at,
+        "labels": labels.flatten()[at],
+        "weights": weights.flatten()[at],
+    }
 
 
 def token_labels() -> Tensor:
@@ -76,14 +85,6 @@ def test_verifier_loss_is_minus_the_log_of_the_probability_of_the_label() -> Non
     assert float(verifier_loss(scores, labels, weights)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_only_supervised_tokens_are_selected() -> None:
-    made = batch(token_labels())
-    at, labels, weights = supervised(made, CPU)
-    assert at.tolist() == [1, 2, 4, 7, 8]
-    assert torch.equal(labels, made.labels.flatten()[at])
-    assert weights.tolist() == [0.5, 1.0, 1.0, 1.0, 0.25]
-
-
 @pytest.mark.parametrize("head", ["language_model", "verifier"])
 def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
     """Packing and padding change nothing: documents are computed one by one to compare."""
@@ -91,16 +92,16 @@ def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
     is_verifier = head == "verifier"
     model: nn.Module = (Verifier if is_verifier else LanguageModel)(SHAPE)
     loss: Loss = verifier_loss if is_verifier else language_model_loss
-    made = batch(token_labels() % 2 * 1.0 if is_verifier else token_labels())
-    expected = 0.0
+    labels = token_labels() % 2 * 1.0 if is_verifier else token_labels()
+    made, expected = batch(labels), 0.0
     for sequence, start, stop in ((0, 0, 3), (0, 3, 6), (1, 0, 4)):
+        here = (slice(sequence, sequence + 1), slice(start, stop))
         alone = MicroBatch(
-            **{
-                field.name: getattr(made, field.name)[sequence : sequence + 1, start:stop]
-                for field in fields(made)
-            }
+            tokens=made.tokens[here],
+            positions=made.positions[here],
+            borders=torch.tensor([0, stop - start], dtype=torch.int32),
+            **_supervised(labels[here], WEIGHTS[here]),
         )
-        alone = replace(alone, document_ids=torch.zeros_like(alone.document_ids))
         expected += float(micro_batch_loss(model, loss, alone, CPU))
     assert float(micro_batch_loss(model, loss, made, CPU)) == pytest.approx(expected, rel=1e-5)
 
@@ -108,7 +109,8 @@ def test_the_micro_batch_loss_is_that_of_each_document_alone(head: str) -> None:
 def test_without_supervised_tokens_the_loss_is_zero_and_has_gradients() -> None:
     model = LanguageModel(SHAPE)
     made = batch(token_labels())
-    made = replace(made, supervised=torch.zeros_like(made.supervised))
+    nothing = _supervised(token_labels(), torch.zeros(2, 6))
+    made = replace(made, **nothing)
     loss = micro_batch_loss(model, language_model_loss, made, CPU)
     assert float(loss) == 0.0
     loss.backward()

@@ -85,6 +85,10 @@ class TrainingConfig(Section):
     precision: Precision = "bf16"
     """Precision of the forward and backward pass; weights are updated in fp32. `fp16` uses loss
     scaling and needs a GPU and `parallel.zero_stage` of 1 or more."""
+    compile: bool = False
+    """Compile each block with torch.compile, once for the whole run: faster steps on a GPU, after a
+    first step that takes a minute longer. Needs `parallel.zero_stage` of 2 or less, and `bf16` or
+    `fp16` on a GPU, `fp32` on a CPU."""
     prompt_loss_weight: float = Field(default=1.0, ge=0.0, le=1.0)
     """Weight of a token of the question in the loss, where a token of the program has weight 1.
     Needs `data.train_on_prompt = true`."""

@@ -73,6 +73,16 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _whole_blocks_are_compiled(self) -> Self:
+        if self.training.compile and self.parallel.zero_stage == 3:
+            raise ValueError(
+                "training.compile = true with parallel.zero_stage = 3: ZeRO-3 gathers the weights "
+                "of each Linear when it is called, which ends the compiled graph there: set "
+                "parallel.zero_stage = 2 or less, or training.compile = false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tensor_divides_the_model(self) -> Self:
         degree, model = self.parallel.tensor, self.model
         cut = ("num_heads", "ffn_size", "vocab_size")

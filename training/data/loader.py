@@ -42,6 +42,7 @@ class Loader:
         head: HeadKind,
         question_weight: float = 1.0,
         source_weights: Sequence[float] = (),
+        pinned: bool = False,
     ) -> None:
         """Start at the first sequence; `load_state_dict` resumes at a later one.
 
@@ -56,6 +57,7 @@ class Loader:
             question_weight: Loss weight of a supervised question token; a program token's is 1.
             source_weights: How often each source is drawn, relative to the others; empty: the
                 sources are not told apart.
+            pinned: Make batches in pinned memory, for a GPU.
 
         Raises:
             ConfigError: the global batch does not divide evenly, or the data was prepared for the
@@ -81,8 +83,9 @@ class Loader:
             micro_batch_sequences,
         )
         self._rank, self._world_size = rank, world_size
-        self._question_weight = question_weight
+        self._question_weight, self._pinned = question_weight, pinned
         self._sequence_length = int(dataset.facts["sequence_length"])
+        self._most_examples = int(dataset.facts["most_examples_in_a_sequence"])
         self.consumed_sequences = 0
         """Sequences that all ranks together have consumed since the start of training."""
         self._prefetcher = Prefetcher(self._batches_at, stride=global_batch_sequences)
@@ -118,15 +121,17 @@ class Loader:
         return indices.reshape(-1, self._micro_batch_sequences).tolist()
 
     def _batches_at(self, consumed: int) -> list[Batch]:
-        return [
+        batches = [
             collate(
                 self._dataset.sequences(indices),
                 sequence_length=self._sequence_length,
                 head=self._head,
                 question_weight=self._question_weight,
+                most_examples=self._most_examples,
             )
             for indices in self._indices_at(consumed)
         ]
+        return [batch.pinned() for batch in batches] if self._pinned else batches
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to resume, equal on every rank."""

@@ -1,7 +1,7 @@
 """Lays packed sequences out as the tensors of a micro-batch, which the losses take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -10,34 +10,47 @@ from torch import Tensor
 from training.config.values import HeadKind
 from training.data.pack import Mode, PackedSequence
 
-IGNORED = -100
-"""The label of a position whose next token is not supervised."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MicroBatch:
-    """Packed sequences; all tensors are `[sequences, sequence_length]`, on the CPU."""
+    """Packed sequences, and which of their tokens are supervised.
+
+    Supervised tokens are selected here, on the CPU: on a GPU the host would wait for their number.
+    """
 
     tokens: Tensor
-    """int64; 0 in the padding."""
+    """int64 `[sequences, sequence_length]`; 0 in the padding."""
     positions: Tensor
-    """int64, from 0 in each example; 0 in the padding."""
-    document_ids: Tensor
-    """int64, the number of the example in its sequence, from 0; -1 in the padding."""
-    labels: Tensor
-    """For a language model int64: the next token, `IGNORED` where it is not supervised. For a
-    verifier float32: 1 on tokens of right programs, else 0."""
+    """int64 `[sequences, sequence_length]`, from 0 in each example; 0 in the padding."""
+    borders: Tensor
+    """int32 `[n]`: where each document begins in the flattened batch, in ascending order, and then
+    the number of its tokens. Each sequence's padding is a document. `n` is the same for all
+    micro-batches of a run: the number of tokens is repeated at the end."""
     supervised: Tensor
-    """bool: the positions whose label counts in the loss."""
+    """int64 `[supervised]`: positions in the flattened batch whose label counts in the loss."""
+    labels: Tensor
+    """`[supervised]`, for a language model int64: the next token; for a verifier float32: 1 in
+    right programs, 0 in wrong ones."""
     weights: Tensor
-    """float32: the weight of each supervised position in the loss. The losses do not read those
-    of other positions."""
+    """float32 `[supervised]`: the weight of each label in the loss."""
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same on a device. The host does not wait for the copy of pinned memory."""
+        return MicroBatch(
+            **{name: value.to(device, non_blocking=True) for name, value in self._tensors().items()}
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name) for field in fields(MicroBatch)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch(MicroBatch):
-    """A micro-batch with what is counted in it; weights are 0 where nothing is supervised."""
+    """A micro-batch on the CPU, with what is counted in it."""
 
+    document_ids: Tensor
+    """int64 `[sequences, sequence_length]`: the number of the example in its sequence, from 0; -1
+    in the padding."""
     num_examples: int
     num_tokens: int
     """Without padding."""
@@ -47,6 +60,12 @@ class Batch(MicroBatch):
     num_attended: int
     """Pairs of a token and a key it attends to, over all examples: n (n + 1) / 2 each."""
 
+    def pinned(self) -> "Batch":
+        """The same in memory that a GPU reads while the host goes on."""
+        return replace(
+            self, **{name: value.pin_memory() for name, value in self._tensors().items()}
+        )
+
 
 def collate(
     sequences: Sequence[PackedSequence],
@@ -54,8 +73,17 @@ def collate(
     sequence_length: int,
     head: HeadKind,
     question_weight: float = 1.0,
+    most_examples: int = 0,
 ) -> Batch:
-    """Pad sequences to `sequence_length`, stack them, and derive labels and weights."""
+    """Pad sequences to `sequence_length`, stack them, and derive labels and weights.
+
+    Args:
+        sequences: What to stack.
+        sequence_length: In tokens.
+        head: The head that the labels are for.
+        question_weight: Loss weight of a supervised question token; a program token's is 1.
+        most_examples: Of one sequence of the run, for the length of `borders`; 0: of these.
+    """
     shape = (len(sequences), sequence_length)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
@@ -76,26 +104,44 @@ def collate(
         num_tokens += size
         num_attended += int((lengths * (lengths + 1) // 2).sum())
     if head == "verifier":
-        supervised = modes >= Mode.WRONG
-        labels = torch.from_numpy((modes == Mode.RIGHT).astype(np.float32))
+        supervised = np.flatnonzero(modes >= Mode.WRONG)
+        labels = (modes.ravel()[supervised] == Mode.RIGHT).astype(np.float32)
+        weights = weights.ravel()[supervised]
     else:
-        supervised = np.zeros(shape, np.bool_)
-        supervised[:, :-1] = (modes[:, 1:] == Mode.SUPERVISED) & (
-            documents[:, 1:] == documents[:, :-1]
-        )
-        labels = torch.from_numpy(np.where(supervised, np.roll(tokens, -1, axis=1), IGNORED))
-        weights = np.roll(weights, -1, axis=1)
-    weights = np.where(supervised, weights, np.float32(0.0))
+        is_next = np.zeros(shape, np.bool_)
+        is_next[:, 1:] = (modes[:, 1:] == Mode.SUPERVISED) & (documents[:, 1:] == documents[:, :-1])
+        following = np.flatnonzero(is_next)
+        supervised = following - 1
+        labels, weights = tokens.ravel()[following], weights.ravel()[following]
+    document_ids = torch.from_numpy(documents)
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
-        document_ids=torch.from_numpy(documents),
-        labels=labels,
+        document_ids=document_ids,
+        # The padding of a sequence is one document more.
+        borders=borders_of(document_ids, length=len(sequences) * (most_examples + 1) + 1),
         supervised=torch.from_numpy(supervised),
+        labels=torch.from_numpy(labels),
+        weights=torch.from_numpy(weights),
         num_examples=num_examples,
         num_tokens=num_tokens,
-        weights=torch.from_numpy(weights),
-        num_supervised=int(supervised.sum()),
+        num_supervised=len(supervised),
         weight=float(weights.sum(dtype=np.float64)),
         num_attended=num_attended,
     )
+
+
+def borders_of(document_ids: Tensor, *, length: int = 0) -> Tensor:
+    """The borders of documents, see `MicroBatch.borders`.
+
+    Args:
+        document_ids: `[sequences, tokens]` integers, constant over each document and different in
+            adjacent documents.
+        length: Of the result, if it is more than there are borders.
+    """
+    begins = torch.ones_like(document_ids, dtype=torch.bool)
+    begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    places = begins.flatten().nonzero().flatten().int()
+    borders = places.new_full((max(length, len(places) + 1),), document_ids.numel())
+    borders[: len(places)] = places
+    return borders

@@ -47,15 +47,16 @@ def show(config: PrepareConfig, count: int, *, seed: int, console: Console | Non
 
 
 def _marked(batch: Batch, example: int, head: str, tokenizer: Tokenizer) -> Text:
-    """The example's text with its supervised tokens marked."""
+    """The example's text with its supervised tokens marked; the batch is of one sequence."""
     positions = (batch.document_ids[0] == example).nonzero().flatten().tolist()
-    tokens, supervised = batch.tokens[0].tolist(), batch.supervised[0].tolist()
+    tokens = batch.tokens[0].tolist()
+    labels = dict(zip(batch.supervised.tolist(), batch.labels.tolist(), strict=True))
     if head == "verifier":
-        learnt = {position for position in positions if supervised[position]}
-        right = any(batch.labels[0, position] == 1 for position in learnt)
+        learnt = {position for position in positions if position in labels}
+        right = any(labels[position] == 1 for position in learnt)
         style, kind = ("green", "right") if right else ("red", "wrong")
     else:
-        learnt = {position + 1 for position in positions if supervised[position]}
+        learnt = {position + 1 for position in positions if position in labels}
         style, kind = "green", "program"
     end = "<end>" if tokens[positions[-1]] == tokenizer.end_token else ""
     text = Text(f"{len(positions)} tokens, {len(learnt)} supervised ({kind})\n", style="dim")

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from parallel.ranks import Ranks
 from training.config import TrainConfig
 from training.data.dataset import SequenceDataset
@@ -31,7 +33,15 @@ USEFUL_EPOCHS = 4
 class StepBatches:
     """The micro-batches of each step of a run, on this rank."""
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, *, data_rank: int, data_degree: int):
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        *,
+        data_rank: int,
+        data_degree: int,
+        pinned: bool = False,
+    ) -> None:
         """Open the data, and start to compare it with its manifest.
 
         Args:
@@ -40,6 +50,7 @@ class StepBatches:
                 node may have another copy.
             data_rank: This process's number among the data-parallel ranks.
             data_degree: The number of data-parallel ranks.
+            pinned: Make batches in pinned memory, for a GPU.
 
         Raises:
             UserError, FileNotFoundError: the data cannot be used; see `SequenceDataset`, `Loader`.
@@ -60,6 +71,7 @@ class StepBatches:
             head=config.model.head,
             question_weight=config.training.prompt_loss_weight,
             source_weights=config.data.source_weights,
+            pinned=pinned,
         )
         self._integrity = (
             Integrity(folder, url=config.data.remote) if ranks.local_rank == 0 else None
@@ -77,6 +89,12 @@ class StepBatches:
                 raise
             self._problem = str(error)
             return []
+
+    def last_sequences(self) -> list[int]:
+        """The indices of the sequences of the last step, over all ranks, in its order."""
+        end = self._loader.consumed_sequences
+        start = end - self._config.training.global_batch_sequences
+        return self._loader.order.indices(np.arange(start, end)).tolist()
 
     @property
     def failed(self) -> bool:

@@ -9,6 +9,7 @@ where the generator wrote one. `select.py` selects a candidate by its score.
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 
 from training.models.attention import PackedAttention
 from training.models.heads import Verifier
@@ -66,8 +67,8 @@ def score(
             ends = lengths.cumsum(0)
             starts = (ends - lengths).repeat_interleave(lengths)
             positions = torch.arange(len(tokens)) - starts
-            documents = torch.arange(len(batch)).repeat_interleave(lengths)
-            attention = PackedAttention(documents[None], device)
+            borders = F.pad(ends, (1, 0)).int()
+            attention = PackedAttention(borders.to(device), longest=int(lengths.max()))
             last = verifier(
                 tokens[None].to(device),
                 positions[None].to(device),

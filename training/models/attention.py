@@ -3,7 +3,7 @@
 Every layer calls it with `[sequences, tokens, heads, head_dim]` tensors. `PackedAttention` is
 built once per micro-batch and holds the borders of documents, which all layers use:
 
-    hidden = body(tokens, positions, PackedAttention(document_ids))
+    hidden = body(tokens, positions, PackedAttention(batch.borders, longest=sequence_length))
 
 `causal_attention` takes each whole sequence as one document. Attention over a cache of keys and
 values, for sampling, is in `cache.py`.
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from training.models.document_attention import document_attention
 
 
 @functools.cache
@@ -40,63 +42,44 @@ def causal_attention(layer: int, query: Tensor, key: Tensor, value: Tensor) -> T
 class PackedAttention:
     """Causal attention that stops at the borders of the documents packed into a sequence.
 
-    On CUDA in bf16 or fp16 it is torch's variable-length flash attention over all tokens at
-    once. Elsewhere it is one causal call per document on views of the packed tensors, the fastest
-    way on a CPU: with 512-token sequences of 130-token documents, forward and backward took a
-    third of the time of a block-diagonal mask and three quarters of that of documents batched by
-    length.
-
-    Padding (id -1) is a document of its own at the end of a sequence: no other token attends to
-    it, and it attends only to itself.
+    On CUDA in bf16 or fp16 it is torch's variable-length flash attention over all tokens at once;
+    on a CPU an operator of ours (document_attention.py); on CUDA in fp32, which is for checks, one
+    call per document. The first two are one operator to torch.compile, whatever the borders are.
     """
 
-    def __init__(self, document_ids: Tensor, device: torch.device | str | None = None) -> None:
-        """Find the borders.
+    def __init__(self, borders: Tensor, *, longest: int) -> None:
+        """Take the borders.
 
         Args:
-            document_ids: `[sequences, tokens]` integers, constant over each document and
-                different in adjacent documents; -1 in the padding. Best on the CPU: the lengths
-                are read there, and the host would wait for a GPU.
-            device: the model's device, if it is not that of `document_ids`.
+            borders: int32, as `MicroBatch.borders`, on the model's device. A document may have no
+                tokens.
+            longest: At least the number of tokens of the longest document. A constant of the run:
+                the compiled graph holds it.
         """
-        starts = torch.ones_like(document_ids, dtype=torch.bool)
-        starts[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
-        borders = torch.cat(
-            (
-                starts.flatten().nonzero().flatten(),
-                starts.new_full((1,), starts.numel(), dtype=torch.long),
-            )
-        )
-        self.lengths: list[int] = borders.diff().tolist()
-        """Tokens of each document, the padding included, in the order of the flattened batch."""
-        self._borders = borders.to(
-            device=device or document_ids.device, dtype=torch.int32, non_blocking=True
-        )
+        self._borders, self._longest = borders, longest
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend within each document."""
         flat = [heads.flatten(0, 1) for heads in (query, key, value)]
-        if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        if not query.is_cuda:
+            attended, _ = document_attention(*flat, self._borders)
+        elif query.dtype != torch.float32:
             attended = self._variable_length(*flat)
         else:
             attended = self._per_document(*flat)
         return attended.view(query.shape)
 
     def _variable_length(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        longest = max(self.lengths)
         varlen_attn, causal = _variable_length_kernel()
-        attended = varlen_attn(
-            query, key, value, self._borders, self._borders, longest, longest, **causal
-        )
+        borders, longest = self._borders, self._longest
+        attended = varlen_attn(query, key, value, borders, borders, longest, longest, **causal)
         assert isinstance(attended, Tensor)
         return attended
 
     def _per_document(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        lengths = [length for length in self._borders.diff().tolist() if length]
         documents = zip(
-            *(
-                heads.transpose(0, 1)[None].split(self.lengths, dim=2)
-                for heads in (query, key, value)
-            ),
+            *(heads.transpose(0, 1)[None].split(lengths, dim=2) for heads in (query, key, value)),
             strict=True,
         )
         attended = [

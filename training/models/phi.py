@@ -7,7 +7,7 @@ attend to which.
 
     body = Phi(PhiShape(hidden_size=192, num_layers=6, num_heads=3, ffn_size=768,
                         vocab_size=2048, max_tokens=512))
-    hidden = body(tokens, positions, PackedAttention(document_ids))
+    hidden = body(tokens, positions, PackedAttention(batch.borders, longest=sequence_length))
 
 There is no parallel code here. Head counts are read from tensor shapes, so the code works
 unchanged when a Linear is replaced by one that holds some of the heads. Building under
@@ -154,6 +154,11 @@ class Phi(nn.Module):
             {str(layer): Block(shape, layer) for layer in range(shape.num_layers)}
         )
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
+
+    def compile_blocks(self) -> None:
+        """Have torch.compile compile each block when it is first called; all share their graphs."""
+        for block in self.blocks.values():
+            block.compile()
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states `[sequences, tokens, hidden]` after the final LayerNorm.

@@ -26,6 +26,7 @@ _MAY_CHANGE = (
     "data.prepare_if_missing",
     "training.max_steps",
     "training.micro_batch_sequences",
+    "training.compile",
     "checkpoint.every_steps",
     "checkpoint.keep_latest",
     "checkpoint.keep_steps",

@@ -16,7 +16,7 @@ from training.config import ModelConfig, TrainConfig
 from training.data.micro_batch import Batch, MicroBatch
 from training.losses import language_model_loss, micro_batch_loss
 from training.models.build import empty_model
-from training.models.heads import LanguageModel
+from training.models.heads import LanguageModel, Verifier
 from training.optimizer import adamw
 
 WITHOUT_DEEPSPEED = (
@@ -41,11 +41,13 @@ class PlainEngine:
     In fp32 the masters are the weights.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, model: LanguageModel | Verifier, config: TrainConfig) -> None:
         self._max_grad_norm = config.optimizer.max_grad_norm or float("inf")
         self._low = config.training.precision == "bf16"
         self._masters = model
         self.module = copy.deepcopy(model).bfloat16() if self._low else model
+        if config.training.compile:
+            self.module.body.compile_blocks()
         self._optimizer = adamw(model, config.optimizer)
         self._pairs = list(zip(model.parameters(), self.module.parameters(), strict=True))
 

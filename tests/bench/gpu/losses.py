@@ -99,7 +99,7 @@ def _check_attention(setting: Setting, record: Record) -> None:
         ]
         for count in (3, 1)
     )
-    packed = PackedAttention(batch.document_ids, setting.device)
+    packed = PackedAttention(batch.borders.to(setting.device), longest=batch.tokens.shape[1])
     ours = [values.clone().requires_grad_() for values in inputs]
     attended = packed(0, *ours)
     attended.backward(out_gradient[0])

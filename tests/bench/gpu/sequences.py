@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.bench.gpu.setting import Setting
 from training.config import TrainConfig
-from training.data.micro_batch import IGNORED, Batch, collate
+from training.data.micro_batch import Batch, collate
 from training.data.pack import Mode, PackedSequence, best_fit
 from training.monitoring.metrics import StepCounts
 
@@ -36,6 +36,7 @@ def micro_batches(
             [_sequence(packed[i], config.model.vocab_size, random) for i in chosen],
             sequence_length=sequence_length,
             head="language_model",
+            most_examples=max(map(len, packed)),
         )
         for chosen in order.reshape(count, sequences).tolist()
     ]
@@ -52,8 +53,10 @@ def _sequence(documents: list[int], vocab_size: int, random: np.random.Generator
 
 
 def labels_in_place(batch: Batch) -> Tensor:
-    """Labels at the token itself, as transformers wants them: it shifts them."""
-    return torch.cat((torch.full_like(batch.labels[:, :1], IGNORED), batch.labels[:, :-1]), dim=1)
+    """Labels at the token itself, as transformers wants them: it shifts them. -100: none."""
+    labels = torch.full_like(batch.tokens, -100)
+    labels.view(-1)[batch.supervised + 1] = batch.labels
+    return labels
 
 
 def counts(batches: list[Batch]) -> StepCounts:

@@ -31,19 +31,22 @@ class Variant:
     accumulation: int
     recompute: bool
     """Activation checkpointing."""
+    compiled: bool = False
+    """`training.compile`."""
 
 
 FULL = (
     Variant(shape="1b3", micro_batch_sequences=4, accumulation=8, recompute=True),  # as shipped
     Variant(shape="1b3", micro_batch_sequences=16, accumulation=2, recompute=True),
     Variant(shape="1b3", micro_batch_sequences=16, accumulation=2, recompute=False),
+    Variant(shape="1b3", micro_batch_sequences=16, accumulation=2, recompute=False, compiled=True),
     Variant(shape="125m", micro_batch_sequences=16, accumulation=2, recompute=False),  # as shipped
     Variant(shape="125m", micro_batch_sequences=64, accumulation=2, recompute=False),
 )
 TOY = (
     Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=True),
     Variant(shape="1b3", micro_batch_sequences=2, accumulation=2, recompute=False),
-    Variant(shape="125m", micro_batch_sequences=2, accumulation=2, recompute=False),
+    Variant(shape="125m", micro_batch_sequences=2, accumulation=2, recompute=False, compiled=True),
 )
 WARMUP, STEPS = 3, 10
 TOY_WARMUP, TOY_STEPS = 1, 2
@@ -66,6 +69,7 @@ def run(setting: Setting, record: Record) -> None:
                 "sequences": variant.micro_batch_sequences,
                 "accumulation": variant.accumulation,
                 "recompute": variant.recompute,
+                "compiled": variant.compiled,
             }
             try:
                 record.row(**known, **_measured(setting, variant, engine))
@@ -83,6 +87,8 @@ def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
         "optimizer.warmup_steps=0",
         f"training.global_batch_sequences={variant.micro_batch_sequences * variant.accumulation}",
         f"model.activation_checkpointing={str(variant.recompute).lower()}",
+        f"training.compile={str(variant.compiled).lower()}",
+        *(["training.precision=fp32"] if variant.compiled and not setting.on_gpu else []),
     )
 
 

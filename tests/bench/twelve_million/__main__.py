@@ -93,9 +93,9 @@ def _report(run: Run, killed: dict[str, Any], num_workers: int, folder: Path) ->
         "killed_and_equal": killed,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "twelve_million.json", found)
+    files.write_json(folder / f"{found['date']}_twelve_million.json", found)
     text = as_markdown(found)
-    (folder / "twelve_million.md").write_text(text)
+    (folder / f"{found['date']}_twelve_million.md").write_text(text)
     print(text)
 
 

@@ -113,6 +113,11 @@ def test_pipeline_with_zero_two_names_zero_one(minimal: Path) -> None:
         load(TrainConfig, [minimal], ["parallel.pipeline=2", "parallel.zero_stage=2"])
 
 
+def test_compiled_blocks_with_zero_three_name_zero_two(minimal: Path) -> None:
+    with pytest.raises(ConfigError, match="zero_stage = 2"):
+        load(TrainConfig, [minimal], ["training.compile=true", "parallel.zero_stage=3"])
+
+
 def test_missing_and_broken_files(minimal: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"minimall.toml does not exist; did you mean .*minimal"):
         load(TrainConfig, [tmp_path / "minimall.toml"])

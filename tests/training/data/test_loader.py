@@ -251,12 +251,11 @@ def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
     sequences = [[example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])]]
     dataset = write(tmp_path, sequences, sequence_length=12)
     batch = collate([dataset.sequence(0)], sequence_length=12, head="language_model")
-    none = -100
     assert batch.tokens.tolist() == [[11, 12, 13, 21, 22, 14, 23, 24, 25, 0, 0, 0]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 0, 0]]
     assert batch.document_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1]]
-    assert batch.labels.tolist() == [[none, none, 21, 22, none, 23, 24, 25, none, none, none, none]]
-    assert batch.supervised.tolist() == [[label != none for label in batch.labels[0].tolist()]]
+    assert batch.supervised.tolist() == [2, 3, 5, 6, 7]
+    assert batch.labels.tolist() == [21, 22, 23, 24, 25]
     assert (batch.num_examples, batch.num_tokens, batch.num_supervised) == (2, 9, 5)
     assert batch.num_attended == 15 + 10
 
@@ -266,7 +265,8 @@ def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> No
     dataset = write(tmp_path, sequences, sequence_length=6)
     batch = collate([dataset.sequence(0)], sequence_length=6, head="language_model")
     # The first token of the second example is not to be guessed from the first example.
-    assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
+    assert batch.supervised.tolist() == [0, 1, 3]
+    assert batch.labels.tolist() == [12, 21, 22]
 
 
 def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
@@ -275,8 +275,9 @@ def test_questions_may_weigh_less_than_programs(tmp_path: Path) -> None:
     batch = collate(
         [dataset.sequence(0)], sequence_length=6, head="language_model", question_weight=0.25
     )
-    assert batch.labels.tolist() == [[12, 21, -100, 22, -100, -100]]
-    assert batch.weights.tolist() == [[0.25, 1, 0, 1, 0, 0]]
+    assert batch.supervised.tolist() == [0, 1, 3]
+    assert batch.labels.tolist() == [12, 21, 22]
+    assert batch.weights.tolist() == [0.25, 1, 1]
     assert batch.weight == 2.25
 
 
@@ -292,6 +293,6 @@ def test_a_verifier_is_supervised_on_every_program_token(tmp_path: Path) -> None
         dataset, head="verifier", global_batch_sequences=1, micro_batch_sequences=1
     ).next_step()[0]
     assert batch.labels.dtype == torch.float32
-    assert batch.labels.tolist() == [[0, 0, 1, 1, 0, 0, 0, 0]]
-    assert batch.supervised.tolist() == [[False, False, True, True, False, True, True, False]]
+    assert batch.supervised.tolist() == [2, 3, 5, 6]
+    assert batch.labels.tolist() == [1, 1, 0, 0]
     assert batch.num_supervised == 4

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PhiConfig, PhiForCausalLM
 
+from tests.attention import packed
 from tests.initial_values import initialise
-from training.models.attention import PackedAttention, causal_attention
+from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface_config import to_huggingface
 from training.models.phi import Phi, PhiShape, initial_value
@@ -74,7 +75,7 @@ def test_logits_equal_transformers_unpacked() -> None:
     model = build()
     tokens, positions, _ = pack([[24], [24], [24]], 24)
     expected = reference(model)(tokens).logits
-    for attention in (causal_attention, PackedAttention(torch.zeros_like(tokens))):
+    for attention in (causal_attention, packed(torch.zeros_like(tokens))):
         torch.testing.assert_close(
             model(tokens, positions, attention), expected, atol=TOLERANCE, rtol=0
         )
@@ -83,7 +84,7 @@ def test_logits_equal_transformers_unpacked() -> None:
 def test_logits_equal_transformers_packed() -> None:
     model = build()
     tokens, positions, documents = pack(LENGTHS, 24)
-    logits = model(tokens, positions, PackedAttention(documents))
+    logits = model(tokens, positions, packed(documents))
     theirs = reference(model)
     for row, lengths in enumerate(LENGTHS):
         start = 0
@@ -106,8 +107,8 @@ def test_gradients_packed_equal_unpacked(checkpointed: bool) -> None:
     model.body.checkpoint_activations = checkpointed
     tokens, positions, documents = pack(LENGTHS, 24)
     at = (documents >= 0).flatten()
-    logits = model(tokens, positions, PackedAttention(documents), at)
-    packed = gradients(model, logits, tokens.flatten()[at])
+    logits = model(tokens, positions, packed(documents), at)
+    together = gradients(model, logits, tokens.flatten()[at])
 
     model.body.checkpoint_activations = False
     alone: list[Tensor] = []
@@ -118,8 +119,8 @@ def test_gradients_packed_equal_unpacked(checkpointed: bool) -> None:
             alone.append(model(tokens[[row], here], positions[[row], here], causal_attention)[0])
             start += length
     unpacked = gradients(model, torch.cat(alone), tokens.flatten()[at])
-    assert packed.keys() == unpacked.keys() == dict(model.named_parameters()).keys()
-    for name, gradient in packed.items():
+    assert together.keys() == unpacked.keys() == dict(model.named_parameters()).keys()
+    for name, gradient in together.items():
         scale = float(unpacked[name].abs().max()) + 1e-3
         torch.testing.assert_close(
             gradient,
@@ -134,10 +135,10 @@ def test_padding_contributes_nothing() -> None:
     model = build()
     tokens, positions, documents = pack(LENGTHS, 24)
     real = (documents >= 0).flatten()
-    first = model(tokens, positions, PackedAttention(documents), real)
+    first = model(tokens, positions, packed(documents), real)
     expected = gradients(model, first, tokens.flatten()[real])
     other = torch.where(documents >= 0, tokens, (tokens + 1) % SHAPE.vocab_size)
-    second = model(other, positions, PackedAttention(documents), real)
+    second = model(other, positions, packed(documents), real)
     actual = gradients(model, second, tokens.flatten()[real])
     assert torch.equal(first, second)
     for name, gradient in expected.items():
@@ -147,7 +148,7 @@ def test_padding_contributes_nothing() -> None:
 def test_positions_chosen_before_the_head_equal_all_logits() -> None:
     model = build()
     tokens, positions, documents = pack(LENGTHS, 24)
-    attention = PackedAttention(documents)
+    attention = packed(documents)
     everywhere = model(tokens, positions, attention).flatten(0, 1)
     chosen = torch.tensor([0, 5, 60])
     torch.testing.assert_close(
@@ -158,14 +159,14 @@ def test_positions_chosen_before_the_head_equal_all_logits() -> None:
 def test_verifier_gives_one_score_a_position() -> None:
     verifier = Verifier(SHAPE)
     tokens, positions, documents = pack(LENGTHS, 24)
-    assert verifier(tokens, positions, PackedAttention(documents)).shape == (4, 24)
+    assert verifier(tokens, positions, packed(documents)).shape == (4, 24)
 
 
 def test_bf16_stays_close_to_fp32() -> None:
     model = build()
     tokens, positions, documents = pack(LENGTHS, 24)
-    exact = model(tokens, positions, PackedAttention(documents)).detach()
-    coarse = model.bfloat16()(tokens, positions, PackedAttention(documents)).detach()
+    exact = model(tokens, positions, packed(documents)).detach()
+    coarse = model.bfloat16()(tokens, positions, packed(documents)).detach()
     assert coarse.dtype == torch.bfloat16
     # bf16 keeps 8 bits; three layers of rounding stay within a few percent of the spread.
     assert float((coarse.float() - exact).std() / exact.std()) < 0.05

@@ -18,6 +18,7 @@ from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
 from training.errors import DataError
 from training.files import read_json, write_json
+from training.models import build
 from training.stages.runs import train as train_stage
 from training.stages.runs.train import status, train
 
@@ -170,3 +171,20 @@ def test_the_rank_whose_files_differ_is_named(
     monkeypatch.setattr(train_stage, "_inputs", failing)
     with pytest.raises(ConfigError, match=f"rank 1: .*{error.args[-1]}"):
         train_stage._inputs_of_all(config(site), cast(Ranks, Two()))
+
+
+def test_a_restart_reads_its_weights_and_draws_none(
+    site: Path, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = config(site, data={"prepare_if_missing": True})
+    train(wanted, ranks)
+    newest = wanted.run.folder / "checkpoints" / "step_2"
+    before = content(newest / "universal")
+    shutil.rmtree(newest)
+
+    def refuse(name: str, *_: Any, **__: Any) -> Any:
+        raise AssertionError(f"{name} was drawn")
+
+    monkeypatch.setattr(build, "initial_value", refuse)
+    train(wanted, ranks)
+    assert content(newest / "universal") == before
