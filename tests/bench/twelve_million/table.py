@@ -16,6 +16,9 @@ def as_markdown(found: dict[str, Any]) -> str:
         f"({machine['cpu']}), Python {machine['python']}. Written by "
         "`python -m tests.bench.twelve_million`.",
         "",
+        "CPU is sampled every two seconds: what a process takes after its last sample is missing, "
+        "and the programs that run in processes of their own.",
+        "",
         "| step | attempts | wall | CPU | CPU a row | peak memory | largest process |",
         "|---|---|---|---|---|---|---|",
         *(_row(name, step, settings["rows"]) for name, step in steps.items()),
