@@ -128,7 +128,7 @@ def test_a_set_that_was_not_downloaded_is_one_message(tmp_path: Path) -> None:
     hub_cache.lay_out(tmp_path, REPOSITORY, shards(number=1, total=3), COMMIT)
     done = prepare(tmp_path, tmp_path / "data")
     assert done.returncode == 2
-    assert "holds 1 of 3 files: data/train-00001-of-00003 and 1 more is missing" in done.stderr
+    assert "holds 1 of 3 files: data/train-00001-of-00003 and 1 more are missing" in done.stderr
 
 
 def test_the_hub_gives_each_file_when_it_is_read(tmp_path: Path) -> None:
