@@ -11,7 +11,7 @@ needs to resume bit-exactly (training/train_state.py).
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +40,7 @@ from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.lifecycle.cancellation import Cancellation
-from training.lifecycle.divergence import diverged
+from training.lifecycle.divergence import SkippedUpdates, diverged
 from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import Watchdog
@@ -54,9 +54,6 @@ from training.schedule import learning_rate
 from training.train_state import TrainState
 
 logger = logging.getLogger(__name__)
-
-MOST_SKIPPED = 3
-"""Updates in a row that are skipped at most, as their gradients are not finite."""
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
@@ -124,7 +121,7 @@ class Trainer:
             )
             stack.callback(self._engine.close)
             self._state = TrainState(layout=asdict(self._layout))
-            self._skipped_in_a_row: list[list[int]] = []
+            self._skipped_updates = SkippedUpdates()
             self._saved_step = 0
             if checkpoint:
                 self._resume(checkpoint)
@@ -257,9 +254,9 @@ class Trainer:
         loss, overflowed = self._sum_over_ranks([loss, float(self._gradients_overflowed())])
         loss /= loss_normalizer
         if overflowed:
-            self._skipped(loss)
+            self._skip(loss)
             return bool(stop), None
-        self._skipped_in_a_row.clear()
+        self._skipped_updates.end()
         self._state.step += 1
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}")
@@ -277,7 +274,7 @@ class Trainer:
         norm = self._engine.grad_norm
         return norm is not None and not math.isfinite(norm)
 
-    def _skipped(self, loss: float) -> None:
+    def _skip(self, loss: float) -> None:
         """Count an update that was skipped.
 
         Raises:
@@ -289,19 +286,13 @@ class Trainer:
         if self._ranks.is_main:
             logger.warning(
                 f"update {step:,} is skipped: its gradient is not finite (loss {loss:.4g}); "
-                f"sequences {_listed(sequences)}"
+                f"sequences {', '.join(map(str, sequences))}"
             )
         # fp16 begins with a scale of the loss that is too large, and finds a smaller one.
         if self._engine.loss_scale.get("cur_scale", 1) > 1:
             return
-        self._skipped_in_a_row.append(sequences)
-        if len(self._skipped_in_a_row) == MOST_SKIPPED:
-            batches = "; ".join(map(_listed, self._skipped_in_a_row))
-            raise self._diverged(
-                f"the gradients of {MOST_SKIPPED} batches in a row are not finite (sequences "
-                f"{batches})",
-                step=step,
-            )
+        if why := self._skipped_updates.add(sequences):
+            raise self._diverged(why, step=step)
 
     def _check_weights(self) -> None:
         """Check on all ranks that what each holds is finite, before the weights are used.
@@ -440,7 +431,3 @@ class Trainer:
             logger.info(
                 f"resharding: the checkpoint was saved at {before}, this run is at {self._layout}"
             )
-
-
-def _listed(sequences: Sequence[int]) -> str:
-    return ", ".join(map(str, sequences))

@@ -30,15 +30,13 @@ from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.ranks import discover
 from tests.bench.gpu.engines import PlainEngine, TrainingEngine, fresh_model
-from tests.bench.gpu.setting import installed
+from tests.bench.gpu.setting import Setting, installed
+from tests.bench.gpu.theirs import QUIET, with_weights_of
 from training.config import PrepareConfig, TrainConfig, load
 from training.data.dataset import SequenceDataset
 from training.data.loader import Loader
 from training.data.micro_batch import Batch
 from training.data.prepare import prepare
-from training.models.build import shape_of
-from training.models.heads import LanguageModel
-from training.models.huggingface_config import config_of, to_huggingface
 
 CONFIG = Path("configs/generator_demo.toml")
 CPU = torch.device("cpu")
@@ -168,14 +166,8 @@ class _Theirs:
         pad_to: int = 0,
         **arguments: Any,
     ) -> None:
-        from transformers import PhiConfig, PhiForCausalLM
-
-        ours = fresh_model(config.model, CPU)
-        facts = config_of(shape_of(config.model), "language_model", torch.float32, None)
-        described = PhiConfig.from_dict(facts)
-        described.use_cache = False
-        self._model: Any = PhiForCausalLM(described)
-        self._model.load_state_dict(_named_as_theirs(ours))
+        ours, setting = fresh_model(config.model, CPU), Setting(device=CPU, toy=True)
+        self._model = with_weights_of(ours, setting, config)
         self._examples: Any = [
             {"input_ids": example.tolist(), "labels": example.tolist()} for example in examples
         ]
@@ -200,7 +192,6 @@ class _Theirs:
                 output_dir=folder,
                 num_train_epochs=1,
                 per_device_train_batch_size=self._together,
-                optim="adamw_torch_fused",
                 learning_rate=RATE,
                 lr_scheduler_type="constant",
                 weight_decay=optimizer.weight_decay,
@@ -208,11 +199,7 @@ class _Theirs:
                 adam_beta2=optimizer.beta2,
                 max_grad_norm=optimizer.max_grad_norm,
                 use_cpu=True,
-                remove_unused_columns=False,
-                logging_strategy="no",
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
+                **QUIET,
                 **self._arguments,
             )
             trainer: Any = Trainer(
@@ -225,12 +212,6 @@ class _Theirs:
             loss = float(trainer.train().training_loss)
         (begin, cpu), (end, cpu_end) = marks
         return end - begin, cpu_end - cpu, loss
-
-
-def _named_as_theirs(ours: LanguageModel) -> dict[str, Tensor]:
-    return {
-        to_huggingface(name, "language_model"): value for name, value in ours.state_dict().items()
-    }
 
 
 def _flattened() -> Any:

@@ -1,4 +1,4 @@
-"""A run that has diverged: what is reported, and how it can be resumed.
+"""A run that has diverged: what is reported, and how it can be resumed; and what is skipped before.
 
 A checkpoint is written only while loss, gradients, weights and moments are finite, so that
 every committed one can be resumed from. Whether weights that are finite can still be trained
@@ -10,6 +10,34 @@ from pathlib import Path
 
 from training.checkpoint_paths import step_name
 from training.errors import TrainingDiverged
+
+MOST_SKIPPED = 3
+"""Updates in a row that are skipped at most, as their gradients are not finite."""
+
+
+class SkippedUpdates:
+    """The batches of the last updates, if these were skipped."""
+
+    def __init__(self) -> None:
+        self._in_a_row: list[str] = []
+
+    def end(self) -> None:
+        """An update was made."""
+        self._in_a_row.clear()
+
+    def add(self, sequences: Sequence[int]) -> str:
+        """Count a skipped update on these sequences.
+
+        Returns:
+            Why the run has diverged, as the first words of `diverged`; empty if it may go on.
+        """
+        self._in_a_row.append(", ".join(map(str, sequences)))
+        if len(self._in_a_row) < MOST_SKIPPED:
+            return ""
+        return (
+            f"the gradients of {MOST_SKIPPED} batches in a row are not finite (sequences "
+            f"{'; '.join(self._in_a_row)})"
+        )
 
 
 def diverged(

@@ -19,6 +19,16 @@ WITHOUT_ACCELERATE = (
     "by a plain loop with autocast and fused AdamW instead"
 )
 
+QUIET: dict[str, Any] = {
+    "optim": "adamw_torch_fused",
+    "remove_unused_columns": False,
+    "logging_strategy": "no",
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+"""Arguments of a Trainer that only trains, with the optimizer that ours has."""
+
 
 def build(setting: Setting, config: TrainConfig, dtype: torch.dtype) -> Any:
     """Their model with random weights, on the device."""
@@ -87,15 +97,10 @@ class Trained:
             // training.micro_batch_sequences,
             gradient_checkpointing=self._config.model.activation_checkpointing,
             bf16=True,
-            optim="adamw_torch_fused",
             learning_rate=1e-6,  # low enough that repeats do not overfit the same sequences
             max_grad_norm=self._config.optimizer.max_grad_norm,
             use_cpu=not setting.on_gpu,
-            remove_unused_columns=False,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
+            **QUIET,
         )
         trainer: Any = Trainer(
             model=self.model, args=arguments, train_dataset=sequences, callbacks=[Clock()]
