@@ -1,12 +1,12 @@
 """Checkpoints: committed atomically, verified before they are loaded, pruned.
 
     store = CheckpointStore(run_folder / "checkpoints", ranks=ranks, keep=0)
-    with store.writing(step) as folder:      # all ranks; each writes its own files
-        ...
-    folder = store.newest()                  # the newest that verifies, or None
+    folder = store.begin(step)                  # all ranks; each then writes its own files
+    store.commit(folder, step, {"state.json": durable(folder / "state.json")})     # one rank
+    folder = store.newest()                     # the newest that verifies, or None
 
-The ranks write into `step_N.tmp/`; every file is flushed and hashed, a manifest with
-sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
+The ranks write into `step_N.tmp/`, and flush and hash every file (`background.py`); a manifest
+with sizes and SHA-256 is written, the folder renamed to `step_N` and its parent flushed; then
 `latest` is replaced. A kill at any moment leaves the older checkpoints and `latest` as they
 were. A checkpoint that does not verify is skipped with a warning. Anything that has the name of
 a folder to be written is renamed, not removed; pruning removes only the files that a
@@ -16,7 +16,7 @@ checkpoint's manifest lists.
 import logging
 import os
 import shutil
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -35,6 +35,9 @@ from training.manifest import MANIFEST
 logger = logging.getLogger(__name__)
 
 _LATEST = "latest"
+
+FileFacts = dict[str, Any]
+"""`bytes` and `sha256` of a file."""
 
 
 class CheckpointStore:
@@ -80,9 +83,8 @@ class CheckpointStore:
             ) from error
         return sorted(step for name in names if (step := step_of(name)) is not None)
 
-    @contextmanager
-    def writing(self, step: int, *, sizes: Sequence[int] = ()) -> Generator[Path, None, None]:
-        """Yield the folder to write into; committed when the block ends well on all ranks.
+    def begin(self, step: int, *, sizes: Sequence[int] = ()) -> Path:
+        """Make the folder to write a checkpoint into, empty (all ranks call it).
 
         Args:
             step: Updates that the checkpoint has seen.
@@ -90,25 +92,26 @@ class CheckpointStore:
                 be room for them.
 
         Raises:
-            NoSpace: on all ranks: the disk is full, or `sizes` do not fit; older checkpoints are
-                untouched.
-            OSError: a file could not be written; older checkpoints are untouched.
+            NoSpace: on all ranks: the disk is full, or `sizes` do not fit.
+            NotWritten: on all ranks: the folder cannot be made.
         """
         temporary = self._folder / f"{step_name(step)}.tmp"
+        with self.explaining(step), written_together(self._ranks):
+            if self._ranks.is_main:
+                if temporary.is_symlink() or not temporary.is_dir():
+                    _set_aside(temporary)
+                shutil.rmtree(temporary, ignore_errors=True)
+                self._check_room(step, sizes)
+                self._unfinished = temporary
+                with reported(temporary):
+                    temporary.mkdir(parents=True)
+        return temporary
+
+    @contextmanager
+    def explaining(self, step: int) -> Generator[None, None, None]:
+        """Add to an error of the block which checkpoint it concerns and where the run resumes."""
         try:
-            with written_together(self._ranks):
-                if self._ranks.is_main:
-                    if temporary.is_symlink() or not temporary.is_dir():
-                        _set_aside(temporary)
-                    shutil.rmtree(temporary, ignore_errors=True)
-                    self._check_room(step, sizes)
-                    self._unfinished = temporary
-                    with reported(temporary):
-                        temporary.mkdir(parents=True)
-            yield temporary
-            self._ranks.barrier()
-            self._commit(temporary, step)
-            self._unfinished = None
+            yield
         except NotWritten as error:
             newest = max(self.steps(), default=0)
             raise error_of(
@@ -134,33 +137,18 @@ class CheckpointStore:
             shutil.rmtree(self._unfinished, ignore_errors=True)
             self._unfinished = None
 
-    def _commit(self, temporary: Path, step: int) -> None:
-        names: list[str] = []
-        with written_together(self._ranks):
-            if self._ranks.is_main:
-                files = sorted(path for path in temporary.rglob("*") if path.is_file())
-                names = [str(path.relative_to(temporary)) for path in files]
-        # Rank 0's list: a rank with a stale list of its own would take other files, and a file
-        # might be hashed by none.
-        names = self._ranks.gather(names)[0]
-        # Hashing reads everything back, so the files are split among the ranks.
-        mine = names[self._ranks.rank :: self._ranks.world_size]
-        facts: dict[str, Any] = {}
-        with written_together(self._ranks):
-            for name in mine:
-                path = temporary / name
-                sync(path)
-                facts[name] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": sha256_file(path),
-                }
-        facts_of_ranks = self._ranks.gather(facts)
-        with written_together(self._ranks):
-            if self._ranks.is_main:
-                self._finish(temporary, step, facts_of_ranks)
+    def commit(self, temporary: Path, step: int, outputs: Mapping[str, FileFacts]) -> None:
+        """Make a folder that `begin` made the checkpoint of a step, and prune (one rank calls it).
 
-    def _finish(self, temporary: Path, step: int, facts: list[dict[str, Any]]) -> None:
-        outputs = {name: fact for of_rank in facts for name, fact in sorted(of_rank.items())}
+        Args:
+            temporary: Holds the checkpoint's files, flushed to disk.
+            step: As `begin` was given.
+            outputs: Facts of each file, by its name relative to the folder.
+
+        Raises:
+            OSError: a file could not be written; older checkpoints are untouched.
+        """
+        outputs = dict(sorted(outputs.items()))
         write_json(temporary / MANIFEST, {"step": step, "outputs": outputs})
         # Also the folders that hold nothing but folders.
         for folder in {parent for name in (*outputs, MANIFEST) for parent in Path(name).parents}:
@@ -174,6 +162,7 @@ class CheckpointStore:
             _set_aside(self._folder / _LATEST)
         with replacing(self._folder / _LATEST) as latest:
             latest.write_text(target.name + "\n", "utf-8")
+        self._unfinished = None
         self._damaged.discard(step)
         self._prune(step)
 
@@ -222,6 +211,12 @@ class CheckpointStore:
             if self._ranks.is_main:
                 logger.warning(f"{folder} is skipped: {problems[0]}")
         return None
+
+
+def durable(path: Path) -> FileFacts:
+    """Flush a file to disk; what a manifest says of it."""
+    sync(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
 def _why_kept(folder: Path, step: int) -> str:

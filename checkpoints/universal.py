@@ -1,6 +1,7 @@
 """A run's training state on disk, whole per parameter, so that any layout can resume from it.
 
-    write(folder, engine)                 # all ranks; each writes some of the files
+    copy(engine, copies)                  # all ranks; each gets the tensors it is to write
+    for path in write(folder, copies, head): ...
     read(folder, engine, step=1000)       # all ranks; each takes its parts
     read_tensor(folder, name, "fp32", size)   # without an engine
 
@@ -13,21 +14,19 @@ the names of a pipeline's parameters in a run without one.
 Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from checkpoints.together import written_together
 from parallel.tensor_plan import shard_dim
 from training import manifest
-from training.config import ModelConfig
+from training.config.values import HeadKind
 from training.disk import reported, save_torch
 from training.errors import CheckpointError
-from training.models.build import empty_model
 
 if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
@@ -43,48 +42,51 @@ _ZIP_BYTES = 1700
 """What torch's file takes beside the tensor, about."""
 
 
-def write(folder: Path, engine: "Engine") -> None:
-    """Write the weights and optimizer state of all ranks (all ranks call it).
+Copies = dict[tuple[str, str], Tensor]
+"""Unsharded fp32 tensors on the CPU by parameter name and state."""
 
-    One tensor is held whole at a time above the shards.
+
+def copy(engine: "Engine", into: Copies) -> None:
+    """Copy the weights and optimizer state that this rank is to write (all ranks call it).
+
+    Args:
+        engine: Between two steps.
+        into: An earlier save's copies, which are overwritten, or empty: memory that was used
+            before is several times faster to fill.
+    """
+    on_gpu = engine.device.type == "cuda"
+    for name, state, value in engine.state.to_save():
+        if (name, state) not in into:
+            into[name, state] = torch.empty(value.shape, dtype=torch.float32, pin_memory=on_gpu)
+        into[name, state].copy_(value, non_blocking=on_gpu)
+    if on_gpu:
+        torch.cuda.synchronize(engine.device)
+
+
+def write(folder: Path, copies: Copies, head: HeadKind) -> Iterator[Path]:
+    """Write copies, one file each, and yield each file. No communication.
 
     Raises:
-        NoSpace, NotWritten: on all ranks, where one of them could not write a file.
+        NoSpace, NotWritten: a file could not be written.
     """
-    layout, place = engine.groups.layout, engine.groups.place
-    # The ranks of a pipeline stage all see its tensors whole, one after the other.
-    num_writers = layout.data * layout.tensor
-    mine = place.data * layout.tensor + place.tensor
-    with written_together(engine.groups.ranks):
-        failed: OSError | None = None
-        for index, (name, state, value) in enumerate(engine.states()):
-            # After an error the stream is still walked to its end: it is all ranks'.
-            if index % num_writers == mine and failed is None:
-                # The dim is for DeepSpeed's readers; ours use the engine's own marks.
-                dim = shard_dim(name, engine.config.model.head) or 0
-                try:
-                    _write_tensor(path_of(folder, name, state), value, dim)
-                except OSError as error:
-                    failed = error
-        if failed is not None:
-            raise failed
-
-
-def _write_tensor(path: Path, value: Tensor, dim: int) -> None:
-    with reported(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    whole = value.to("cpu", torch.float32, copy=True)
-    save_torch({_VALUE: whole, _CUT_DIM: dim}, path, num_bytes=whole.nbytes + _ZIP_BYTES)
+    for (name, state), value in copies.items():
+        path = path_of(folder, name, state)
+        with reported(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # The dim is for DeepSpeed's readers; ours use the engine's own marks.
+        content = {_VALUE: value, _CUT_DIM: shard_dim(name, head) or 0}
+        save_torch(content, path, num_bytes=value.nbytes + _ZIP_BYTES)
+        yield path
 
 
 def file_sizes(sizes: Mapping[str, torch.Size]) -> list[int]:
-    """Bytes of each file that `write` writes, for a model of parameters of these sizes."""
+    """Bytes of each file that all ranks write, for a model of parameters of these sizes."""
     per_parameter = [4 * size.numel() + _ZIP_BYTES for size in sizes.values()]
     return per_parameter * NUM_STATES
 
 
 def read(folder: Path, engine: "Engine", *, step: int) -> None:
-    """Take this rank's parts of what `write` wrote, under the same layout or another.
+    """Take this rank's parts of what was written, under the same layout or another.
 
     Args:
         folder: A checkpoint whose manifest was verified.
@@ -97,7 +99,9 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
             manifest does not list.
     """
     listed: dict[str, Any] = manifest.read(folder)["outputs"]
-    sizes = {name: engine.whole_size(parameter) for name, parameter in engine.parameters().items()}
+    sizes = {
+        name: engine.state.whole_size(value) for name, value in engine.state.parameters.items()
+    }
 
     def value_of(name: str, state: str) -> Tensor:
         path = path_of(folder, name, state)
@@ -105,17 +109,12 @@ def read(folder: Path, engine: "Engine", *, step: int) -> None:
             raise CheckpointError(f"{path} is in no manifest: training did not write it")
         return read_tensor(folder, name, state, sizes[name])
 
-    engine.restore(value_of, step=step)
+    engine.state.restore(value_of, step=step)
 
 
-def weights(folder: Path, model: ModelConfig) -> Callable[[str], Tensor]:
-    """A function from a parameter's name to its whole weight in a verified checkpoint.
-
-    It raises as `read_tensor` does.
-    """
-    module: nn.Module = empty_model(model, "meta")
-    sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
-    return lambda name: read_tensor(folder, name, WEIGHT, sizes[name])
+def weights(folder: Path, sizes: Mapping[str, torch.Size]) -> Iterator[tuple[str, Tensor]]:
+    """Name and whole weight of parameters of these sizes. Raises as `read_tensor`."""
+    return ((name, read_tensor(folder, name, WEIGHT, size)) for name, size in sizes.items())
 
 
 def read_tensor(folder: Path, name: str, state: str, size: torch.Size) -> Tensor:

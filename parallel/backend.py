@@ -30,8 +30,6 @@ from deepspeed.utils import (  # noqa: E402
     logger,
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
-    safe_set_full_optimizer_state,
 )
 
 logger.setLevel("WARNING")
@@ -48,11 +46,10 @@ __all__ = [
     "connect",
     "deepspeed",
     "disconnect",
+    "fragment",
     "link_moments",
     "safe_get_full_fp32_param",
     "safe_get_full_optimizer_state",
-    "safe_set_full_fp32_param",
-    "safe_set_full_optimizer_state",
     "silenced",
 ]
 
@@ -86,6 +83,28 @@ def link_moments(optimizer: Any) -> None:
     # no moments yet; there is no public way to have it link again.
     optimizer._hp_optimizer_states_linked = False
     optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def fragment(parameter: Any, state: str) -> tuple[int, torch.Tensor]:
+    """What this rank's ZeRO optimizer holds of a parameter.
+
+    Args:
+        parameter: Of a model under ZeRO 1, 2 or 3.
+        state: `fp32` for the weight, `exp_avg`, `exp_avg_sq`.
+
+    Returns:
+        Where the fragment begins in the flattened parameter, and its values, not copied. ZeRO-3
+        pads a parameter, so that its last fragments may reach beyond the end.
+    """
+    moment = None if state == "fp32" else state
+    if hasattr(parameter, "ds_id"):
+        optimizer = parameter._z3_optimizer
+        held = optimizer._get_fp32_opt_state_partition(parameter, False, moment)[0]
+        return held.numel() * optimizer._get_param_partition_rank(parameter), held.detach()
+    mapping = parameter._hp_mapping
+    if mapping is None:  # all of it is on other ranks
+        return 0, parameter.new_empty(0, dtype=torch.float32)
+    return mapping.lp_fragment_address.start, mapping.get_hp_fragment(moment).detach()
 
 
 @contextmanager

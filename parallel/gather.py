@@ -22,7 +22,7 @@ def whole_weights(engine: Engine) -> Iterator[tuple[str, Tensor]]:
 
     Each tensor is freed when the next one is requested: copy what is to be kept.
     """
-    groups, held = engine.groups, engine.parameters()
+    groups, held = engine.groups, engine.state.parameters
     for prefix, module in modules_to_shard(empty_model(engine.config.model, "meta")):
         sizes = {f"{prefix}{name}": value.shape for name, value in module.named_parameters()}
         mine = [held[name] for name in sizes if name in held]
@@ -50,7 +50,7 @@ def fill(replica: nn.Module, engine: Engine) -> None:
 
 def held_dtype(engine: Engine) -> torch.dtype:
     """The dtype of an engine's weights."""
-    return next(iter(engine.parameters().values())).dtype
+    return next(iter(engine.state.parameters.values())).dtype
 
 
 def _stage_of(name: str, engine: Engine) -> int:

@@ -35,9 +35,10 @@ class TrainState:
     loss_scale: dict[str, bool | int | float] = field(default_factory=dict[str, bool | int | float])
     """Where fp16's loss scaling stands, flags and all; empty in other precisions."""
 
-    def save(self, folder: Path) -> None:
-        """Write into a checkpoint's folder."""
+    def save(self, folder: Path) -> Path:
+        """Write into a checkpoint's folder; the file."""
         write_json(folder / TRAIN_STATE, asdict(self))
+        return folder / TRAIN_STATE
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -11,7 +11,6 @@ needs to resume bit-exactly (training/train_state.py).
 
 import logging
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +18,11 @@ from types import TracebackType
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from typing_extensions import Self
 
 from checkpoints import universal
+from checkpoints.saver import Saver
 from checkpoints.store import CheckpointStore
-from checkpoints.together import written_together
-from parallel.gather import whole_weights
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
@@ -44,8 +41,7 @@ from training.lifecycle.divergence import SkippedUpdates, diverged
 from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import Watchdog
-from training.models import huggingface
-from training.models.build import WEIGHTS, empty_model, shape_of
+from training.models.build import blank_values
 from training.monitoring import metrics, names
 from training.monitoring.metrics_file import has_evaluation
 from training.monitoring.progress import Progress
@@ -116,8 +112,8 @@ class Trainer:
                 config,
                 self._groups,
                 self._device,
-                # Drawing starting values takes longer than reading these.
-                value_of=universal.weights(checkpoint, config.model) if checkpoint else None,
+                # A checkpoint's are read below, once: drawing starting values takes longer.
+                value_of=blank_values(config.model) if checkpoint else None,
             )
             stack.callback(self._engine.close)
             self._state = TrainState(layout=asdict(self._layout))
@@ -140,6 +136,13 @@ class Trainer:
                 self._tokenizer,
                 self._device,
                 cancellation=Cancellation(stop, self._watchdog),
+            )
+            self._saver = Saver(
+                config,
+                self._engine,
+                self._store,
+                self._tokenizer,
+                heartbeat=self._watchdog.heartbeat,
             )
             stack.push(self._tracker)  # last: a run that is refused here raises no alert
             self._stack = stack.pop_all()
@@ -194,9 +197,11 @@ class Trainer:
                     if self._is_due(self._config.evaluation.every_steps):
                         self._evaluate()
                     timer.restart()
+                self._saver.finish()
             except Stopped:
                 if self._saved_step != self._state.step:
                     self._save()
+                self._saver.finish()
                 raise
 
     def __enter__(self) -> Self:
@@ -209,6 +214,7 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         """Finish tracking, which records how the run ended, then close the engine."""
+        self._saver.close()
         if isinstance(error, Exception):
             self._store.discard_unfinished()
         self._stack.__exit__(kind, error, trace)
@@ -235,9 +241,10 @@ class Trainer:
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank reports these batches
         loss_normalizer, tokens, supervised, keys, stop, failed = self._sum_over_ranks(
-            [*counts, int(self._stop.requested), int(self._data.failed)]
+            [*counts, int(self._stop.requested), int(self._data.failed or self._saver.failed)]
         )
         if failed:
+            self._saver.finish()
             self._data.raise_together()
         if not loss_normalizer:
             raise DataError(f"step {self._state.step + 1} holds no supervised token")
@@ -300,7 +307,7 @@ class Trainer:
         Raises:
             TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
-        if self._sum_over_ranks([float(not self._engine.has_finite_state())])[0]:
+        if self._sum_over_ranks([float(not self._engine.state.is_finite())])[0]:
             raise self._diverged("weights are not finite after the update")
 
     def _diverged(self, what: str, *, step: int | None = None) -> TrainingDiverged:
@@ -309,7 +316,8 @@ class Trainer:
             step=self._state.step if step is None else step,
             learning_rate=self._config.optimizer.learning_rate,
             checkpoints=self._folder / CHECKPOINTS,
-            steps=self._store.steps(),
+            # The last may still be being written: it is committed before the run ends.
+            steps=sorted({*self._store.steps(), self._saved_step} - {0}),
         )
 
     def _seed_dropout(self) -> None:
@@ -351,50 +359,15 @@ class Trainer:
         return total.tolist()
 
     def _save(self) -> None:
+        """Begin a checkpoint of this step; it is written while training goes on."""
         self._check_weights()
         self._tracker.sync()
-        with self._store.writing(self._state.step, sizes=self._checkpoint_sizes()) as folder:
-            universal.write(folder, self._engine)
-            self._watchdog.heartbeat()
-            weights = (
-                (name, value.to("cpu", copy=True)) for name, value in whole_weights(self._engine)
-            )
-            with written_together(self._ranks):
-                try:
-                    if self._ranks.is_main:
-                        self._write_model(folder, weights)
-                finally:
-                    for _ in weights:  # a collective of all ranks: each must reach its end
-                        pass
-        self._saved_step = self._state.step
-        self._watchdog.heartbeat()
-
-    def _write_model(self, folder: Path, weights: Iterator[tuple[str, Tensor]]) -> None:
-        """What one rank writes of a checkpoint: the model's folder and the train state."""
-        huggingface.write_folder(
-            folder / WEIGHTS,
-            shape_of(self._config.model),
-            self._config.model.head,
-            weights,
-            dtype=self._engine.dtype,
-            end_token=self._tokenizer.end_token,
-        )
-        self._tokenizer.save(folder / WEIGHTS)
         self._state.loader = self._data.state_dict()
         self._state.goodput = self._goodput.state()
         self._state.loss_scale = self._engine.loss_scale
-        self._state.save(folder)
-
-    def _checkpoint_sizes(self) -> list[int]:
-        """Bytes of each file of a checkpoint, estimated."""
-        model: nn.Module = empty_model(self._config.model, "meta")
-        sizes = {name: value.shape for name, value in model.named_parameters()}
-        states = universal.file_sizes(sizes)
-        weights = sum(size.numel() for size in sizes.values()) * self._engine.dtype.itemsize
-        prepared = (self._config.data.folder / TOKENIZER_FOLDER).iterdir()
-        tokenizer = [path.stat().st_size for path in prepared]
-        # Lists of all files and all tensors take about 200 bytes per entry.
-        return [*states, weights, *tokenizer, 200 * len(states), 4096, 4096, 4096]
+        self._saver.save(self._state)
+        self._saved_step = self._state.step
+        self._watchdog.heartbeat()
 
     def _evaluate(self) -> None:
         step, tokens = self._state.step, self._state.tokens

@@ -9,6 +9,7 @@ from torch import nn
 from checkpoints import universal
 from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
+from tests.checkpoints.committing import committed
 from tests.initial_values import initialise
 from tests.training.evaluation import models
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path
@@ -32,7 +33,7 @@ def write_checkpoint(
     from the start.
     """
     assert isinstance(model, LanguageModel | Verifier)
-    with CheckpointStore(run / CHECKPOINTS, ranks=ALONE).writing(step) as folder:
+    with committed(CheckpointStore(run / CHECKPOINTS, ranks=ALONE), step) as folder:
         parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
         for name, value in parameters.items():
             for state in ("fp32", "exp_avg", "exp_avg_sq"):

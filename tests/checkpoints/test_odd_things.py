@@ -12,6 +12,7 @@ import pytest
 
 from checkpoints.store import CheckpointStore
 from parallel.ranks import ALONE
+from tests.checkpoints.committing import committed
 from training.errors import CheckpointError
 from training.files import write_json
 from training.monitoring import console
@@ -19,7 +20,7 @@ from training.monitoring import console
 
 def _write(store: CheckpointStore, *steps: int) -> None:
     for step in steps:
-        with store.writing(step) as folder:
+        with committed(store, step) as folder:
             (folder / "state.json").write_text(f'{{"step": {step}}}')
 
 
@@ -199,7 +200,7 @@ def test_pruning_leaves_what_no_manifest_lists(
     store: CheckpointStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     pruning = CheckpointStore(store.path(1).parent, ranks=ALONE, keep=1)
-    with pruning.writing(2) as folder:
+    with committed(pruning, 2) as folder:
         (folder / "universal" / "zero").mkdir(parents=True)
         (folder / "universal" / "zero" / "a.pt").write_text("weights")
     note = pruning.path(2) / "universal" / "my_notes.txt"
@@ -220,7 +221,7 @@ def test_folders_of_folders_are_flushed(
         flushed.add(str(path.relative_to(store.path(1).parent)))
 
     monkeypatch.setattr("checkpoints.store.sync", sync)
-    with store.writing(2) as folder:
+    with committed(store, 2) as folder:
         (folder / "universal" / "zero").mkdir(parents=True)
         (folder / "universal" / "zero" / "a.pt").write_text("weights")
     inner = ["", "/universal", "/universal/zero", "/universal/zero/a.pt"]

@@ -92,18 +92,18 @@ def finite_states(config: TrainConfig, ranks: Ranks) -> list[bool]:
     groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
     engine = parallelize(config, groups, torch.device("cpu"))
     sizes = {name: value.shape for name, value in whole_weights(engine)}
-    engine.restore(lambda name, _: torch.zeros(sizes[name]), step=1)  # moments, too
-    finite = [engine.has_finite_state()]
-    optimizer = engine._plain_optimizer()
-    value = next(value for value in engine._optimized() if value.numel())
+    engine.state.restore(lambda name, _: torch.zeros(sizes[name]), step=1)  # moments, too
+    finite = [engine.state.is_finite()]
+    optimizer = engine.state._plain_optimizer()
+    value = next(value for value in engine.state._optimized() if value.numel())
     for place in (value, optimizer.state[value]["exp_avg"], optimizer.state[value]["exp_avg_sq"]):
         for corrupt in (math.nan, math.inf, -math.inf):
             before = place.view(-1)[0].item()
             if ranks.rank == 1:
                 place.view(-1)[0] = corrupt
-            finite.append(engine.has_finite_state())
+            finite.append(engine.state.is_finite())
             place.view(-1)[0] = before
-    finite.append(engine.has_finite_state())
+    finite.append(engine.state.is_finite())
     engine.close()
     groups.disconnect()
     return finite

@@ -132,7 +132,7 @@ class Measured:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        return list(self.engine.parameters().values())
+        return list(self.engine.state.parameters.values())
 
     def states(self) -> dict[str, int]:
         parts = [getattr(value, "ds_tensor", None) for value in self.parameters]

@@ -79,6 +79,18 @@ def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageMode
     return model if str(device) == "meta" else model.to_empty(device=device)
 
 
+def parameter_sizes(config: ModelConfig) -> dict[str, torch.Size]:
+    """The size of each of the whole model's parameters."""
+    model: nn.Module = empty_model(config, "meta")
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
+
+
+def blank_values(config: ModelConfig) -> Callable[[str], Tensor]:
+    """A function from a parameter's name to zeros of its whole size, which take no memory."""
+    sizes = parameter_sizes(config)
+    return lambda name: torch.zeros(()).expand(sizes[name])
+
+
 @contextmanager
 def starting_values(
     config: ModelConfig, *, seed: int
@@ -93,11 +105,10 @@ def starting_values(
         FileNotFoundError: `initial_weights` names no folder and no hub id.
         CheckpointError: the weights have other shapes than the model.
     """
-    model = empty_model(config, "meta")
     if config.initial_weights:
+        model = empty_model(config, "meta")
         with huggingface.reading(weights_folder(config.initial_weights), model, seed=seed) as read:
             yield read
         return
-    module: nn.Module = model
-    sizes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    sizes = parameter_sizes(config)
     yield lambda name: initial_value(name, sizes[name], seed=seed, std=config.init_std)
