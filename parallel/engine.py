@@ -53,7 +53,8 @@ class Engine:
         # Without ZeRO DeepSpeed steps the plain optimizer and reports no gradient norm: the
         # engine clips, and keeps the norm, itself.
         self._clips_here = self._zero_stage == 0
-        self._grad_norm: float | None = None
+        self._grad_norm: Tensor | float | None = None
+        self._skipped = False
         optimizer = adamw(self.model, config.optimizer)
         if self._clips_here:
             optimizer.register_step_pre_hook(self._clip_gradients)
@@ -104,6 +105,18 @@ class Engine:
             total += loss.detach()
         return total
 
+    def seed_dropout(self, step: int) -> None:
+        """Make dropout's randomness a function of the step, so that none of it has to be saved.
+
+        Tensor-parallel neighbours draw the same: each computes a part of the same activations.
+        """
+        layout, place = self.groups.layout, self.groups.place
+        torch.manual_seed(
+            (self.config.run.seed * 1_000_003 + step) * layout.data * layout.pipeline
+            + place.stage * layout.data
+            + place.data
+        )
+
     def _set_learning_rate(self, learning_rate: float) -> None:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -116,23 +129,23 @@ class Engine:
             norm = backend.clip_grad_norm_(
                 self.model.parameters(), clip, mpu=TensorUnit.from_groups(self.groups)
             )
-        self._grad_norm = float(norm)
-        if not math.isfinite(self._grad_norm):
+        self._grad_norm = norm
+        # The one wait of a step, as DeepSpeed's under ZeRO: whether to update is decided here.
+        self._skipped = not math.isfinite(norm)
+        if self._skipped:
             # The optimizer skips what has no gradient; under ZeRO, DeepSpeed skips the update.
             for parameter in self.model.parameters():
                 parameter.grad = None
 
     @property
-    def grad_norm(self) -> float | None:
-        """Global gradient norm of the last step, before clipping.
+    def grad_norm(self) -> Tensor | float | None:
+        """Global gradient norm of the last step, before clipping; see `LateValues`."""
+        return self._grad_norm if self._clips_here else self._engine.get_global_grad_norm()
 
-        Infinite or NaN where a gradient was: then the update was skipped, on all ranks.
-        """
-        norm = self._grad_norm if self._clips_here else self._engine.get_global_grad_norm()
-        if norm is None:
-            return None
-        # DeepSpeed reports a norm that is not finite as -1.
-        return float(norm) if not norm < 0 else math.inf
+    @property
+    def skipped(self) -> bool:
+        """Whether the last update was skipped, on all ranks: its gradient was not finite."""
+        return self._skipped if self._clips_here else bool(self._engine.optimizer.overflow)
 
     @contextmanager
     def unpartitioned(self, parameters: Sequence[nn.Parameter]) -> Generator[None, None, None]:

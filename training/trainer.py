@@ -3,10 +3,10 @@
     with StopSignal(ranks) as stop, Trainer(config, ranks, stop) as trainer:
         trainer.run()
 
-A step: load this step's micro-batches; sum the loss normalizer over all ranks (and whether a
-signal came to one of them); accumulate gradients of `sum of losses / loss normalizer`; update;
-log. Then, when due: commit a checkpoint, evaluate. A checkpoint holds all that the next attempt
-needs to resume bit-exactly (training/train_state.py).
+A step: take this step's micro-batches and the loss normalizer, summed over all ranks; accumulate
+gradients of `sum of losses / loss normalizer`; update; log the step before, whose numbers the
+device has computed by now. Then, when due: begin a checkpoint, evaluate. A checkpoint holds all
+that the next attempt needs to resume bit-exactly (training/train_state.py).
 """
 
 import logging
@@ -16,31 +16,31 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-import torch
-import torch.distributed as dist
 from typing_extensions import Self
 
 from checkpoints import universal
 from checkpoints.saver import Saver
 from checkpoints.store import CheckpointStore
 from parallel.groups import Groups
+from parallel.late_values import LateValues
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
 from training.checkpoint_paths import CHECKPOINTS, step_name
 from training.config import TrainConfig, resolved
+from training.data.prepared import tokenizer_of
 from training.data.step_batches import StepBatches
-from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
-from training.data.tokenizer import Tokenizer
-from training.errors import ConfigError, DataError, TrainingDiverged
+from training.errors import DataError, TrainingDiverged
 from training.evaluation import load
 from training.evaluation.benchmark import TABLE_COLUMNS
 from training.evaluation.in_training import InTrainingEvaluation
 from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.divergence import SkippedUpdates, diverged
+from training.lifecycle.garbage import GarbageCollection
 from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import Stopped, StopSignal
 from training.lifecycle.watchdog import Watchdog
+from training.made_step import MadeStep
 from training.models.build import blank_values
 from training.monitoring import metrics, names
 from training.monitoring.metrics_file import has_evaluation
@@ -50,21 +50,6 @@ from training.schedule import learning_rate
 from training.train_state import TrainState
 
 logger = logging.getLogger(__name__)
-
-
-def tokenizer_of(config: TrainConfig) -> Tokenizer:
-    """The prepared data's tokenizer.
-
-    Raises:
-        ConfigError: it has ids that the model has no embedding for.
-    """
-    tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
-    if tokenizer.vocab_size > config.model.vocab_size:
-        raise ConfigError(
-            f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
-            f"{tokenizer.vocab_size} ids: set at least that many"
-        )
-    return tokenizer
 
 
 class Trainer:
@@ -102,6 +87,7 @@ class Trainer:
                 ranks,
                 data_rank=self._groups.place.data,
                 data_degree=self._layout.data,
+                counts=self._groups.counts,
                 pinned=self._device.type == "cuda",
             )
             stack.callback(self._data.close)
@@ -119,6 +105,7 @@ class Trainer:
             self._state = TrainState(layout=asdict(self._layout))
             self._skipped_updates = SkippedUpdates()
             self._saved_step = 0
+            self._made: MadeStep | None = None
             if checkpoint:
                 self._resume(checkpoint)
             self._goodput = metrics.Goodput.from_state(self._state.goodput)
@@ -136,6 +123,14 @@ class Trainer:
                 self._tokenizer,
                 self._device,
                 cancellation=Cancellation(stop, self._watchdog),
+            )
+            self._garbage = GarbageCollection()
+            self._bar = Progress(
+                "training",
+                total=config.training.max_steps,
+                unit="steps",
+                shown=ranks.is_main,
+                logs_lines=False,
             )
             self._saver = Saver(
                 config,
@@ -177,26 +172,33 @@ class Trainer:
                     self._evaluate()
                 timer = metrics.StepTimer()
                 while self._state.step < total:
-                    stopped, values = self._step(timer)
+                    before, made = self._made, self._step(timer)
+                    self._made = None if made.skipped else made
+                    # By now the step before is computed.
+                    stopped = self._report(before)
                     self._watchdog.heartbeat()
-                    if values is None:  # skipped, and no step: nothing is due
+                    if made.skipped:
+                        self._skip(made)
                         if stopped:
                             raise Stopped
-                        timer.restart()
                         continue
-                    bar.advance(1, note=f"loss {values[names.LOSS]:.4f}")
-                    last = self._state.step == total
-                    if last or self._is_due(self._config.training.log_every_steps):
-                        logger.info(metrics.step_line(self._state.step, total, values))
+                    last = made.step == total
+                    saves = last or self._is_due(self._config.checkpoint.every_steps)
+                    evaluates = self._is_due(self._config.evaluation.every_steps)
+                    if saves or evaluates or stopped:
+                        self._made = None
+                        stopped = self._report(made) or stopped
                     if stopped and not last:
                         raise Stopped
                     if last:
                         self._data.finish()
-                    if last or self._is_due(self._config.checkpoint.every_steps):
+                    if saves:
                         self._save()
-                    if self._is_due(self._config.evaluation.every_steps):
+                    if evaluates:
                         self._evaluate()
-                    timer.restart()
+                    if saves or evaluates:
+                        timer.restart()
+                    self._garbage.collect_if_due(made.step)
                 self._saver.finish()
             except Stopped:
                 if self._saved_step != self._state.step:
@@ -229,77 +231,103 @@ class Trainer:
             return False
         return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
 
-    def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float] | None]:
-        """One update; whether a signal came to any rank, and the step's metrics.
-
-        The metrics are None where the update was skipped, since its gradient is not finite.
-        """
+    def _step(self, timer: metrics.StepTimer) -> MadeStep:
+        """One update, without waiting for its numbers."""
+        number = self._state.step + 1
         with timer.waiting():
-            batches = self._data.next_step()
-        counted = ("weight", "num_tokens", "num_supervised", "num_attended")
-        counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
-        if not self._groups.counts:
-            counts = [0.0] * len(counts)  # another rank reports these batches
-        loss_normalizer, tokens, supervised, keys, stop, failed = self._sum_over_ranks(
-            [*counts, int(self._stop.requested), int(self._data.failed or self._saver.failed)]
-        )
-        if failed:
-            self._saver.finish()
+            step = self._data.next_step(is_last=number == self._config.training.max_steps)
+        if step.failed:
+            self._report(self._made)
             self._data.raise_together()
-        if not loss_normalizer:
-            raise DataError(f"step {self._state.step + 1} holds no supervised token")
-        self._seed_dropout()
+        if not step.loss_normalizer:
+            raise DataError(f"step {number} holds no supervised token")
+        self._engine.seed_dropout(self._state.step)
         rate = learning_rate(
             self._state.step,
             max_steps=self._config.training.max_steps,
             optimizer=self._config.optimizer,
         )
-        losses = self._engine.train_step(
-            batches, loss_normalizer=loss_normalizer, learning_rate=rate
+        loss = self._engine.train_step(
+            step.batches, loss_normalizer=step.loss_normalizer, learning_rate=rate
         )
-        loss = float(losses) if self._groups.computes_loss else 0.0
-        loss, overflowed = self._sum_over_ranks([loss, float(self._gradients_overflowed())])
-        loss /= loss_normalizer
-        if overflowed:
-            self._skip(loss)
-            return bool(stop), None
-        self._skipped_updates.end()
-        self._state.step += 1
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}")
-        self._state.tokens += int(tokens)
-        step_counts = metrics.StepCounts(
-            tokens=int(tokens),
-            supervised=int(supervised),
-            keys=int(keys),
-            capacity_tokens=self._config.training.global_batch_sequences
-            * self._config.data.sequence_length,
-        )
-        return bool(stop), self._log(timer, loss, rate, step_counts)
-
-    def _gradients_overflowed(self) -> bool:
         norm = self._engine.grad_norm
-        return norm is not None and not math.isfinite(norm)
+        numbers = LateValues([loss, math.nan if norm is None else norm])
+        seconds = timer.lap()
+        if not self._engine.skipped:
+            self._skipped_updates.end()
+            self._state.step = number
+            self._state.tokens += step.counts.tokens
+            self._goodput.count(seconds.step)
+        return MadeStep(
+            step=number,
+            skipped=self._engine.skipped,
+            tokens=self._state.tokens,
+            numbers=numbers,
+            loss_normalizer=step.loss_normalizer,
+            metrics={
+                names.LEARNING_RATE: rate,
+                **self._throughput.metrics(step.counts, seconds),
+                **self._data.metrics(),
+                names.SKIPPED_UPDATES: self._state.skipped_updates,
+            },
+        )
 
-    def _skip(self, loss: float) -> None:
+    def _report(self, made: MadeStep | None) -> bool:
+        """Log a step, if there is one; whether a signal came to any rank (all ranks call it).
+
+        Raises:
+            TrainingDiverged: its loss is not finite.
+            NoSpace, NotWritten: a checkpoint could not be written.
+        """
+        loss, norm = made.numbers.read() if made else (0.0, math.nan)
+        loss, stop, failed = self._ranks.sum(
+            [
+                loss if self._groups.computes_loss else 0.0,
+                int(self._stop.requested),
+                int(self._saver.failed),
+            ]
+        )
+        if failed:
+            self._saver.finish()
+        if made:
+            loss /= made.loss_normalizer
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss is {loss}", step=made.step)
+            self._log(made, loss, norm)
+        return bool(stop)
+
+    def _log(self, made: MadeStep, loss: float, norm: float) -> None:
+        values = {names.LOSS: loss, **made.metrics}
+        if not math.isnan(norm):
+            values[names.GRAD_NORM] = norm
+        values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
+        values[names.GOODPUT] = self._goodput.fraction()
+        self._tracker.log(values, step=made.step, tokens=made.tokens)
+        self._bar.advance(1, note=f"loss {loss:.4f}")
+        total, every = self._config.training.max_steps, self._config.training.log_every_steps
+        if made.step == total or made.step % every == 0:
+            logger.info(metrics.step_line(made.step, total, values))
+
+    def _skip(self, made: MadeStep) -> None:
         """Count an update that was skipped.
 
         Raises:
             TrainingDiverged: several in a row were.
         """
+        loss, _ = made.numbers.read()
+        (loss,) = self._ranks.sum([loss if self._groups.computes_loss else 0.0])
         sequences = self._data.last_sequences()
         self._state.skipped_updates += 1
-        step = self._state.step + 1
         if self._ranks.is_main:
             logger.warning(
-                f"update {step:,} is skipped: its gradient is not finite (loss {loss:.4g}); "
-                f"sequences {', '.join(map(str, sequences))}"
+                f"update {made.step:,} is skipped: its gradient is not finite (loss "
+                f"{loss / made.loss_normalizer:.4g}); sequences {', '.join(map(str, sequences))}"
             )
         # fp16 begins with a scale of the loss that is too large, and finds a smaller one.
         if self._engine.loss_scale.get("cur_scale", 1) > 1:
             return
         if why := self._skipped_updates.add(sequences):
-            raise self._diverged(why, step=step)
+            raise self._diverged(why, step=made.step)
 
     def _check_weights(self) -> None:
         """Check on all ranks that what each holds is finite, before the weights are used.
@@ -307,7 +335,7 @@ class Trainer:
         Raises:
             TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
-        if self._sum_over_ranks([float(not self._engine.state.is_finite())])[0]:
+        if self._ranks.sum([float(not self._engine.state.is_finite())])[0]:
             raise self._diverged("weights are not finite after the update")
 
     def _diverged(self, what: str, *, step: int | None = None) -> TrainingDiverged:
@@ -319,44 +347,6 @@ class Trainer:
             # The last may still be being written: it is committed before the run ends.
             steps=sorted({*self._store.steps(), self._saved_step} - {0}),
         )
-
-    def _seed_dropout(self) -> None:
-        """Make dropout's randomness a function of the step, so that none of it has to be saved.
-
-        Tensor-parallel neighbours draw the same: each computes a part of the same activations.
-        """
-        layout, place = self._layout, self._groups.place
-        stream = place.stage * layout.data + place.data
-        torch.manual_seed(
-            (self._config.run.seed * 1_000_003 + self._state.step) * layout.data * layout.pipeline
-            + stream
-        )
-
-    def _log(
-        self, timer: metrics.StepTimer, loss: float, rate: float, counts: metrics.StepCounts
-    ) -> dict[str, float]:
-        seconds = timer.lap()
-        self._goodput.count(seconds.step)
-        values: dict[str, float] = {names.LOSS: loss, names.LEARNING_RATE: rate}
-        if (norm := self._engine.grad_norm) is not None:
-            values[names.GRAD_NORM] = norm
-        values |= self._throughput.metrics(counts, seconds) | self._data.metrics()
-        values[names.MEMORY_PEAK_GIB] = metrics.peak_memory_gib(self._device)
-        values[names.SKIPPED_UPDATES] = self._state.skipped_updates
-        values[names.GOODPUT] = self._goodput.fraction()
-        self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
-        return values
-
-    def _sum_over_ranks(self, values: list[float]) -> list[float]:
-        """Add up over ranks, on the CPU: the device computes meanwhile.
-
-        float64 holds counts of tokens exactly.
-        """
-        if self._ranks.world_size == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(total)
-        return total.tolist()
 
     def _save(self) -> None:
         """Begin a checkpoint of this step; it is written while training goes on."""
@@ -373,7 +363,8 @@ class Trainer:
         step, tokens = self._state.step, self._state.tokens
         self._check_weights()
         try:
-            results = self._evaluation(self._engine, name=step_name(step))
+            with self._garbage.automatic():
+                results = self._evaluation(self._engine, name=step_name(step))
         except FloatingPointError as error:
             raise self._diverged(f"an evaluation ended ({error})") from error
         for result in results:

@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from training import hub, manifest, remote
-from training.config import DataConfig, PrepareConfig, SourceConfig, resolved
+from training.config import (
+    ConfigError,
+    DataConfig,
+    PrepareConfig,
+    SourceConfig,
+    TrainConfig,
+    resolved,
+)
 from training.data import benchmarks, remote_folder, sources
 from training.data.counts import outdated
 from training.data.locations import Files
 from training.data.parts import STAGE
+from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.errors import DataError, UserError
 
@@ -206,3 +214,18 @@ def _fingerprint(found: Sequence[Files]) -> str:
         return found[0].fingerprint()
     location = found[0].location
     return location.fingerprint([name for files in found for name in files.names])
+
+
+def tokenizer_of(config: TrainConfig) -> Tokenizer:
+    """The prepared data's tokenizer.
+
+    Raises:
+        ConfigError: it has ids that the model has no embedding for.
+    """
+    tokenizer = Tokenizer.load(config.data.folder / TOKENIZER_FOLDER)
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
+            f"{tokenizer.vocab_size} ids: set at least that many"
+        )
+    return tokenizer

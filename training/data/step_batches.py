@@ -1,15 +1,17 @@
 """What the trainer takes its batches from: the loader, with errors that all ranks share.
 
-    batches = data.next_step()                   # empty where this rank met a problem
-    ... sum `data.failed` over the ranks with the step's counts ...
-    if any_failed: data.raise_together()
+    step = data.next_step()
+    if step.failed: data.raise_together()
+    for batch in step.batches: ...
 
 A damaged shard or a failed disk concerns one rank. It raises nothing at once: the ranks learn of it
-with the numbers that they add up anyway, and leave the loop together.
+with the counts of the step, and leave the loop together. The counts of a step are added up over the
+ranks while the step before it computes.
 """
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,35 @@ from training.data.micro_batch import Batch
 from training.data.remote_folder import RemoteFile, url_of
 from training.errors import DataError, is_for_people
 from training.monitoring import names
+from training.monitoring.metrics import StepCounts
 
 logger = logging.getLogger(__name__)
 
 USEFUL_EPOCHS = 4
 """Repeating data up to so often is about as good as new data (arXiv 2305.16264, section 5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step's batches on this rank, and what the step holds over all ranks."""
+
+    batches: list[Batch]
+    """This rank's micro-batches; none if they cannot be read."""
+    loss_normalizer: float
+    """The sum of the weights of the supervised tokens."""
+    counts: StepCounts
+    failed: bool
+    """Whether a rank has met a problem: then all ranks must call `raise_together`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ahead:
+    """A step whose counts are being added up."""
+
+    batches: list[Batch]
+    sums: Callable[[], list[float]]
+    consumed_sequences: int
+    """Of the stream, once this step is consumed."""
 
 
 class StepBatches:
@@ -40,6 +66,7 @@ class StepBatches:
         *,
         data_rank: int,
         data_degree: int,
+        counts: bool = True,
         pinned: bool = False,
     ) -> None:
         """Open the data, and start to compare it with its manifest.
@@ -50,6 +77,7 @@ class StepBatches:
                 node may have another copy.
             data_rank: This process's number among the data-parallel ranks.
             data_degree: The number of data-parallel ranks.
+            counts: Whether this rank's batches are counted: one rank of each model replica's.
             pinned: Make batches in pinned memory, for a GPU.
 
         Raises:
@@ -77,22 +105,57 @@ class StepBatches:
             Integrity(folder, url=config.data.remote) if ranks.local_rank == 0 else None
         )
         self._problem = ""
+        self._counts = counts
+        self._capacity_tokens = config.training.global_batch_sequences * config.data.sequence_length
+        self._ahead: _Ahead | None = None
+        self._consumed_sequences = 0
         if ranks.is_main:
             self._warn_of_repeats()
 
-    def next_step(self) -> list[Batch]:
-        """This rank's micro-batches of the next step; none if they cannot be read."""
+    def next_step(self, *, is_last: bool) -> Step:
+        """This rank's micro-batches of the next step (all ranks call it).
+
+        Args:
+            is_last: No further step is prepared.
+        """
+        step, self._ahead = self._ahead or self._prepare(), None
+        weight, tokens, supervised, attended, failed = step.sums()
+        if not failed:
+            self._consumed_sequences = step.consumed_sequences
+            self._ahead = None if is_last else self._prepare()
+        return Step(
+            batches=step.batches,
+            loss_normalizer=weight,
+            counts=StepCounts(
+                tokens=int(tokens),
+                supervised=int(supervised),
+                keys=int(attended),
+                capacity_tokens=self._capacity_tokens,
+            ),
+            failed=bool(failed),
+        )
+
+    def _prepare(self) -> _Ahead:
+        """Take the next batches from the loader, and begin to add up their counts."""
+        batches: list[Batch] = []
         try:
-            return self._loader.next_step()
+            batches = self._loader.next_step()
         except Exception as error:
             if not is_for_people(error):
                 raise
             self._problem = str(error)
-            return []
+        counted = batches if self._counts else []
+        names = ("weight", "num_tokens", "num_supervised", "num_attended")
+        counts = [sum(getattr(batch, name) for batch in counted) for name in names]
+        return _Ahead(
+            batches=batches,
+            sums=self._ranks.start_sum([*counts, int(self.failed)]),
+            consumed_sequences=self._loader.consumed_sequences,
+        )
 
     def last_sequences(self) -> list[int]:
         """The indices of the sequences of the last step, over all ranks, in its order."""
-        end = self._loader.consumed_sequences
+        end = self._consumed_sequences
         start = end - self._config.training.global_batch_sequences
         return self._loader.order.indices(np.arange(start, end)).tolist()
 
@@ -130,7 +193,7 @@ class StepBatches:
 
     def metrics(self) -> dict[str, float]:
         """Passes over the data and repeats so far; with weights those of each source."""
-        consumed, order = self._loader.consumed_sequences, self._loader.order
+        consumed, order = self._consumed_sequences, self._loader.order
         found: dict[str, float] = {}
         counted = zip(order.epochs(consumed), order.repeated(consumed), strict=True)
         for source, (epochs, repeated) in enumerate(counted):
@@ -140,12 +203,13 @@ class StepBatches:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Loader.state_dict`."""
-        return self._loader.state_dict()
+        """See `Loader.state_dict`; after the last step that `next_step` returned."""
+        return self._loader.state_dict() | {"consumed_sequences": self._consumed_sequences}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Loader.load_state_dict`."""
         self._loader.load_state_dict(state)
+        self._consumed_sequences = self._loader.consumed_sequences
 
     def _message(self) -> str:
         return self._problem or (self._integrity.problem if self._integrity else "")

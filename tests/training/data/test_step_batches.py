@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from parallel.ranks import ALONE, Ranks
 from tests import small
 from tests.ranks import ROOT, run_distributed, run_ranks
 from training import manifest
 from training.config import TrainConfig, resolved
+from training.data.loader import Loader
+from training.data.micro_batch import Batch
 from training.data.order import sequence_indices
 from training.data.step_batches import StepBatches
 from training.errors import DataError
 from training.files import write_json
+from training.monitoring.metrics import StepCounts
 
 
 @pytest.fixture
@@ -37,8 +41,7 @@ def message_of_two_ranks(ranks: Ranks, tree: dict[str, Any], damaged_copy: str) 
     data = StepBatches(TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2)
     try:
         for _ in range(100):
-            data.next_step()
-            if any(ranks.gather(data.failed)):
+            if data.next_step(is_last=False).failed:
                 data.raise_together()
     except DataError as error:
         return str(error)
@@ -87,7 +90,7 @@ def test_repeats_are_counted_and_many_of_them_are_warned_of(
     data = opened(4 * sequences // 8 + 1)
     assert "passes 4." in caplog.text and "2305.16264" in caplog.text
     for step in range(1, 11):
-        data.next_step()
+        data.next_step(is_last=False)
         found = data.metrics()
         assert found["data/epochs"] == step * 8 / sequences
         seen = sequence_indices(np.arange(step * 8), num_sequences=sequences, seed=config.run.seed)
@@ -105,7 +108,7 @@ def test_sources_with_weights_are_prepared_and_drawn_in_proportion(tmp_path: Pat
     )
     data = StepBatches(config, ALONE, data_rank=0, data_degree=1)
     for _ in range(4):
-        data.next_step()
+        data.next_step(is_last=False)
     sizes = [
         source["sequences"] for source in manifest.read(config.data.folder)["facts"]["sources"]
     ]
@@ -113,3 +116,56 @@ def test_sources_with_weights_are_prepared_and_drawn_in_proportion(tmp_path: Pat
     assert found["data/epochs/source_0"] == 24 / sizes[0]
     assert found["data/epochs/source_1"] == 8 / sizes[1]
     data.close()
+
+
+def _opened(config: TrainConfig) -> StepBatches:
+    return StepBatches(config, ALONE, data_rank=0, data_degree=1)
+
+
+def test_the_state_is_that_of_the_last_step_although_the_next_is_prepared(
+    config: TrainConfig,
+) -> None:
+    data = _opened(config)
+    tokens = [data.next_step(is_last=False).batches[0].tokens for _ in range(4)]
+    resumed = _opened(config)
+    resumed.load_state_dict(data.state_dict() | {"consumed_sequences": 2 * 8})
+    for step in (2, 3):
+        assert resumed.state_dict()["consumed_sequences"] == step * 8
+        sequences = resumed.last_sequences()
+        step_made = resumed.next_step(is_last=False)
+        assert torch.equal(step_made.batches[0].tokens, tokens[step])
+        assert resumed.last_sequences() != sequences
+    assert resumed.state_dict() == data.state_dict()
+    data.close()
+    resumed.close()
+
+
+def test_a_step_that_cannot_be_read_is_not_consumed(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Loader) -> list[Batch]:
+        raise DataError("sequence 7 is damaged")
+
+    data = _opened(config)
+    data.next_step(is_last=True)  # prepares no other
+    monkeypatch.setattr(Loader, "next_step", fails)
+    step = data.next_step(is_last=False)
+    assert step.failed and not step.batches
+    assert data.state_dict()["consumed_sequences"] == 8
+    with pytest.raises(DataError, match="sequence 7 is damaged"):
+        data.raise_together()
+    data.close()
+
+
+def _sums_of_two_ranks(ranks: Ranks, tree: dict[str, Any]) -> list[StepCounts]:
+    data = StepBatches(TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2)
+    found = [data.next_step(is_last=False).counts for _ in range(3)]
+    data.close()
+    return found
+
+
+def test_counts_are_those_of_all_ranks(config: TrainConfig) -> None:
+    data = _opened(config)
+    alone = [data.next_step(is_last=False).counts for _ in range(3)]
+    data.close()
+    assert run_distributed(_sums_of_two_ranks, 2, resolved(config)) == [alone, alone]

@@ -15,6 +15,7 @@ from training.data import parts, prepared, remote_folder
 from training.data.dataset import SequenceDataset
 from training.data.held_out import refuse_shared
 from training.data.prepare import prepare
+from training.data.prepared import tokenizer_of
 from training.data.tokenizer import refuse_different
 from training.errors import DataError, is_for_people
 from training.evaluation import load
@@ -26,7 +27,7 @@ from training.models.build import fingerprint, weights_folder
 from training.monitoring import metrics_file
 from training.stages import same_run
 from training.stages.readable import refuse_unwritable
-from training.trainer import Trainer, tokenizer_of
+from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
