@@ -23,6 +23,7 @@ import deepspeed  # noqa: E402
 import deepspeed.comm.comm  # noqa: E402
 import deepspeed.ops  # noqa: E402
 from deepspeed.pipe import PipelineModule  # noqa: E402
+from deepspeed.runtime.bf16_optimizer import BF16_Optimizer  # noqa: E402
 from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology  # noqa: E402
 from deepspeed.runtime.utils import clip_grad_norm_  # noqa: E402
 from deepspeed.utils import (  # noqa: E402
@@ -42,6 +43,7 @@ _GROUPS = [name for name, value in vars(groups).items() if value is None]
 __all__ = [
     "PipeModelDataParallelTopology",
     "PipelineModule",
+    "add_gradients_in_place",
     "clip_grad_norm_",
     "connect",
     "deepspeed",
@@ -83,6 +85,29 @@ def link_moments(optimizer: Any) -> None:
     # no moments yet; there is no public way to have it link again.
     optimizer._hp_optimizer_states_linked = False
     optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def add_gradients_in_place(optimizer: Any) -> None:
+    """Let DeepSpeed's bf16 optimizer add each gradient to its fp32 sum without an fp32 copy of it.
+
+    The sum is the same: `add_` casts as the copy did. It moves 10 bytes per parameter and
+    micro-batch in place of 18. Other optimizers stay as they are.
+    """
+    if not isinstance(optimizer, BF16_Optimizer):
+        return
+
+    @torch.no_grad()
+    def add(lp: Any, group: int, index: int, clear_lp_grads: bool) -> None:
+        if lp.grad is None:
+            return
+        total = optimizer.fp32_groups_gradients[group][index]
+        total.add_(lp.grad.view(total.shape))
+        lp._hp_grad = total
+        optimizer.fp32_groups_has_gradients[group][index] = True
+        if clear_lp_grads:
+            lp.grad.zero_()
+
+    vars(optimizer)["_update_hp_grad"] = add
 
 
 def fragment(parameter: Any, state: str) -> tuple[int, torch.Tensor]:

@@ -60,6 +60,7 @@ class Engine:
             optimizer.register_step_pre_hook(self._clip_gradients)
         with backend.silenced():
             self._engine = self._initialize(optimizer)
+        backend.add_gradients_in_place(self._engine.optimizer)
         self.state = TrainingState(model, groups, self._engine.optimizer)
 
     def _initialize(self, optimizer: torch.optim.Optimizer) -> Any:

@@ -1,0 +1,50 @@
+"""How gradients are added up: the same numbers as DeepSpeed's own ways."""
+# pyright: reportPrivateUsage=false
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from parallel import backend
+from parallel.groups import Groups
+from parallel.layout import Layout
+from parallel.parallelize import parallelize
+from parallel.planning.trace import typical_micro_batch
+from parallel.ranks import Ranks
+from tests import small
+from tests.ranks import run_distributed
+
+
+def _trained(ranks: Ranks, folder: Path, plain: bool) -> dict[str, Tensor]:
+    """Weights after three steps of three micro-batches in bf16."""
+    config = small.config(
+        folder,
+        training={
+            "precision": "bf16",
+            "global_batch_sequences": 3 * ranks.world_size,
+            "micro_batch_sequences": 1,
+        },
+        parallel={"zero_stage": 1},
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        if plain:
+            patched.setattr(backend, "add_gradients_in_place", lambda _: None)
+        groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
+        engine = parallelize(config, groups, torch.device("cpu"))
+    assert ("_update_hp_grad" in vars(engine._engine.optimizer)) != plain
+    for seed in range(3):
+        torch.manual_seed(seed)
+        batches = [typical_micro_batch(config) for _ in range(3)]
+        engine.train_step(batches, loss_normalizer=100.0, learning_rate=1e-3)
+    found = {name: value.detach().clone() for name, value in engine.state.parameters.items()}
+    engine.close()
+    return found
+
+
+def test_gradients_are_added_to_fp32_sums_as_deepspeed_adds_them(tmp_path: Path) -> None:
+    lean = run_distributed(_trained, 2, tmp_path, False)[0]
+    plain = run_distributed(_trained, 2, tmp_path, True)[0]
+    assert lean.keys() == plain.keys() and lean
+    assert all(torch.equal(lean[name], plain[name]) for name in lean)
