@@ -142,7 +142,7 @@ class CheckpointStore:
                 names = [str(path.relative_to(temporary)) for path in files]
         # Rank 0's list: a rank with a stale list of its own would take other files, and a file
         # might be hashed by none.
-        names = self._ranks.gather(names)[0]
+        names = self._ranks.broadcast(names)
         # Hashing reads everything back, so the files are split among the ranks.
         mine = names[self._ranks.rank :: self._ranks.world_size]
         facts: dict[str, Any] = {}
@@ -211,10 +211,12 @@ class CheckpointStore:
         Raises:
             CheckpointError: the folder cannot be read.
         """
-        for step in reversed(self._ranks.gather(self._named())[0]):
+        for step in reversed(self._ranks.on_main(self._named)):
             folder = self.path(step)
             problems = verification.problems_of(folder, ranks=self._ranks)
-            if not problems and (why := _other_step(folder, step)):
+            if not problems and (
+                why := self._ranks.on_main(lambda at=folder, step=step: _other_step(at, step))
+            ):
                 problems = [why]
             if not problems:
                 return folder

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -221,7 +220,7 @@ class Trainer:
         step = self._state.step
         if not step or not self._is_due(self._config.evaluation.every_steps):
             return False
-        return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
+        return not self._ranks.on_main(lambda: has_evaluation(self._folder, step))
 
     def _step(self, timer: metrics.StepTimer) -> tuple[bool, dict[str, float] | None]:
         """One update; whether a signal came to any rank, and the step's metrics.
@@ -234,7 +233,7 @@ class Trainer:
         counts = [sum(getattr(batch, name) for batch in batches) for name in counted]
         if not self._groups.counts:
             counts = [0.0] * len(counts)  # another rank reports these batches
-        loss_normalizer, tokens, supervised, keys, stop, failed = self._sum_over_ranks(
+        loss_normalizer, tokens, supervised, keys, stop, failed = self._ranks.sum(
             [*counts, int(self._stop.requested), int(self._data.failed)]
         )
         if failed:
@@ -251,7 +250,7 @@ class Trainer:
             batches, loss_normalizer=loss_normalizer, learning_rate=rate
         )
         loss = float(losses) if self._groups.computes_loss else 0.0
-        loss, overflowed = self._sum_over_ranks([loss, float(self._gradients_overflowed())])
+        loss, overflowed = self._ranks.sum([loss, float(self._gradients_overflowed())])
         loss /= loss_normalizer
         if overflowed:
             self._skip(loss)
@@ -300,7 +299,7 @@ class Trainer:
         Raises:
             TrainingDiverged: on all ranks, where a weight or a moment of any rank is not finite.
         """
-        if self._sum_over_ranks([float(not self._engine.has_finite_state())])[0]:
+        if self._ranks.sum([float(not self._engine.has_finite_state())])[0]:
             raise self._diverged("weights are not finite after the update")
 
     def _diverged(self, what: str, *, step: int | None = None) -> TrainingDiverged:
@@ -339,21 +338,11 @@ class Trainer:
         self._tracker.log(values, step=self._state.step, tokens=self._state.tokens)
         return values
 
-    def _sum_over_ranks(self, values: list[float]) -> list[float]:
-        """Add up over ranks, on the CPU: the device computes meanwhile.
-
-        float64 holds counts of tokens exactly.
-        """
-        if self._ranks.world_size == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(total)
-        return total.tolist()
-
     def _save(self) -> None:
         self._check_weights()
         self._tracker.sync()
-        with self._store.writing(self._state.step, sizes=self._checkpoint_sizes()) as folder:
+        sizes = self._checkpoint_sizes() if self._ranks.is_main else ()  # which checks the room
+        with self._store.writing(self._state.step, sizes=sizes) as folder:
             universal.write(folder, self._engine)
             self._watchdog.heartbeat()
             weights = (
