@@ -135,7 +135,8 @@ class Ranks:
                     raise taken from None
                 raise
             if on_gpu:
-                _cpu_group = dist.new_group(backend="gloo", timeout=_timeout)
+                made = dist.new_group(backend="gloo", timeout=_timeout)
+                _cpu_group = cast("ProcessGroup", made)
             if self.world_size > 1:
                 from parallel.torch_internals import default_store
 

@@ -55,7 +55,8 @@ def _attempt(ranks: Ranks, config: TrainConfig) -> Attempt:
         questions.append(len(asked))
         return drawn(sampler, asked, *rest, **more)
 
-    saved, drawn = Trainer._save, Sampler.candidates
+    saved = Trainer._save  # pyright: ignore[reportPrivateUsage]
+    drawn = Sampler.candidates
     sys.addaudithook(listen)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Trainer, "_save", save)
@@ -135,5 +136,6 @@ def test_64_ranks_train_evaluate_save_and_resume(tmp_path: Path, parallel: dict[
     for attempts in _train_and_resume(tmp_path, MANY, **parallel):
         assert not any(attempt.listings for attempt in attempts[1:])
         assert all(attempt.questions for attempt in attempts)
-        if not parallel:  # over gloo: all ranks, twice, since DeepSpeed has a group of its own
-            assert max(attempt.sockets for attempt in attempts) < 2 * MANY + 80
+        if not parallel:  # over gloo two groups of all ranks, since DeepSpeed has one of its own
+            assert max(attempt.sockets for attempt in attempts[1:]) < 2 * MANY + 16
+            assert attempts[0].sockets < 3 * MANY + 16  # it serves the store

@@ -46,7 +46,7 @@ def _groups(ranks: Ranks, config: TrainConfig, port: int) -> tuple[set[timedelta
         engine = parallelize(config, groups, torch.device("cpu"))
     timeouts = {
         group._get_backend(torch.device("cpu")).options._timeout
-        for group in distributed_c10d._world.pg_map
+        for group in distributed_c10d._world.pg_map  # pyright: ignore[reportPrivateUsage]
     }
     engine.close()
     groups.disconnect()
