@@ -64,7 +64,8 @@ class Saver:
                 no room for this one.
         """
         self.finish()
-        folder = self._store.begin(state.step, sizes=self._file_sizes())
+        is_main = self._engine.groups.ranks.is_main  # which checks the room
+        folder = self._store.begin(state.step, sizes=self._file_sizes() if is_main else ())
         universal.copy(self._engine, self._copies)
         state = copy.deepcopy(state)  # the loop changes it
         self._writer.start(

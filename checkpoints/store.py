@@ -200,10 +200,12 @@ class CheckpointStore:
         Raises:
             CheckpointError: the folder cannot be read.
         """
-        for step in reversed(self._ranks.gather(self._named())[0]):
+        for step in reversed(self._ranks.on_main(self._named)):
             folder = self.path(step)
             problems = verification.problems_of(folder, ranks=self._ranks)
-            if not problems and (why := _other_step(folder, step)):
+            if not problems and (
+                why := self._ranks.on_main(lambda at=folder, step=step: _other_step(at, step))
+            ):
                 problems = [why]
             if not problems:
                 return folder

@@ -4,15 +4,18 @@ Imported, it keeps DeepSpeed quiet and from compiling extensions on a CPU.
 """
 
 import contextlib
+import functools
 import gc
 import io
 import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 if not torch.cuda.is_available():
     # Set, so that DeepSpeed does not warn about having to guess.
@@ -56,12 +59,18 @@ __all__ = [
 ]
 
 
-def connect() -> None:
-    """Make DeepSpeed use the open process group."""
+def connect(timeout: timedelta) -> None:
+    """Make DeepSpeed use the open process group.
+
+    Args:
+        timeout: Of the collectives of the groups that it makes.
+    """
     # Its CPU all-reduce over shared memory is compiled at first use, for half a minute; gloo
     # serves as well.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_init_required=False, verbose=False)
+    # It has no setting for this: its groups get torch's default, 10 minutes for NCCL.
+    deepspeed.comm.comm.cdb.new_group = functools.partial(dist.new_group, timeout=timeout)
 
 
 def disconnect() -> None:

@@ -44,6 +44,7 @@ class Groups:
             tensor_model_parallel_size=layout.tensor,
             pipeline_model_parallel_size=layout.pipeline,
             create_gloo_process_groups=False,
+            distributed_timeout_minutes=ranks.timeout.total_seconds() / 60,
         )
         return cls(
             layout=layout,

@@ -52,7 +52,7 @@ def parallelize(
     from parallel.pipeline import PipelineEngine
 
     settings.check_precision(config.training, device.type)
-    backend.connect()
+    backend.connect(groups.ranks.timeout)
     # 1. Pipeline and tensor parallelism; blocks recompute activations as the config says.
     model = shard_model(config.model, groups)
     # 2. Values, and ZeRO-3's sharding, one module at a time.

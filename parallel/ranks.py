@@ -20,10 +20,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from parallel import launchers
+from training.config.run import COLLECTIVE_MINUTES
 from training.errors import ConfigError, UserError, is_for_people
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import ProcessGroup
     from torch.distributed.distributed_c10d import Store
 
 Result = TypeVar("Result")
@@ -43,12 +45,16 @@ _MANY_FILES = 65_536
 
 _store: "Store | None" = None
 """The store of the process group. It outlives the group, so ranks can still explain a failure."""
+_cpu_group: "ProcessGroup | None" = None
+"""All ranks over gloo, for objects and numbers on the CPU; None: the default group is that."""
+_timeout = timedelta(minutes=COLLECTIVE_MINUTES)
+"""Of the collectives of the default group, and of every group that is made beside it."""
 
 
 def _allow_many_files() -> None:
     """Raise this process's limit of open files as far as it may, at most to `_MANY_FILES`.
 
-    Every gloo group holds a socket to each of its ranks, and a limit of 1,024 is usual.
+    A gloo group holds a socket to each of its ranks, and a limit of 1,024 is usual.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
@@ -95,56 +101,93 @@ class Ranks:
         torch.cuda.set_device(self.local_rank)
         return torch.device("cuda", self.local_rank)
 
-    def connect(self, device: "torch.device", *, timeout_minutes: float = 30.0) -> None:
-        """Open the default process group: NCCL for GPUs (gloo beside it), gloo for CPUs.
+    def connect(
+        self, device: "torch.device", *, timeout_minutes: float = COLLECTIVE_MINUTES
+    ) -> None:
+        """Open the default process group: NCCL for GPUs, gloo for CPUs.
+
+        A group that is made without naming a backend takes the default group's. So on GPUs only
+        one group holds gloo's sockets, the one for numbers and objects on the CPU; a default
+        group of both backends would give a mesh of sockets to every group.
+
+        Args:
+            device: This rank's.
+            timeout_minutes: Of collectives, in this group and in all made beside it.
 
         Raises:
             ConfigError: another process uses the port of the rendezvous.
         """
-        global _store
+        global _store, _cpu_group, _timeout
         import torch.distributed as dist
 
         if not dist.is_initialized():
-            _store = None
+            _store, _cpu_group, _timeout = None, None, timedelta(minutes=timeout_minutes)
             # Its functions take the default group, as it is at import, as a default argument:
             # a later import by some library would keep the group open after `disconnect`.
             import torch.distributed.nn.functional  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
             _allow_many_files()
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            on_gpu = device.type == "cuda"
             try:
-                dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+                dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_timeout)
             except dist.DistNetworkError as error:
                 if taken := port_is_taken(error):
                     raise taken from None
                 raise
+            if on_gpu:
+                made = dist.new_group(backend="gloo", timeout=_timeout)
+                _cpu_group = cast("ProcessGroup", made)
             if self.world_size > 1:
                 from parallel.torch_internals import default_store
 
                 _store = default_store()
 
+    @property
+    def timeout(self) -> timedelta:
+        """After which a collective fails, in every process group of the run."""
+        return _timeout
+
     def disconnect(self) -> None:
-        """Close the process group. Without it gloo's threads can abort the exit."""
+        """Close the process groups. Without it gloo's threads can abort the exit."""
+        global _cpu_group
+        _cpu_group = None
         if dist := sys.modules.get("torch.distributed"):  # else there is none to close
             if dist.is_initialized():
                 dist.destroy_process_group()
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.gather(None)
+        if self.world_size > 1:
+            import torch.distributed as dist
+
+            dist.barrier(_cpu_group)
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's `value`, in rank order, on every rank. Small objects only."""
+        """Every rank's `value`, in rank order, on every rank. Small objects only.
+
+        Every rank receives as many bytes as the largest value has, from each rank: what only
+        rank 0 has is for `broadcast`.
+        """
         if self.world_size == 1:
             return [value]
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=_cpu_group)
         return values
 
+    def broadcast(self, value: Result) -> Result:
+        """Rank 0's `value` on every rank; those of the others are ignored."""
+        if self.world_size == 1:
+            return value
+        import torch.distributed as dist
+
+        values = [value if self.is_main else None]
+        dist.broadcast_object_list(values, src=0, group=_cpu_group)
+        return cast(Result, values[0])
+
     def start_sum(self, values: Sequence[float]) -> Callable[[], list[float]]:
-        """Begin to add numbers up over the ranks, on the CPU: a device computes meanwhile.
+        """Begin to add numbers up over the ranks, on the CPU: a GPU computes meanwhile.
 
         A collective. float64 holds counts of tokens exactly.
 
@@ -157,7 +200,7 @@ class Ranks:
         import torch.distributed as dist
 
         total = torch.tensor(values, dtype=torch.float64)
-        work = dist.all_reduce(total, async_op=True)
+        work = dist.all_reduce(total, group=_cpu_group, async_op=True)
         assert work is not None
 
         def finish() -> list[float]:
@@ -182,7 +225,7 @@ class Ranks:
         import torch.distributed as dist
 
         result = torch.tensor(int(value))
-        work = dist.all_reduce(result, op=dist.ReduceOp.MAX, async_op=True)
+        work = dist.all_reduce(result, op=dist.ReduceOp.MAX, group=_cpu_group, async_op=True)
         assert work is not None
         while not work.is_completed():
             while_waiting()
@@ -202,7 +245,7 @@ class Ranks:
                 outcome = (function(), None)
             except Exception as error:
                 outcome = (None, error)
-        result, error = self.gather(outcome)[0]
+        result, error = self.broadcast(outcome)
         if error is not None:
             raise error
         return cast(Result, result)

@@ -5,6 +5,7 @@
 """
 
 import importlib
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -26,3 +27,8 @@ def main(name: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The end of an interpreter writes to all its objects, of which a forked rank then needs its own
+    # copy: 200 MB, which 64 ranks do not have.
+    os._exit(0)

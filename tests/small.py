@@ -51,5 +51,10 @@ def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
 def prepared(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
     """The same with its data prepared."""
     made = config(folder, **sections)
-    prepare(PrepareConfig(data=made.data, execution=made.execution))
+    prepare_data(made)
     return made
+
+
+def prepare_data(made: TrainConfig) -> None:
+    """Prepare the data of a config."""
+    prepare(PrepareConfig(data=made.data, execution=made.execution))

@@ -229,7 +229,7 @@ class Trainer:
         step = self._state.step
         if not step or not self._is_due(self._config.evaluation.every_steps):
             return False
-        return not self._ranks.gather(self._ranks.is_main and has_evaluation(self._folder, step))[0]
+        return not self._ranks.on_main(lambda: has_evaluation(self._folder, step))
 
     def _step(self, timer: metrics.StepTimer) -> MadeStep:
         """One update, without waiting for its numbers."""

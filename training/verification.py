@@ -34,20 +34,27 @@ def problems_of(
         One line for each file that is missing, changed, unreadable, unlisted or a link out of
         the folder; empty when all is well.
     """
-    mine: list[str] = []
+    # One rank reads the manifest: a thousand that read it at once take the file system's time.
+    outputs = ranks.on_main(lambda: _listed(folder))
+    if isinstance(outputs, str):
+        return [outputs]
+    wanted = sorted(set(outputs if names is None else names))
+    mine = [
+        f"{name} {problem}"
+        for name in wanted[ranks.rank :: ranks.world_size]
+        if (problem := _problem_of(folder, name, outputs.get(name)))
+    ]
+    return list(dict.fromkeys(line for lines in ranks.gather(mine) for line in lines))
+
+
+def _listed(folder: Path) -> dict[str, Any] | str:
+    """The files that a folder's manifest lists, or why it cannot be read."""
     try:
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder} is no folder")
-        outputs: dict[str, Any] = read(folder)["outputs"]
+        return read(folder)["outputs"]
     except (OSError, UserError) as error:
-        mine = [f"its manifest cannot be read ({error})"]
-    else:
-        for name in sorted(set(outputs if names is None else names))[
-            ranks.rank :: ranks.world_size
-        ]:
-            if problem := _problem_of(folder, name, outputs.get(name)):
-                mine.append(f"{name} {problem}")
-    return list(dict.fromkeys(line for lines in ranks.gather(mine) for line in lines))
+        return f"its manifest cannot be read ({error})"
 
 
 def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:
@@ -61,9 +68,8 @@ def verify(folder: Path, names: Iterable[str], *, ranks: Ranks = ALONE) -> None:
     Raises:
         DamagedFileError: on all ranks: a file is not as it was written.
     """
-    owner = _owner_of(folder)
+    owner = ranks.on_main(lambda: _owner_of(folder))
     if owner is None:
-        ranks.gather(None)  # another rank may see a manifest, and exchanges its findings
         return
     problems = problems_of(owner.folder, [owner.prefix + name for name in names], ranks=ranks)
     if problems:

@@ -5,10 +5,12 @@ import resource
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from parallel.ranks import Ranks
 from tests.ranks import ROOT, rank_environment, run_distributed
@@ -39,6 +41,42 @@ def test_one_rank_talks_to_itself() -> None:
     assert ranks.gather("x") == ["x"]
     for said in (True, False):
         assert ranks.any_rank(said, while_waiting=lambda: None) is said
+
+
+def _exchanged(ranks: Ranks) -> tuple[list[str], str, list[float], int]:
+    main_only = ranks.on_main(lambda: ranks.rank)
+    return (
+        ranks.gather("x" * ranks.rank),
+        ranks.broadcast(f"of {ranks.rank}"),
+        ranks.sum([1.0, ranks.rank]),
+        main_only,
+    )
+
+
+def test_ranks_exchange_objects_and_numbers() -> None:
+    expected = (["", "x", "xx"], "of 0", [3.0, 3.0], 0)
+    assert run_distributed(_exchanged, 3) == [expected] * 3
+
+
+def test_on_gpus_one_group_alone_is_asked_for_gloo(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def opened(backend: str, *, timeout: timedelta) -> None:
+        asked.append((backend, timeout))
+
+    monkeypatch.setattr(dist, "init_process_group", opened)
+    monkeypatch.setattr(dist, "new_group", opened)
+    ranks = Ranks(rank=0, world_size=1, local_rank=0, launcher="python")
+    try:
+        ranks.connect(torch.device("cuda"), timeout_minutes=7)
+        # What names no backend, as megatron-core and DeepSpeed do not, gets the first one's.
+        assert asked == [("nccl", timedelta(minutes=7)), ("gloo", timedelta(minutes=7))]
+        assert ranks.timeout == timedelta(minutes=7)
+        asked.clear()
+        ranks.connect(torch.device("cpu"))
+        assert asked == [("gloo", timedelta(minutes=30))]
+    finally:
+        ranks.disconnect()
 
 
 def _threads_after_disconnect(ranks: Ranks) -> list[str]:

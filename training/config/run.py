@@ -12,6 +12,9 @@ from training.config.values import (
     Section,
 )
 
+COLLECTIVE_MINUTES = 30.0
+"""After which a collective fails, unless the watchdog needs longer to report."""
+
 
 class RunConfig(Section):
     """The folder, the name and the seed of a run."""
@@ -25,10 +28,15 @@ class RunConfig(Section):
     resume: Literal["auto", "never"] = "auto"
     """`auto`: resume from the newest checkpoint that passes verification; `never`: end with an
     error if the folder already holds checkpoints."""
-    watchdog_minutes: float = Field(default=20.0, ge=0.0, lt=30.0)
+    watchdog_minutes: float = Field(default=20.0, ge=0.0, le=720.0)
     """Minutes that an active rank may make no progress (no step, batch or checkpoint file). Then it
     writes its stacks to its log and an alert is sent. 0 turns the watchdog off. Collectives of
-    training ranks time out after 30 minutes."""
+    training ranks time out after 1.5 times as long, but not before 30 minutes."""
+
+    @property
+    def collective_minutes(self) -> float:
+        """After which a collective of training ranks fails: the watchdog has reported before."""
+        return max(COLLECTIVE_MINUTES, 1.5 * self.watchdog_minutes)
 
 
 class ExecutionConfig(Section):

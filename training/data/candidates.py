@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
 
 _MAY_BE_NONE = ("value", "score")
 _PART = re.compile(r"part-\d{5,}\.parquet")
+_SLICE = re.compile(r"slice-\d{5,}-\d+\.parquet")
 _ROWS_AT_ONCE = 16_384
 
 
@@ -56,6 +57,16 @@ def part_paths(folder: Path) -> list[Path]:
     """The parts of a folder, sorted by number. Only complete files have such names."""
     parts = [path for path in folder.glob("part-*") if _PART.fullmatch(path.name)]
     return sorted(parts, key=part_number)
+
+
+def slice_path(folder: Path, number: int, index: int) -> Path:
+    """The file of one slice of part `number`: no reader of parts takes it for one."""
+    return folder / f"slice-{number:05d}-{index}.parquet"
+
+
+def slice_paths(folder: Path) -> list[Path]:
+    """The slices in a folder."""
+    return [path for path in folder.glob("slice-*") if _SLICE.fullmatch(path.name)]
 
 
 def files_at(source: Path) -> list[Path]:
@@ -71,8 +82,8 @@ def files_at(source: Path) -> list[Path]:
 
 
 def part_number(path: Path) -> int:
-    """The number of a part's file."""
-    return int(path.stem.removeprefix("part-"))
+    """The number of a part's file, or of the part that a slice's file is of."""
+    return int(path.stem.split("-")[1])
 
 
 def write(path: Path, candidates: Sequence[Candidate], *, labels: Mapping[str, str]) -> None:

@@ -76,7 +76,9 @@ class InTrainingEvaluation:
                 "evaluation.every_steps is set, but evaluation.benchmarks is empty: name at "
                 "least one benchmark, or set 0"
             )
-        self._questions = {entry: questions(entry) for entry in settings.benchmarks}
+        self._questions = ranks.on_main(
+            lambda: {entry: questions(entry) for entry in settings.benchmarks}
+        )
         self._check_saved_model()
 
     def __call__(self, engine: Engine, *, name: str) -> list[BenchmarkResult]:

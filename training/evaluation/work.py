@@ -40,6 +40,11 @@ class Part:
     stop: int
     """The questions asked: from `start` to before `stop`."""
 
+    @property
+    def size(self) -> int:
+        """How many questions it has."""
+        return self.stop - self.start
+
 
 def refuse_candidates(run: RunConfig, folders: Iterable[Path]) -> None:
     """Refuse folders with candidates that the run may not resume from.
@@ -107,6 +112,10 @@ def waiting(
         for path, labels in labels_of.items()
         if path in planned_paths and labels.get(MADE_FROM) == made_from
     }
+    if not looks_only:  # a slice is not resumed from: other ranks would cut others
+        for path in candidates.slice_paths(folder):
+            if array_task.owns(candidates.part_number(path)):
+                path.unlink()
     stale = labels_of.keys() - whole
     if stale and not looks_only:
         # All at once and first: a reader must never meet a mixture.

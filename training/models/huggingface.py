@@ -77,9 +77,8 @@ def verify(source: str | Path, *, ranks: Ranks) -> None:
         DamagedFileError: on all ranks: a file has changed since it was written.
     """
     folder = resolve(source)
-    verification.verify(
-        folder, [_CONFIG, _INDEX, *(path.name for path in _paths(folder))], ranks=ranks
-    )
+    names = ranks.on_main(lambda: [path.name for path in _paths(folder)])
+    verification.verify(folder, [_CONFIG, _INDEX, *names], ranks=ranks)
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -160,7 +160,9 @@ def test_the_rank_whose_files_differ_is_named(
     site: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     class Two:
-        """Rank 1 of two, the first of which has its files."""
+        """Rank 1 of two nodes, the first of which has its files."""
+
+        local_rank = 0
 
         def gather(self, value: Any) -> list[Any]:
             return [{"data": "0"}, value]

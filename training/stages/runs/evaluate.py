@@ -26,8 +26,9 @@ from training import files, manifest
 from training.config import ConfigError, EvaluateConfig, resolved
 from training.data import candidates
 from training.data.held_out import refuse_shared
-from training.evaluation import benchmark, load, work
+from training.evaluation import benchmark, load, slices, work
 from training.evaluation.sampler import Sampler
+from training.evaluation.slices import Slice
 from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
 from training.monitoring.tracking import Tracker
@@ -83,8 +84,12 @@ def evaluate(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
         ranks,
     )
     with supervised(config, ranks, verb="evaluate") as (cancellation, tracker):
+        mine = slices.of_rank(plan.waiting, ranks, size=lambda named: named[1].size)
         with cancellation.independent_work():
-            _draw(config, plan, ranks, device, cancellation)
+            _draw(config, plan, mine, ranks, device, cancellation)
+        for (name, part), piece in mine:
+            piece.join(_parts_folder(config.run.folder, name), part)
+        ranks.barrier()
         # Decided once for all: while one rank looks, another may already score.
         stale = ranks.on_main(lambda: _stale(config, plan))
         with cancellation.independent_work():
@@ -175,16 +180,17 @@ def _folders(folder: Path, names: Sequence[str]) -> list[Path]:
 def _draw(
     config: EvaluateConfig,
     plan: _Plan,
+    mine: Sequence[tuple[tuple[str, work.Part], Slice]],
     ranks: Ranks,
     device: torch.device,
     cancellation: Cancellation,
 ) -> None:
     """Make this rank's missing parts; each is committed as soon as it is whole."""
-    mine = work.of_rank(plan.waiting, ranks)
     if not mine:
         return
     evaluation = config.evaluation
-    total = sum(part.stop - part.start for _, part in mine) * (evaluation.num_candidates + 1)
+    asked = [piece.of(part) for (_, part), piece in mine]
+    total = sum(stop - start for start, stop in asked) * (evaluation.num_candidates + 1)
     model, tokenizer = load.load_generator(evaluation.generator, device)
     with (
         Executor.from_config(config.execution) as executor,
@@ -199,23 +205,24 @@ def _draw(
             name=load.names([evaluation.generator])[0],
             check_cancelled=cancellation.check_cancelled,
         )
-        for name, part in mine:
+        for ((name, part), piece), (start, stop) in zip(mine, asked, strict=True):
             with load.computing_with(evaluation.generator):
                 answers = benchmark.answer(
                     sampler,
-                    plan.questions[name][part.start : part.stop],
+                    plan.questions[name][start:stop],
                     evaluation,
                     on_written=progress.advance,
                 )
-            path = candidates.part_path(_parts_folder(config.run.folder, name), part.number)
+            path = piece.path(_parts_folder(config.run.folder, name), part)
             candidates.write(
                 path,
                 [candidate for entry in answers for candidate in entry.candidates],
                 labels={work.MADE_FROM: plan.made_from[name], work.SCORED_WITH: ""},
             )
-            if part is mine[0][1]:
+            if (name, part) == mine[0][0]:
                 # In the end one file of a benchmark holds what its parts do.
-                work.require_room(path, len(plan.waiting) - 1 + len(plan.parts))
+                num_more = len(plan.waiting) - 1 + len(plan.parts)
+                work.require_room(path, num_more * piece.count)
 
 
 def _scored_with(plan: _Plan) -> str:

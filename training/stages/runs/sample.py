@@ -10,7 +10,7 @@ the parts that are missing, on any number of ranks, and the candidates are the s
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from training import manifest
 from training.config import ConfigError, SampleConfig, resolved
 from training.data import candidates
 from training.data.held_out import refuse_shared
-from training.evaluation import load, work
+from training.evaluation import load, slices, work
 from training.evaluation.sampler import Sampler, draws
+from training.evaluation.slices import Slice
 from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
 from training.monitoring.tracking import Tracker
@@ -87,8 +88,12 @@ def sample(config: SampleConfig, ranks: Ranks, array_task: ArrayTask = ONLY_TASK
         cancellation,
         tracker,
     ):
+        mine = slices.of_rank(plan.waiting, ranks, size=lambda part: part.size)
         with cancellation.independent_work():
-            _make_parts(config, plan, ranks, device, cancellation)
+            _make_parts(config, plan, mine, ranks, device, cancellation)
+        for part, piece in mine:
+            piece.join(config.run.folder, part, summed=[RANK_SECONDS])
+        ranks.barrier()
         if array_task.is_only:
             ranks.on_main(lambda: _commit(config, plan, tracker))
         else:
@@ -159,6 +164,7 @@ def _plan(
 def _make_parts(
     config: SampleConfig,
     plan: _Plan,
+    mine: Sequence[tuple[work.Part, Slice]],
     ranks: Ranks,
     device: torch.device,
     cancellation: Cancellation,
@@ -166,14 +172,14 @@ def _make_parts(
     """Make this rank's missing parts; each is committed as soon as it is whole."""
     sampling = config.sampling
     each = sampling.num_candidates // len(plan.names)
-    mine = work.of_rank(plan.waiting, ranks)
-    total = sum(part.stop - part.start for part in mine) * each
+    asked = [piece.of(part) for part, piece in mine]
+    total = sum(stop - start for start, stop in asked) * each
     loaded: tuple[int, Sampler] | None = None
     with (
         Executor.from_config(config.execution) as executor,
         progress_on_main("sampling", ranks, total=total, unit="candidates") as progress,
     ):
-        for part in mine:
+        for (part, piece), (first, end) in zip(mine, asked, strict=True):
             start = time.monotonic()
             if loaded is None or loaded[0] != part.generator:
                 loaded = None  # before the next is loaded: two may not fit
@@ -183,11 +189,11 @@ def _make_parts(
                 )
             with load.computing_with(sampling.checkpoints[part.generator]):
                 made = loaded[1].candidates(
-                    plan.questions[part.start : part.stop],
+                    plan.questions[first:end],
                     draws(sampling.temperatures, each, first_index=part.generator * each),
                     on_written=progress.advance,
                 )
-            path = candidates.part_path(config.run.folder, part.number)
+            path = piece.path(config.run.folder, part)
             candidates.write(
                 path,
                 made,
@@ -197,8 +203,8 @@ def _make_parts(
                     NUM_RANKS: str(ranks.world_size),
                 },
             )
-            if part is mine[0]:
-                work.require_room(path, len(plan.waiting) - 1)
+            if part is mine[0][0]:
+                work.require_room(path, (len(plan.waiting) - 1) * piece.count)
 
 
 def _sampler(

@@ -44,7 +44,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     """
     device = ranks.device(config.training.device)
     refuse_unwritable(config.run.folder / CHECKPOINTS)
-    ranks.connect(device)
+    ranks.connect(device, timeout_minutes=config.run.collective_minutes)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
     changed = ranks.on_main(lambda: same_run.changed_settings(config))
@@ -53,7 +53,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
         _mirror(config, ranks)
     not_compared = ranks.on_main(lambda: _ensure_data(config))
     inputs = _inputs_of_all(config, ranks)
-    if all(ranks.gather(manifest.is_current(folder, config=resolved(config), inputs=inputs))):
+    if ranks.on_main(lambda: manifest.is_current(folder, config=resolved(config), inputs=inputs)):
         if ranks.is_main:
             logger.info(f"{folder} is finished with this config and data: nothing to do")
         return
@@ -129,27 +129,27 @@ def _inputs(config: TrainConfig) -> dict[str, str]:
 
 
 def _inputs_of_all(config: TrainConfig, ranks: Ranks) -> dict[str, str]:
-    """The same as `_inputs`, once all ranks have found the same.
+    """The same as `_inputs`, once the first rank of each node has found the same.
 
     Raises:
         ConfigError, OSError: on all ranks, where one lacks a file or has another one: its folder
             may be on the disk of its node.
     """
-    found: dict[str, str] | Exception
+    found: dict[str, str] | Exception | None
     try:
-        found = _inputs(config)
+        found = _inputs(config) if ranks.local_rank == 0 else None
     except Exception as error:
         if not is_for_people(error):
             raise
         found = error
-    all_found = ranks.gather(found)
-    for rank, error in enumerate(all_found):
+    all_found = {rank: found for rank, found in enumerate(ranks.gather(found)) if found is not None}
+    for rank, error in all_found.items():
         if not isinstance(error, Exception):
             continue
         if rank == 0:
             raise error
         raise ConfigError(f"rank {rank}: {error}") from error  # the first rank's files are there
-    for rank, other in enumerate(all_found):
+    for rank, other in all_found.items():
         if other != all_found[0]:
             differing = [key for key in other if other[key] != all_found[0].get(key)]
             raise ConfigError(
