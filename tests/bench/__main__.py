@@ -52,8 +52,7 @@ def main() -> int:
     names = arguments.only or list(MODULES)
     try:
         sizes = {
-            name: sizes_of(name, toy=arguments.toy, overrides=arguments.overrides)
-            for name in names
+            name: sizes_of(name, toy=arguments.toy, overrides=arguments.overrides) for name in names
         }
     except ValueError as error:
         parser.error(str(error))
@@ -126,7 +125,9 @@ def _machine() -> dict[str, Any]:
     facts = Path("/proc/cpuinfo")
     if facts.is_file():
         lines = facts.read_text(encoding="utf-8").splitlines()
-        kind = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), kind)
+        kind = next(
+            (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), kind
+        )
     return {"cpu": kind, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 

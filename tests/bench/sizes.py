@@ -86,7 +86,9 @@ def sizes_of(part: str, *, toy: bool, overrides: Sequence[str]) -> Sizes:
         key, _, value = override.partition("=")
         section, _, name = key.partition(".")
         if section not in SHORT or not value.isdigit():
-            raise ValueError(f"{override!r} is not part.name=integer with one of {', '.join(SHORT)}")
+            raise ValueError(
+                f"{override!r} is not part.name=integer with one of {', '.join(SHORT)}"
+            )
         if section != part:
             continue
         names = [field.name for field in fields(sizes)]

@@ -43,6 +43,10 @@ def run(sizes: Startup, folder: Path, record: Record) -> None:
         ours = _ours(folder, sizes.examples, Path(scratch) / "run")
         commands: dict[str, Command] = {
             "ours, launch/train.py": (["launch/train.py", *ours], own),
+            "ours, tracking.mode=disabled": (
+                ["launch/train.py", *ours, "tracking.mode=disabled"],
+                own,
+            ),
             "python -c 'import torch'": (["-c", f"import torch; print({_FIRST!r})"], own),
         }
         if installed("accelerate"):
@@ -53,7 +57,8 @@ def run(sizes: Startup, folder: Path, record: Record) -> None:
         _phases(ours, own, sizes.rounds, Path(scratch) / "phases.json", record)
     record.note(
         "Seconds from starting the process to the end of the first update, and CPU seconds until "
-        "then. The phases of ours are of further runs of the same command."
+        "then. Ours as shipped writes a W&B run, offline here; the peer's script writes none. The phases "
+        "of ours are of further runs of the same command."
     )
 
 
@@ -80,7 +85,12 @@ def _trainer(config: TrainConfig, scratch: Path) -> list[str]:
     ]
     data = Dataset.from_dict({"input_ids": [ids for step in steps for ids in step]})
     data.save_to_disk(str(scratch / "data"))
-    return ["tests/bench/peers/first_update.py", str(model), str(scratch / "data"), str(len(steps[0]))]
+    return [
+        "tests/bench/peers/first_update.py",
+        str(model),
+        str(scratch / "data"),
+        str(len(steps[0])),
+    ]
 
 
 def _compare(commands: Mapping[str, Command], rounds: int, record: Record) -> None:
