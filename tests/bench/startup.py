@@ -57,8 +57,8 @@ def run(sizes: Startup, folder: Path, record: Record) -> None:
         _phases(ours, own, sizes.rounds, Path(scratch) / "phases.json", record)
     record.note(
         "Seconds from starting the process to the end of the first update, and CPU seconds until "
-        "then. Ours as shipped writes a W&B run, offline here; the peer's script writes none. The phases "
-        "of ours are of further runs of the same command."
+        "then. Ours as shipped writes a W&B run, offline here; the peer's script writes none. The "
+        "phases of ours are of further runs of the same command."
     )
 
 
