@@ -4,6 +4,7 @@ Running out of memory, a crash or a hang ends one part alone; its rows until the
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ def in_a_process(command: Sequence[str], *, limit_seconds: float) -> Result:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     timeout=limit_seconds,
+                    # Nothing is downloaded: without a network, transformers would wait for one.
+                    env={**os.environ, "HF_HUB_OFFLINE": "1"},
                 ).returncode
             except subprocess.TimeoutExpired:
                 code = None
