@@ -3,8 +3,7 @@
 # make test-slow     the other tests: whole recipes, many ranks, a Slurm cluster on loopback
 # make test-all      both
 # make test-layouts  every layout against one rank, every change of layout on resume
-# make bench-data    the loader beside megatron-core, datasets and MosaicML Streaming
-# make bench-train   training beside transformers' Trainer
+# make bench         training, start-up, loader and ranks, each beside peers; about 15 minutes
 # make check         ruff, strict pyright, the import contracts
 # make setup         only the virtual environment with the pinned packages
 # make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
@@ -17,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-.PHONY: demo test test-slow test-all test-layouts bench-data bench-train check setup constraints clean
+.PHONY: demo test test-slow test-all test-layouts bench check setup constraints clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
@@ -34,19 +33,16 @@ test-all: setup
 test-layouts: setup
 	$(BIN)/python -m tests.layouts
 
-# MosaicML Streaming asks for other versions of numpy and transformers than we: without them, it has
-# a folder of its own. What is not installed is left out of the table.
-bench-data: setup
-	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers \
+# Some peers ask for other versions of packages than we: without them, each has a place of its own.
+# What is not installed is left out, with a row that says so.
+PEERS := build/peers
+bench: setup
+	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(PEERS) \
+	  accelerate==1.15.0 trl==1.16.0
+	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(PEERS) \
 	  mosaicml-streaming==0.13.0 brotli python-snappy cramjam xxhash zstd catalogue boto3 botocore \
 	  s3transfer jmespath
-	PYTHONPATH=build/peers $(BIN)/python -m tests.bench.loading build/bench-data $(BENCH)
-
-# Without accelerate, transformers' Trainer is left out of the table.
-bench-train: setup
-	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/peers accelerate==1.15.0
-	PYTHONPATH=build/peers OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.training \
-	  build/bench-train $(BENCH)
+	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(BENCH)
 
 check: setup
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, resolve_revision, snapshot_download
+import huggingface_hub  # imports what is used of it, when it is used
 
 from training.errors import DataError
 
@@ -53,7 +53,7 @@ def files_of(repository: str, patterns: Sequence[str], setting: str) -> Path:
         DataError: the hub cannot be reached and its cache does not hold them.
     """
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client raises errors of four libraries
         raise _unreachable(repository, setting, error) from error
 
@@ -77,7 +77,9 @@ class Snapshot:
         """
         try:
             return Path(
-                hf_hub_download(self.repository, name, repo_type=_DATA_SET, revision=self.commit)
+                huggingface_hub.hf_hub_download(
+                    self.repository, name, repo_type=_DATA_SET, revision=self.commit
+                )
             )
         except Exception as error:
             raise _unreachable(self.repository, self.setting, error, _DATA_SET) from error
@@ -100,7 +102,7 @@ def snapshot(
             without some of the files.
     """
     try:
-        found = resolve_revision(
+        found = huggingface_hub.resolve_revision(
             repository,
             repo_type=_DATA_SET,
             revision=revision or None,
@@ -109,7 +111,7 @@ def snapshot(
         names = [] if offline else _listed(repository, found.resolved)
         if not names:
             folder = Path(
-                snapshot_download(
+                huggingface_hub.snapshot_download(
                     repository,
                     repo_type=_DATA_SET,
                     revision=found.resolved,
@@ -129,7 +131,9 @@ def snapshot(
 def _listed(repository: str, commit: str) -> list[str]:
     """The files that the hub lists; none if it cannot be reached."""
     try:
-        return HfApi().list_repo_files(repository, repo_type=_DATA_SET, revision=commit)
+        return huggingface_hub.HfApi().list_repo_files(
+            repository, repo_type=_DATA_SET, revision=commit
+        )
     except Exception:
         return []
 

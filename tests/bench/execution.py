@@ -71,8 +71,12 @@ def _print(what: str, work: Callable[[], Sequence[object]], count: int, repeats:
 
 def _cpu_seconds() -> dict[int, float]:
     """CPU time of this process and of all that it has started and that still run."""
-    own = os.getpid()
-    return {own: time.process_time()} | {pid: _cpu_seconds_of(pid) for pid in _descendants(own)}
+    return cpu_seconds(os.getpid()) | {os.getpid(): time.process_time()}
+
+
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """CPU time of a process and of all that it has started and that still run."""
+    return {each: _cpu_seconds_of(each) for each in (pid, *_descendants(pid))}
 
 
 def _cpu_seconds_of(pid: int) -> float:

@@ -1,129 +1,131 @@
-"""Compares our training with the Trainer of transformers, on the same examples and weights.
+"""Training beside transformers' Trainer and TRL, on the same examples, weights and optimizer.
 
-    make bench-train
-    python -m tests.bench.training build/bench-train --turns 5 --json OUT
+    make bench BENCH="--only training training.turns=9"
 
-Every way goes once over the same examples in every turn, with the same number of examples in an
-update, the ways in turn. Counted are the tokens of the examples: padding is not useful. The ratios
-are ours over theirs of the same turn; printed are medians, smallest and largest in brackets. One
-process, as many threads as OMP_NUM_THREADS says. A way whose packages are missing is left out.
+Every way goes once over the same examples in every turn. Where an update of a peer can hold
+exactly the examples of ours, the losses of all updates are compared. One process, as many threads
+as OMP_NUM_THREADS says.
 """
 
-import argparse
-import gc
-import json
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any, cast
-
-import torch
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
 from parallel.engine import Engine
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.ranks import discover
-from tests.bench.gpu.engines import PlainEngine, TrainingEngine, fresh_model
-from tests.bench.gpu.setting import Setting, installed
-from tests.bench.gpu.theirs import QUIET, with_weights_of
-from training.config import PrepareConfig, TrainConfig, load
-from training.data.dataset import SequenceDataset
-from training.data.loader import Loader
-from training.data.micro_batch import Batch
-from training.data.prepare import prepare
+from tests.bench.examples import CPU, LARGER, LEARNING_RATE, examples_of, prepared, steps_of
+from tests.bench.gpu.engines import PlainEngine, fresh_model
+from tests.bench.gpu.record import Record, short
+from tests.bench.gpu.setting import installed
+from tests.bench.peers.trainer import PeerTrainer, flattened, grouped, packed_by_trl, padded
+from tests.bench.sizes import Training
+from tests.bench.turns import Turn, Way, in_turns, loss_difference, speed, train
+from training.config import TrainConfig
 
-CONFIG = Path("configs/generator_demo.toml")
-CPU = torch.device("cpu")
-RATE = 1e-4
-_PACKED = "ours, {} sequences at a time"
-_BARE = "plain torch loop, {} sequences at a time"
+TOLERANCE = 1e-5
+"""Of the relative difference of a loss: products are summed in another order, and the difference
+grows from update to update."""
 
-Timed = tuple[float, float, float]
-"""Seconds, CPU seconds, and the mean loss, of one turn."""
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Prepare the examples, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("folder", type=Path, help="where the examples are prepared and kept")
-    parser.add_argument("overrides", nargs="*", help="of the demo's config: model.hidden_size=384")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=24, help="updates in a turn")
-    parser.add_argument("--json", type=Path, help="also write all numbers to this file")
-    arguments = parser.parse_args(argv)
-    config = _config(arguments.folder, arguments.overrides)
-    prepare(PrepareConfig(data=config.data, execution=config.execution))
-    steps = _steps(config, arguments.steps)
-    ways = _ways(config, steps)
-    found: dict[str, list[Timed]] = {name: [] for name in ways}
-    for turn in range(arguments.turns + 1):
-        for name, run in ways.items():
-            timed = run()
-            if turn:  # the first turn fills caches
-                found[name].append(timed)
-            gc.collect()
-    num_tokens = sum(batch.num_tokens for step in steps for batch in step)
-    _print(found, num_tokens, config)
-    if arguments.json:
-        content = {"overrides": arguments.overrides, "tokens": num_tokens, "turns": found}
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+_PEERS: dict[str, tuple[str, Callable[..., PeerTrainer], bool]] = {
+    "Trainer, padded to the longest of a batch": ("accelerate", padded, True),
+    "Trainer, batches of similar lengths": ("accelerate", grouped, False),
+    "Trainer, flattened": ("accelerate", flattened, True),
+    "TRL, packed": ("trl", packed_by_trl, False),
+}
+"""The package it needs, how it is made, and whether its updates hold the examples of ours."""
 
 
-def _config(folder: Path, overrides: Sequence[str]) -> TrainConfig:
-    fixed = (f"data.folder={folder / 'data'}", "data.sources.0.num_examples=4000")
-    # What transformers' Trainer has too.
-    shared = ("training.prompt_loss_weight=1", "training.device=cpu", "parallel.zero_stage=0")
-    return load(TrainConfig, [CONFIG], [*fixed, *shared, *overrides])
-
-
-def _steps(config: TrainConfig, count: int) -> list[list[Batch]]:
-    """The micro-batches of each update."""
-    dataset = SequenceDataset(config.data.folder, sequence_length=config.data.sequence_length)
-    loader = Loader(
-        dataset,
-        seed=0,
-        global_batch_sequences=config.training.global_batch_sequences,
-        micro_batch_sequences=config.training.micro_batch_sequences,
-        rank=0,
-        world_size=1,
-        head="language_model",
+def run(sizes: Training, folder: Path, record: Record) -> None:
+    """Every way on both models."""
+    for shape, steps, overrides in (
+        ("demo", sizes.demo_steps, ()),
+        ("ten times larger", sizes.larger_steps, LARGER),
+    ):
+        if steps:
+            config = prepared(folder, sizes.examples, "parallel.zero_stage=0", *overrides)
+            _compare(config, shape, steps, sizes.turns, record)
+    record.note(
+        "Useful tokens: without padding. Equal for all ways are the examples of a turn, the "
+        "starting weights, fp32, fused AdamW with its two groups, clipping and a constant "
+        "learning rate; and, where a loss difference is given, the examples of each update. It is "
+        "the largest relative one of all updates, against ours with 4 sequences at a time. "
+        "Batches of similar lengths and TRL's packing choose their own examples for an update."
     )
-    try:
-        return [loader.next_step() for _ in range(count)]
-    finally:
-        loader.close()
 
 
-def _ways(config: TrainConfig, steps: list[list[Batch]]) -> dict[str, Callable[[], Timed]]:
+def _compare(config: TrainConfig, shape: str, steps: int, turns: int, record: Record) -> None:
+    ours = _ours(config, steps)
+    peers, problems = _peers(config, steps)
+    found, failed = in_turns({**ours, **peers}, turns)
+    best = found[_name("ours", config.training.global_batch_sequences)]
+    for name, its_turns in found.items():
+        record.row(
+            model=shape,
+            way=name,
+            **speed(its_turns, best),
+            updates=len(its_turns[0].losses),
+            **{"mean loss, last turn": mean(its_turns[-1].losses)},
+            **_checks(name, its_turns, best),
+        )
+    for name, reason in problems.items():
+        record.row(model=shape, way=name, **{"left out": reason})
+    for name, error in failed.items():
+        record.row(model=shape, way=name, error=short(error))
+
+
+def _checks(name: str, turns: list[Turn], ours: list[Turn]) -> dict[str, Any]:
+    """Equal useful tokens, and equal losses where the updates are the same."""
+    passed = all(turn.tokens == mine.tokens for turn, mine in zip(turns, ours, strict=True))
+    if name in _PEERS and not _PEERS[name][2]:
+        return {"loss difference": None, "passed": passed}
+    difference = loss_difference(turns, ours)
+    return {"loss difference": difference, "passed": passed and difference < TOLERANCE}
+
+
+def _name(who: str, sequences: int) -> str:
+    return f"{who}, {sequences} sequence{'s' * (sequences > 1)} at a time"
+
+
+def _ours(config: TrainConfig, steps: int) -> dict[str, Way]:
     whole = config.training.global_batch_sequences
-    ways: dict[str, Callable[[], Timed]] = {}
+    ways: dict[str, Way] = {}
     for sequences in sorted({config.training.micro_batch_sequences, whole}):
         training = config.training.model_copy(update={"micro_batch_sequences": sequences})
         changed = config.model_copy(update={"training": training})
-        mine = _steps(changed, len(steps))
-        ours, bare = _engine(changed), PlainEngine(fresh_model(config.model, CPU), changed)
-        ways[_PACKED.format(sequences)] = lambda engine=ours, mine=mine: _turn(engine, mine)
-        ways[_BARE.format(sequences)] = lambda engine=bare, mine=mine: _turn(engine, mine)
-    if not installed("accelerate"):
-        print("transformers' Trainer is left out: it needs accelerate")
-        return ways
-    examples = [example for step in steps for batch in step for example in _examples(batch)]
-    together = round(len(examples) / len(steps))
-    settings: dict[str, dict[str, Any]] = {
-        "Trainer, padded to the longest of a batch": {},
-        "Trainer, batches of similar lengths": {"train_sampling_strategy": "group_by_length"},
-        "Trainer, flattened": {"flattened": True},
-        "Trainer, padded to the sequence length": {"pad_to": config.data.sequence_length},
-    }
-    for name, chosen in settings.items():
-        ways[name] = _Theirs(config, examples, together, **chosen).turn
+        ways[_name("ours", sequences)] = _way(_engine(changed), changed, steps)
+        if sequences == whole:
+            bare = PlainEngine(fresh_model(config.model, CPU), changed)
+            name = _name("plain torch loop over the same model", sequences)
+            ways[name] = _way(bare, changed, steps)
     return ways
+
+
+def _peers(config: TrainConfig, steps: int) -> tuple[dict[str, Way], dict[str, str]]:
+    """The peers that are installed; and why the others are left out."""
+    updates = [
+        [example for batch in step for example in examples_of(batch)]
+        for step in steps_of(config, steps)
+    ]
+    ways: dict[str, Way] = {}
+    left_out: dict[str, str] = {}
+    for name, (package, make, _) in _PEERS.items():
+        if installed(package):
+            # Made late, so that one that cannot be made fails as one that cannot train does.
+            peer = functools.cache(functools.partial(make, config, updates))
+            ways[name] = lambda peer=peer: peer()()
+        else:
+            left_out[name] = f"{package} is not installed"
+    return ways, left_out
+
+
+def _way(engine: Engine | PlainEngine, config: TrainConfig, steps: int) -> Way:
+    batches = steps_of(config, steps)
+    return lambda: train(engine, batches, LEARNING_RATE)
 
 
 def _engine(config: TrainConfig) -> Engine:
@@ -132,131 +134,3 @@ def _engine(config: TrainConfig) -> Engine:
     groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
     model = fresh_model(config.model, CPU)
     return parallelize(config, groups, CPU, value_of=cast(Any, model).get_parameter)
-
-
-def _turn(engine: TrainingEngine, steps: list[list[Batch]]) -> Timed:
-    seconds, cpu, losses = time.perf_counter(), time.process_time(), 0.0
-    for step in steps:
-        weight = sum(batch.weight for batch in step)
-        loss = engine.train_step(step, loss_normalizer=weight, learning_rate=RATE)
-        losses += float(loss) / weight
-    return time.perf_counter() - seconds, time.process_time() - cpu, losses / len(steps)
-
-
-def _examples(batch: Batch) -> list[Tensor]:
-    """The tokens of each example."""
-    ids, tokens = batch.document_ids, batch.tokens
-    return [
-        tokens[row][ids[row] == number]
-        for row in range(len(ids))
-        for number in range(int(ids[row].max()) + 1)
-    ]
-
-
-class _Theirs:
-    """transformers' `PhiForCausalLM` under its Trainer."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        examples: list[Tensor],
-        together: int,
-        *,
-        flattened: bool = False,
-        pad_to: int = 0,
-        **arguments: Any,
-    ) -> None:
-        ours, setting = fresh_model(config.model, CPU), Setting(device=CPU, toy=True)
-        self._model = with_weights_of(ours, setting, config)
-        self._examples: Any = [
-            {"input_ids": example.tolist(), "labels": example.tolist()} for example in examples
-        ]
-        self._config, self._together, self._arguments = config, together, arguments
-        self._collate: Any = _flattened() if flattened else lambda found: _padded(found, pad_to)
-
-    def turn(self) -> Timed:
-        """Once over the examples."""
-        from transformers import Trainer, TrainerCallback, TrainingArguments
-
-        marks: list[tuple[float, float]] = []
-
-        class Clock(TrainerCallback):
-            def on_train_begin(self, *_: Any, **__: Any) -> None:
-                marks.append((time.perf_counter(), time.process_time()))
-
-            on_train_end = on_train_begin
-
-        optimizer = self._config.optimizer
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                output_dir=folder,
-                num_train_epochs=1,
-                per_device_train_batch_size=self._together,
-                learning_rate=RATE,
-                lr_scheduler_type="constant",
-                weight_decay=optimizer.weight_decay,
-                adam_beta1=optimizer.beta1,
-                adam_beta2=optimizer.beta2,
-                max_grad_norm=optimizer.max_grad_norm,
-                use_cpu=True,
-                **QUIET,
-                **self._arguments,
-            )
-            trainer: Any = Trainer(
-                model=self._model,
-                args=arguments,
-                train_dataset=self._examples,
-                data_collator=self._collate,
-                callbacks=[Clock()],
-            )
-            loss = float(trainer.train().training_loss)
-        (begin, cpu), (end, cpu_end) = marks
-        return end - begin, cpu_end - cpu, loss
-
-
-def _flattened() -> Any:
-    from transformers import DataCollatorWithFlattening
-
-    return DataCollatorWithFlattening()
-
-
-def _padded(found: list[dict[str, list[int]]], least: int) -> dict[str, Tensor]:
-    longest = max(least, *(len(each["input_ids"]) for each in found))
-    tokens = torch.zeros(len(found), longest, dtype=torch.long)
-    labels, mask = torch.full_like(tokens, -100), torch.zeros_like(tokens)
-    for row, each in enumerate(found):
-        size = len(each["input_ids"])
-        tokens[row, :size] = labels[row, :size] = torch.tensor(each["input_ids"])
-        mask[row, :size] = 1
-    return {"input_ids": tokens, "labels": labels, "attention_mask": mask}
-
-
-def _print(found: dict[str, list[Timed]], num_tokens: int, config: TrainConfig) -> None:
-    model = config.model
-    table = Table(
-        title=f"{model.num_layers} layers of {model.hidden_size}, {num_tokens:,} tokens a turn, "
-        f"{torch.get_num_threads()} threads"
-    )
-    table.add_column("way")
-    for name in ("tokens/s", "tokens/CPU s", "ours is faster by", "in CPU seconds", "mean loss"):
-        table.add_column(name, justify="right")
-    best = found[_PACKED.format(config.training.global_batch_sequences)]
-    for name, turns in found.items():
-        ratios = [
-            [theirs[part] / ours[part] for theirs, ours in zip(turns, best, strict=True)]
-            for part in range(2)
-        ]
-        table.add_row(
-            name,
-            *(f"{num_tokens / statistics.median(t[part] for t in turns):,.0f}" for part in (0, 1)),
-            *(
-                f"{statistics.median(each):.2f} [{min(each):.2f}, {max(each):.2f}]"
-                for each in ratios
-            ),
-            f"{statistics.mean(turn[2] for turn in turns):.4f}",
-        )
-    Console(width=160).print(table)
-
-
-if __name__ == "__main__":
-    main()

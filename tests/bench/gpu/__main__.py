@@ -14,19 +14,16 @@ import argparse
 import importlib
 import json
 import signal
-import subprocess
 import sys
-import tempfile
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.bench.gpu import table
+from tests.bench import parts
 from tests.bench.gpu.record import Record, environment, short
-from tests.bench.gpu.setting import ROOT, Setting
+from tests.bench.gpu.setting import Setting
 from training.files import write_json
 
 LIMIT_SECONDS = {
@@ -72,9 +69,10 @@ def main() -> int:
         "parts": {},
     }
     for name in names:
+        print(f"\n{name} ...", flush=True)
         part = _in_a_process(name, setting)
         result["parts"][name] = part
-        _print(name, part)
+        parts.show(name, part)
         write_json(arguments.out, result)
     print(f"\n{arguments.out}")
     return int(any(part["status"] != "ok" for part in result["parts"].values()))
@@ -116,65 +114,14 @@ def _run_part(name: str, setting: Setting, out: Path) -> int:
 
 def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:
     """Run one part; its rows, and whether it ended well."""
-    print(f"\n{name} ...", flush=True)
+    command = ["-m", "tests.bench.gpu", "--part", name, *(["--toy"] if setting.toy else [])]
     limit = LIMIT_SECONDS[name] * (_TOY_PATIENCE if setting.toy else 1)
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        found, log = Path(folder) / "part.json", Path(folder) / "log"
-        command = [sys.executable, "-m", "tests.bench.gpu", "--part", name, "--out", str(found)]
-        command += ["--toy"] if setting.toy else []
-        with log.open("wb") as output:
-            try:
-                code: int | None = subprocess.run(
-                    command,
-                    cwd=ROOT,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    timeout=limit,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                code = None
-        part: dict[str, Any] = {"rows": [], "notes": []}
-        if found.is_file():
-            part = json.loads(found.read_text(encoding="utf-8"))
-        if code != 0:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-            how = f"exit code {code}" if code is not None else "stopped at its time limit"
-            part["error"] = f"{how}, {limit} s allowed\n{tail}"
-    return {"status": _status(part), "seconds": time.perf_counter() - begin, **part}
-
-
-def _status(part: dict[str, Any]) -> str:
-    """`error` where anything went wrong, else `check failed` where a check said no."""
-    rows: list[dict[str, Any]] = part["rows"]
-    if "error" in part or not rows or any("error" in row for row in rows):
-        return "error"
-    return "check failed" if any(row.get("passed") is False for row in rows) else "ok"
-
-
-def _print(name: str, part: dict[str, Any]) -> None:
-    print(f"{name}: {part['status']}, {part['seconds']:.0f} s")
-    if part["rows"]:
-        print(table.plain(part["rows"]))
-    for note in part["notes"]:
-        print(f"  {note}")
-    if "error" in part:
-        print(part["error"])
-    sys.stdout.flush()
+    return parts.in_a_process(command, limit_seconds=limit)
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items() if value)
     size = "TOY SIZES, " if result["toy"] else ""
-    lines = [
-        f"### {result['date'][:10]}, {size}{result['device']['kind']}: {result['device']['name']}",
-        f"`{result['command']}` at {result['commit']}; {versions}",
-    ]
-    for name, part in result["parts"].items():
-        lines += [f"**{name}** ({part['status']}, {part['seconds']:.0f} s)"]
-        lines += [table.markdown(part["rows"])] if part["rows"] else []
-        lines += part["notes"]
-    return "\n\n".join(lines)
+    return parts.markdown(result, f"{size}{result['device']['kind']}: {result['device']['name']}")
 
 
 if __name__ == "__main__":

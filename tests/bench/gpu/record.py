@@ -13,7 +13,10 @@ from tests.bench.gpu.table import Row
 from training.files import write_json
 from training.monitoring.metrics import device_peak_flops
 
-PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "megatron-core", "triton", "numpy")
+PACKAGES = (
+    *("torch", "transformers", "accelerate", "trl", "deepspeed", "megatron-core", "triton"),
+    *("datasets", "mosaicml-streaming", "numpy"),
+)
 
 
 class Record:

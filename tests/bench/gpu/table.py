@@ -1,7 +1,8 @@
 """Rows as text: aligned for a terminal, or as Markdown for the results page."""
 
 from collections.abc import Sequence
-from typing import Any
+from statistics import median
+from typing import Any, cast
 
 Row = dict[str, Any]
 
@@ -9,6 +10,10 @@ Row = dict[str, Any]
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):  # of repeats
+        values = cast(list[float], value)
+        low, middle, high = (_cell(each(values)) for each in (min, median, max))
+        return middle if len(values) == 1 else f"{middle} [{low}, {high}]"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

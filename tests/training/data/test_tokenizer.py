@@ -131,7 +131,7 @@ def test_an_unreachable_hub_says_what_to_set(monkeypatch: pytest.MonkeyPatch) ->
     def offline(*arguments: Any, **settings: Any) -> str:
         raise OSError("no network")
 
-    monkeypatch.setattr("training.hub.snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(DataError, match=r"no network.*set data\.tokenizer\.source to the folder"):
         Tokenizer.from_source("microsoft/phi-1.5")
 
@@ -147,7 +147,7 @@ def test_the_hub_is_asked_for_a_name_that_is_no_folder(
         assert "tokenizer.json" in allow_patterns
         return str(tmp_path)
 
-    monkeypatch.setattr("training.hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert Tokenizer.from_source("microsoft/phi-1_5").fingerprint == trained.fingerprint
     assert asked == ["microsoft/phi-1_5"]
 
