@@ -1,8 +1,13 @@
-"""Saves a running engine: what a checkpoint holds, copied in the loop and written behind it.
+"""Saves a running engine: what a checkpoint holds, copied and written while training goes on.
 
     saver = Saver(config, engine, store, tokenizer)
-    saver.save(state)        # all ranks, between two steps; returns once the tensors are copied
+    saver.save(state)        # all ranks, between two steps
+    ... the next steps ...
     saver.finish()           # all ranks; the checkpoint is committed
+
+Weights and moments change in an update only: those that a rank holds whole are copied during the
+next step's forward and backward passes, and that step's update waits for the copies. Those that
+ranks have to exchange are copied before `save` returns.
 
 A checkpoint holds the training state (`universal.py`), the model as a Hugging Face folder with its
 tokenizer, and the train state. The copies stay allocated from one save to the next: 12 bytes of
@@ -10,6 +15,7 @@ CPU memory per parameter, divided by the ranks.
 """
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +55,9 @@ class Saver:
         self._tokenizer = tokenizer
         self._writer = BackgroundWriter(store, engine.groups.ranks, heartbeat=heartbeat)
         self._copies: universal.Copies = {}
+        self._copied = threading.Event()
+        self._copied.set()
+        engine.before_update(self._copied.wait)
         self._parameters = parameter_sizes(config.model)
 
     @property
@@ -66,12 +75,13 @@ class Saver:
         self.finish()
         is_main = self._engine.groups.ranks.is_main  # which checks the room
         folder = self._store.begin(state.step, sizes=self._file_sizes() if is_main else ())
-        universal.copy(self._engine, self._copies)
+        copy_later = universal.copy(self._engine, self._copies)
         state = copy.deepcopy(state)  # the loop changes it
+        self._copied.clear()
         self._writer.start(
             state.step,
             folder,
-            write=lambda folder: universal.write(folder, self._copies, self._config.model.head),
+            write=lambda folder: self._write_states(folder, copy_later),
             write_last=lambda folder: self._write_model(folder, state),
         )
 
@@ -86,6 +96,13 @@ class Saver:
     def close(self) -> None:
         """End the thread that writes."""
         self._writer.close()
+
+    def _write_states(self, folder: Path, copy_later: Callable[[], None]) -> Iterator[Path]:
+        try:
+            copy_later()
+        finally:
+            self._copied.set()  # the update of the next step may begin
+        yield from universal.write(folder, self._copies, self._config.model.head)
 
     def _write_model(self, folder: Path, state: TrainState) -> Iterator[Path]:
         """The model's folder and the train state. The weights are those of `universal.write`."""

@@ -1,6 +1,6 @@
 """A run's training state on disk, whole per parameter, so that any layout can resume from it.
 
-    copy(engine, copies)                  # all ranks; each gets the tensors it is to write
+    copy(engine, copies)()                # all ranks; each gets the tensors it is to write
     for path in write(folder, copies, head): ...
     read(folder, engine, step=1000)       # all ranks; each takes its parts
     read_tensor(folder, name, "fp32", size)   # without an engine
@@ -14,7 +14,7 @@ the names of a pipeline's parameters in a run without one.
 Files are read as plain tensors, memory-mapped: nothing in them is executed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -46,21 +46,42 @@ Copies = dict[tuple[str, str], Tensor]
 """Unsharded fp32 tensors on the CPU by parameter name and state."""
 
 
-def copy(engine: "Engine", into: Copies) -> None:
+def copy(engine: "Engine", into: Copies) -> Callable[[], None]:
     """Copy the weights and optimizer state that this rank is to write (all ranks call it).
 
     Args:
         engine: Between two steps.
         into: An earlier save's copies, which are overwritten, or empty: memory that was used
             before is several times faster to fill.
+
+    Returns:
+        A function that copies the tensors that stay as they are until the engine's next update.
+        Any thread may call it, while the next forward and backward passes run.
     """
     on_gpu = engine.device.type == "cuda"
-    for name, state, value in engine.state.to_save():
-        if (name, state) not in into:
-            into[name, state] = torch.empty(value.shape, dtype=torch.float32, pin_memory=on_gpu)
-        into[name, state].copy_(value, non_blocking=on_gpu)
+    later: list[tuple[Tensor, Tensor]] = []
+    for entry in engine.state.to_save():
+        key = entry.name, entry.state
+        if key not in into:
+            size = entry.value.shape
+            into[key] = torch.empty(size, dtype=torch.float32, pin_memory=on_gpu)
+        if entry.stays:
+            later.append((into[key], entry.value))
+        else:
+            into[key].copy_(entry.value, non_blocking=on_gpu)
     if on_gpu:
         torch.cuda.synchronize(engine.device)
+
+    def copy_later() -> None:
+        # Beside the passes on the GPU, not after them.
+        stream = torch.cuda.Stream(engine.device) if on_gpu else None
+        with torch.cuda.stream(stream):
+            for target, value in later:
+                target.copy_(value, non_blocking=on_gpu)
+        if stream is not None:
+            stream.synchronize()
+
+    return copy_later
 
 
 def write(folder: Path, copies: Copies, head: HeadKind) -> Iterator[Path]:

@@ -2,12 +2,12 @@
 
 engine = parallelize(config, groups, device)               # parallel/parallelize.py
 loss = engine.train_step(batches, loss_normalizer=supervised, learning_rate=1e-4)
-for name, moment, value in engine.state.to_save(): ...     # unsharded weights and moments
+for entry in engine.state.to_save(): ...                   # unsharded weights and moments
 engine.close()
 """
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,11 +55,11 @@ class Engine:
         self._clips_here = self._zero_stage == 0
         self._grad_norm: Tensor | float | None = None
         self._skipped = False
-        optimizer = adamw(self.model, config.optimizer)
+        self._optimizer = adamw(self.model, config.optimizer)
         if self._clips_here:
-            optimizer.register_step_pre_hook(self._clip_gradients)
+            self._optimizer.register_step_pre_hook(self._clip_gradients)
         with backend.silenced():
-            self._engine = self._initialize(optimizer)
+            self._engine = self._initialize(self._optimizer)
         backend.add_gradients_in_place(self._engine.optimizer)
         self.state = TrainingState(model, groups, self._engine.optimizer)
 
@@ -105,6 +105,14 @@ class Engine:
             self._engine.step()
             total += loss.detach()
         return total
+
+    def before_update(self, function: Callable[[], object]) -> None:
+        """Call a function before each update of weights and moments, after the backward pass."""
+
+        def hook(*_: Any) -> None:
+            function()
+
+        self._optimizer.register_step_pre_hook(hook)
 
     def seed_dropout(self, step: int) -> None:
         """Make dropout's randomness a function of the step, so that none of it has to be saved.

@@ -6,6 +6,7 @@ engine.state.restore(read, step=1000)                      # from any layout's
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,20 @@ from parallel.sharding import shard_of, unshard, unsharded_size
 WEIGHT, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
 STATES = (WEIGHT, *MOMENTS)
 """What is saved of each parameter, as DeepSpeed's universal checkpoint format names it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToSave:
+    """An unsharded tensor that a rank is to save."""
+
+    name: str
+    """Of the parameter."""
+    state: str
+    """One of `STATES`."""
+    value: Tensor
+    stays: bool
+    """Whether it is the optimizer's own memory, which no pass but the next update changes; else
+    the tensor is valid until the next one is requested."""
 
 
 class TrainingState:
@@ -41,12 +56,11 @@ class TrainingState:
         """A parameter's size in the whole model."""
         return unsharded_size(parameter, self._groups)
 
-    def to_save(self) -> Iterator[tuple[str, str, Tensor]]:
-        """Name, one of `STATES` and the unsharded tensor, of those that this rank is to save.
+    def to_save(self) -> Iterator["ToSave"]:
+        """The unsharded tensors that this rank is to save.
 
         Each tensor comes on one rank, and each rank of a pipeline stage gets about as many bytes
-        as the others. A tensor is valid until the next one is requested. A collective: every rank
-        iterates to the end.
+        as the others. A collective: every rank iterates to the end.
         """
         self._link_moments()
         layout, place = self._groups.layout, self._groups.place
@@ -66,9 +80,10 @@ class TrainingState:
                 else:
                     continue
                 if place.data == chosen[0]:
-                    value = unshard(value, parameter, self._groups)
+                    whole = unshard(value, parameter, self._groups)
                     if place.tensor == chosen[1]:
-                        yield name, state, value
+                        is_own = whole is value and not (holder is None and self._zero_stage)
+                        yield ToSave(name=name, state=state, value=whole, stays=is_own)
 
     @cached_property
     def _holders(self) -> dict[str, int]:

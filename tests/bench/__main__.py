@@ -35,6 +35,7 @@ MODULES = {
     "startup": "tests.bench.startup",
     "loader": "tests.bench.loading.part",
     "ranks": "tests.bench.scaling",
+    "saving": "tests.bench.saving",
 }
 """The parts in their order. Each module has `run(sizes, folder, record)`."""
 _LIMIT_SECONDS = 1800

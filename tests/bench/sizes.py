@@ -58,19 +58,33 @@ class Ranks:
     """Updates in a turn."""
 
 
-Sizes = Training | Startup | Loader | Ranks
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """Checkpoints beside torch's."""
+
+    examples: int = 4000
+    hidden_size: int = 640
+    num_layers: int = 10
+    turns: int = 5
+    most_ranks: int = 8
+    """On the slow file system: 1, 2, 4 ... up to these."""
+
+
+Sizes = Training | Startup | Loader | Ranks | Saving
 
 SHORT: dict[str, Sizes] = {
     "training": Training(),
     "startup": Startup(),
     "loader": Loader(),
     "ranks": Ranks(),
+    "saving": Saving(),
 }
 TOY: dict[str, Sizes] = {
     "training": Training(examples=300, turns=1, demo_steps=2, larger_steps=0),
     "startup": Startup(examples=300, rounds=1),
     "loader": Loader(sequences=64, rounds=1, batches=2),
     "ranks": Ranks(examples=300, most=2, rounds=1, turns=1, steps=2),
+    "saving": Saving(examples=300, hidden_size=64, num_layers=2, turns=1, most_ranks=2),
 }
 
 

@@ -37,7 +37,7 @@ def _read_and_equal(ranks: Ranks, folder: Path) -> tuple[int, int]:
         weight = sum(batch.weight for batch in batches)
         engine.train_step(batches, loss_normalizer=weight, learning_rate=1e-3)
     copies: universal.Copies = {}
-    universal.copy(engine, copies)
+    universal.copy(engine, copies)()
     for _ in universal.write(folder, copies, "language_model"):
         pass
     ranks.barrier()
