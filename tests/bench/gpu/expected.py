@@ -7,7 +7,6 @@ the rates of others' measurements; none is a measurement of this code on a GPU.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tests.bench.gpu.table import Row
 

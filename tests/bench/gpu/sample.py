@@ -37,10 +37,11 @@ def run(setting: Setting, record: Record) -> None:
     )
     model = sampled_model(setting, sizes.mean_tokens)
     requests = sizes.requests(sizes.questions)
-    generate(model, requests[: sizes.live[0]], end_token=END, max_new_tokens=8)
-    for live in sizes.live:
+    generate(model, requests[: sizes.live], end_token=END, max_new_tokens=8)
+    for live, questions in sizes.runs:
+        chosen = requests[: questions * sizes.candidates]
         with guarded(record, setting, what=f"{live} at a time"):
-            record.row(**_measured(setting, model, requests, live, sizes.most_tokens))
+            record.row(**_measured(setting, model, chosen, live, sizes.most_tokens))
 
 
 class Sizes:
@@ -48,12 +49,15 @@ class Sizes:
 
     def __init__(self, setting: Setting) -> None:
         toy = setting.toy
-        self.questions = 2 if toy else 64
+        self.questions = 4 if toy else 64
         self.candidates = 4 if toy else CANDIDATES
         self.prompt_tokens = 16 if toy else 80
         self.mean_tokens = 6 if toy else 150
         self.most_tokens = 10 if toy else 256
-        self.live = (4,) if toy else (512, 1024, 256)
+        self.live = 4 if toy else 512
+        # Of the slowest fewer questions: its rate is known as well after half of them.
+        self.runs = ((4, 4),) if toy else ((512, 64), (256, 32), (1024, 64))
+        """Sequences at a time, and questions."""
         self._vocab_size = setting.config("1b3").model.vocab_size
 
     def prompts(self, count: int) -> list[list[int]]:

@@ -18,8 +18,7 @@ class _Done(Exception):
 def run(setting: Setting, record: Record) -> None:
     """Steps in which nobody finishes and nobody joins."""
     sizes = Sizes(setting)
-    live = sizes.live[0]
-    requests = sizes.requests(live // sizes.candidates)
+    requests = sizes.requests(sizes.live // sizes.candidates)
     model = sampled_model(setting, sizes.mean_tokens)
     record.note(
         f"One of {STEPS} token steps of {len(requests)} sequences, after {FIRST}; in a CPU's "

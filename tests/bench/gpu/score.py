@@ -16,10 +16,10 @@ from training.monitoring import metrics
 
 
 def run(setting: Setting, record: Record) -> None:
-    """All candidates of all questions, each another program."""
+    """The candidates of half of the questions that are sampled, each another program."""
     record.note(
-        "what: most tokens in a forward pass. Prompt and program of every candidate, no two of them equal; a prompt is computed again "
-        "for each of its candidates. Random weights in bf16."
+        "what: most tokens in a forward pass. Prompt and program of every candidate, no two of "
+        "them equal; a prompt is computed again for each of its candidates. Random weights, bf16."
     )
     sequences = _sequences(setting)
     for most_tokens in (256,) if setting.toy else (16_384, 65_536):
@@ -43,13 +43,13 @@ def _sequences(setting: Setting) -> list[list[int]]:
                 generator=random,
             ).tolist(),
         ]
-        for prompt in sizes.prompts(sizes.questions)
+        for prompt in sizes.prompts(sizes.questions // 2)
         for _ in range(sizes.candidates)
     ]
 
 
 def _measured(setting: Setting, sequences: list[list[int]], most_tokens: int) -> dict[str, Any]:
-    config = setting.config("1b3", "model.head=verifier").model
+    config = setting.config("1b3").model.model_copy(update={"head": "verifier"})
     verifier = cast(Verifier, fresh_model(config, setting.device, torch.bfloat16))
 
     def work(chosen: list[list[int]]) -> list[float]:

@@ -48,9 +48,9 @@ class Variant:
 FULL = (
     Variant(name="16 sequences", micro_batch_sequences=16, plain=True),
     Variant(name="as shipped", micro_batch_sequences=4, accumulation=8, recompute=True),
-    Variant(name="16 sequences, compiled", micro_batch_sequences=16, compiled=True),
-    Variant(name="16 sequences, losses read last", micro_batch_sequences=16, reads_losses=False),
     Variant(name="24 sequences", micro_batch_sequences=24),
+    Variant(name="16 sequences, losses read last", micro_batch_sequences=16, reads_losses=False),
+    Variant(name="16 sequences, compiled", micro_batch_sequences=16, compiled=True),
     Variant(name="125M as shipped", shape="125m", micro_batch_sequences=16),
 )
 TOY = (
@@ -59,8 +59,6 @@ TOY = (
     Variant(name="16 sequences, losses read last", micro_batch_sequences=2, reads_losses=False),
     Variant(name="125M as shipped", shape="125m", micro_batch_sequences=2),
 )
-COMPILED_TOY = Variant(name="compiled", shape="125m", micro_batch_sequences=2, compiled=True)
-"""Apart from the others, since a CPU compiles for half a minute."""
 WARMUP, STEPS = 2, 5
 TOY_WARMUP, TOY_STEPS = 1, 2
 
@@ -80,15 +78,16 @@ def run(setting: Setting, record: Record) -> None:
     )
     # All plans first: the engines open a process group, and a plan needs a fake one.
     plans = {variant: _plan(setting, variant, record) for variant in variants}
-    for variant in variants:
-        for engine in engines if variant.plain else engines[:1]:
-            known = described(variant, engine)
-            with guarded(record, setting, **known):
-                measured, places = _measured(setting, variant, engine)
-                planned = plans[variant] if engine == "deepspeed" else None
-                record.row(**known, **measured, **_beside_plan(measured, planned))
-                if places:
-                    record.note(f"{variant.name}, {engine}: the host waits at {', '.join(places)}")
+    ways = [(variant, engines[0]) for variant in variants]
+    ways += [(variant, engine) for engine in engines[1:] for variant in variants if variant.plain]
+    for variant, engine in ways:
+        known = described(variant, engine)
+        with guarded(record, setting, **known):
+            measured, places = measure(setting, variant, engine)
+            planned = plans[variant] if engine == "deepspeed" else None
+            record.row(**known, **measured, **_beside_plan(measured, planned))
+            if places:
+                record.note(f"{variant.name}, {engine}: the host waits at {', '.join(places)}")
 
 
 def described(variant: Variant, engine: str) -> dict[str, Any]:
@@ -137,6 +136,16 @@ def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
     )
 
 
+def steps_of(setting: Setting, config: TrainConfig) -> list[list[Batch]]:
+    """The micro-batches of two steps, in pinned memory as the trainer's."""
+    sequences = config.training.micro_batch_sequences
+    each = config.training.global_batch_sequences // sequences
+    batches = micro_batches(setting, config, count=2 * each, sequences=sequences)
+    if setting.on_gpu:
+        batches = [batch.pinned() for batch in batches]
+    return [batches[:each], batches[each:]]
+
+
 class Steps:
     """An engine going through the same few steps again and again."""
 
@@ -149,13 +158,7 @@ class Steps:
         reads_losses: bool = True,
     ) -> None:
         self._config, self._engine, self._reads_losses = config, engine, reads_losses
-        each = config.training.global_batch_sequences // config.training.micro_batch_sequences
-        batches = micro_batches(
-            setting, config, count=2 * each, sequences=config.training.micro_batch_sequences
-        )
-        if setting.on_gpu:
-            batches = [batch.pinned() for batch in batches]  # as the trainer's
-        self.steps = [batches[:each], batches[each:]]
+        self.steps = steps_of(setting, config)
         self._next = cycle(self.steps)
         self._losses: list[float | Tensor] = []
 
@@ -174,7 +177,7 @@ class Steps:
         return [float(loss) for loss in self._losses]
 
 
-def _measured(
+def measure(
     setting: Setting, variant: Variant, engine_name: str
 ) -> tuple[dict[str, Any], list[str]]:
     """A row, and the lines at which the host waits."""
