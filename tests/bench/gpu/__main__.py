@@ -63,7 +63,8 @@ def main() -> int:
         print(_markdown(json.loads(arguments.show.read_text(encoding="utf-8"))))
         return 0
     setting = Setting(
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"), toy=arguments.toy
+        device=torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"),
+        toy=arguments.toy,
     )
     if not setting.on_gpu and not setting.toy:
         print(

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.cuda import nccl
 
 from parallel.ranks import discover
 from tests.bench.gpu.record import Record, guarded
@@ -36,7 +37,7 @@ def run(setting: Setting, record: Record) -> None:
 
 
 def _nccl_version() -> str:
-    return ".".join(map(str, torch.cuda.nccl.version()))
+    return ".".join(map(str, nccl.version()))
 
 
 def _all_reduce(values: torch.Tensor) -> torch.Tensor:
