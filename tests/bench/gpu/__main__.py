@@ -57,8 +57,6 @@ _TOY_PATIENCE = 10
 def main() -> int:
     """Run the parts, print their tables, write the JSON."""
     arguments = _parser().parse_args()
-    # As an exception, so that ending the suite ends the part that runs as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.show:
         print(_markdown(json.loads(arguments.show.read_text(encoding="utf-8"))))
         return 0
@@ -73,7 +71,10 @@ def main() -> int:
         )
         return 2
     if arguments.part:
-        return _run_part(arguments.part, setting, arguments.out)
+        run_part(arguments.part, setting, arguments.out)
+        return 0
+    # As an exception, so that ending the suite ends the part that runs as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(["python -m tests.bench.gpu", *sys.argv[1:]]),
@@ -112,8 +113,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _run_part(name: str, setting: Setting, out: Path) -> int:
-    """In the part's own process: rows go to `out` as they come, an error is its exit."""
+def run_part(name: str, setting: Setting, out: Path) -> None:
+    """Run one part in this process: its rows go to `out` as they come."""
     record = Record(out)
     try:
         importlib.import_module(f"tests.bench.gpu.{name}").run(setting, record)
@@ -123,7 +124,6 @@ def _run_part(name: str, setting: Setting, out: Path) -> int:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    return 0
 
 
 def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:
