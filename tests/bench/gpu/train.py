@@ -1,6 +1,6 @@
 """How fast our code trains: tokens a second, MFU, memory beside its plan, waits of the host."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from statistics import mean, median
 from typing import Any
@@ -77,14 +77,14 @@ def run(setting: Setting, record: Record) -> None:
         "sees them."
     )
     # All plans first: the engines open a process group, and a plan needs a fake one.
-    plans = {variant: _plan(setting, variant, record) for variant in variants}
+    plans = {key: _plan(setting, key, record) for key in dict.fromkeys(map(_planned_as, variants))}
     ways = [(variant, engines[0]) for variant in variants]
     ways += [(variant, engine) for engine in engines[1:] for variant in variants if variant.plain]
     for variant, engine in ways:
         known = described(variant, engine)
         with guarded(record, setting, **known):
             measured, places = measure(setting, variant, engine)
-            planned = plans[variant] if engine == "deepspeed" else None
+            planned = plans[_planned_as(variant)] if engine == "deepspeed" else None
             record.row(**known, **measured, **_beside_plan(measured, planned))
             if places:
                 record.note(f"{variant.name}, {engine}: the host waits at {', '.join(places)}")
@@ -101,13 +101,18 @@ def described(variant: Variant, engine: str) -> dict[str, Any]:
     }
 
 
+def _planned_as(variant: Variant) -> Variant:
+    """The variant without what a plan does not depend on: each plan takes seconds."""
+    return replace(variant, name="", compiled=False, reads_losses=True, plain=False)
+
+
 def _plan(setting: Setting, variant: Variant, record: Record) -> float | None:
     """GiB that `launch/plan.py` says the GPU holds at its peak."""
     config = variant_config(setting, variant)
     try:
         plan = make_plan(config, Layout.from_config(config, world_size=1), rank=0)
     except Exception as error:  # the measurements do not need it
-        record.note(f"{variant.name} has no plan: {short(error)}")
+        record.note(f"no plan of {variant}: {short(error)}")
         return None
     return plan.mine.total_bytes / 2**30
 
