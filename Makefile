@@ -4,6 +4,7 @@
 # make test-all      both
 # make test-layouts  every layout against one rank, every change of layout on resume
 # make bench         training, start-up, loader and ranks, each beside peers; about 15 minutes
+# make gpu-wheels    what the GPU suite needs on a machine without a network, as wheels
 # make check         ruff, strict pyright, the import contracts
 # make setup         only the virtual environment with the pinned packages
 # make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-.PHONY: demo test test-slow test-all test-layouts bench check setup constraints clean
+.PHONY: demo test test-slow test-all test-layouts bench gpu-wheels check setup constraints clean
 
 demo: setup
 	$(BIN)/python launch/recipe.py configs/recipe_demo.toml $(SETTINGS)
@@ -43,6 +44,20 @@ bench: setup
 	  mosaicml-streaming==0.13.0 brotli python-snappy cramjam xxhash zstd catalogue boto3 botocore \
 	  s3transfer jmespath
 	PYTHONPATH=$(PEERS) OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(BENCH)
+
+# For Python 3.12 on Linux; 5 MB. torch, transformers and what those need must be there already:
+# tests/bench/results/README.md says how the wheels are used. deepspeed has no wheel of its own, and
+# without torch beside it builds a pure Python one.
+gpu-wheels: setup
+	rm -rf build/gpu_wheels
+	$(BIN)/python -m pip download --quiet --no-deps --constraint constraints.txt \
+	  --only-binary :all: --implementation cp --python-version 3.12 \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+	  --platform manylinux2014_x86_64 --dest build/gpu_wheels \
+	  annotated-types hjson pydantic pydantic-core tomli typing-extensions typing-inspection
+	$(BIN)/python -m pip wheel --quiet --no-deps --constraint constraints.txt \
+	  --wheel-dir build/gpu_wheels deepspeed
+	du -sh build/gpu_wheels
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
 """One command that measures and checks the project on whatever device is here.
 
-    python -m tests.bench.gpu                        # full sizes, on CUDA, under 8 minutes
+    python -m tests.bench.gpu                        # full sizes, on CUDA, at most 9 minutes
+    python -m tests.bench.gpu --first-look           # ceilings and profiles, at most 2 minutes
     python -m tests.bench.gpu --toy                  # tiny shapes, on CUDA or the CPU
     python -m tests.bench.gpu --only train,losses --out found.json
     python -m tests.bench.gpu --show found.json      # its tables as Markdown
 
 Every part runs in a process of its own with a time limit: out of memory, an illegal
 memory access or a hang ends that part alone, and its rows until then are kept. The
-result is one JSON file. Exit code 1: a part failed, or a check in it did.
+result is one JSON file, written after every part. Exit code 1: a part failed, or a check
+in it did.
 """
 
 import argparse
@@ -22,19 +24,29 @@ from typing import Any
 import torch
 
 from tests.bench import parts
+from tests.bench.gpu import expected
 from tests.bench.gpu.record import Record, environment, short
 from tests.bench.gpu.setting import Setting
 from training.files import write_json
 
 LIMIT_SECONDS = {
-    "matmul": 45,
-    "losses": 60,
+    "ceilings": 30,
     "train": 150,
-    "peer": 120,
-    "sample": 90,
-    "profile": 60,
+    "train_profile": 50,
+    "losses": 35,
+    "sample": 70,
+    "sample_profile": 25,
+    "score": 25,
+    "collectives": 20,
+    "resume": 35,
+    "train_peer": 50,
+    "sample_peer": 50,
 }
-"""The parts in their order, and how long each may take; without `profile` under 8 minutes."""
+"""The parts in their order, and how long each may take: together 9 minutes.
+
+The first ones say most, should the run be cut off; what is compared with others comes last."""
+FIRST_LOOK = ("ceilings", "train_profile")
+"""What the machine can do, and where a step's time goes."""
 _TOY_PATIENCE = 10
 """A toy run takes seconds, but on a busy CPU nobody knows how many."""
 
@@ -42,13 +54,12 @@ _TOY_PATIENCE = 10
 def main() -> int:
     """Run the parts, print their tables, write the JSON."""
     arguments = _parser().parse_args()
-    # As an exception, so that ending the suite ends the part that runs as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.show:
         print(_markdown(json.loads(arguments.show.read_text(encoding="utf-8"))))
         return 0
     setting = Setting(
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"), toy=arguments.toy
+        device=torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"),
+        toy=arguments.toy,
     )
     if not setting.on_gpu and not setting.toy:
         print(
@@ -57,10 +68,10 @@ def main() -> int:
         )
         return 2
     if arguments.part:
-        return _run_part(arguments.part, setting, arguments.out)
-    names = arguments.only or [name for name in LIMIT_SECONDS if name != "profile"]
-    if arguments.profile and "profile" not in names:
-        names.append("profile")
+        run_part(arguments.part, setting, arguments.out)
+        return 0
+    # As an exception, so that ending the suite ends the part that runs as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(["python -m tests.bench.gpu", *sys.argv[1:]]),
@@ -68,10 +79,11 @@ def main() -> int:
         **environment(setting),
         "parts": {},
     }
-    for name in names:
+    for name in arguments.only or (FIRST_LOOK if arguments.first_look else LIMIT_SECONDS):
         print(f"\n{name} ...", flush=True)
         part = _in_a_process(name, setting)
         result["parts"][name] = part
+        _put_beside_expected(name, result)
         parts.show(name, part)
         write_json(arguments.out, result)
     print(f"\n{arguments.out}")
@@ -82,8 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--toy", action="store_true", help="tiny shapes, on any device")
-    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help=", ".join(LIMIT_SECONDS))
-    parser.add_argument("--profile", action="store_true", help="also the top kernels of a step")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", type=_names, metavar="NAME,NAME", help=", ".join(LIMIT_SECONDS))
+    which.add_argument("--first-look", action="store_true", help=", ".join(FIRST_LOOK))
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE.json")
     parser.add_argument("--show", type=Path, metavar="FILE.json", help="print a result again")
     parser.add_argument("--part", choices=list(LIMIT_SECONDS), help=argparse.SUPPRESS)
@@ -98,8 +111,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _run_part(name: str, setting: Setting, out: Path) -> int:
-    """In the part's own process: rows go to `out` as they come, an error is its exit."""
+def run_part(name: str, setting: Setting, out: Path) -> None:
+    """Run one part in this process: its rows go to `out` as they come."""
     record = Record(out)
     try:
         importlib.import_module(f"tests.bench.gpu.{name}").run(setting, record)
@@ -109,7 +122,6 @@ def _run_part(name: str, setting: Setting, out: Path) -> int:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    return 0
 
 
 def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:
@@ -117,6 +129,20 @@ def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:
     command = ["-m", "tests.bench.gpu", "--part", name, *(["--toy"] if setting.toy else [])]
     limit = LIMIT_SECONDS[name] * (_TOY_PATIENCE if setting.toy else 1)
     return parts.in_a_process(command, limit_seconds=limit)
+
+
+def _put_beside_expected(name: str, result: dict[str, Any]) -> None:
+    """Widen the rows of a part by what was expected of this device."""
+    measured = result["parts"].get("ceilings", {"rows": []})["rows"]
+    part = result["parts"][name]
+    part["rows"] = expected.beside_expected(
+        name,
+        part["rows"],
+        ceilings=expected.ceilings_of(measured),
+        device=result["device"]["name"],
+    )
+    if any("expected" in row for row in part["rows"]):
+        part["notes"].append(f"expected: {expected.WHEN}, before any run on a GPU")
 
 
 def _markdown(result: dict[str, Any]) -> str:

@@ -131,8 +131,13 @@ def fresh_model(
     return model
 
 
-def train_step(engine: TrainingEngine, batches: list[Batch], *, learning_rate: float) -> float:
-    """One update over these micro-batches; the mean loss."""
+def mean_loss(engine: TrainingEngine, batches: list[Batch], *, learning_rate: float) -> Tensor:
+    """One update over these micro-batches; its loss, which the host has not waited for."""
     weight = float(sum(batch.num_supervised for batch in batches))
     loss = engine.train_step(batches, loss_normalizer=weight, learning_rate=learning_rate)
-    return float(loss) / weight
+    return loss / weight
+
+
+def train_step(engine: TrainingEngine, batches: list[Batch], *, learning_rate: float) -> float:
+    """One update over these micro-batches; its loss."""
+    return float(mean_loss(engine, batches, learning_rate=learning_rate))

@@ -2,6 +2,8 @@
 
 import platform
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ class Record:
 
     def _write(self) -> None:
         write_json(self._path, {"rows": self.rows, "notes": self.notes})
+
+
+@contextmanager
+def guarded(record: Record, setting: Setting, **known: Any) -> Generator[None, None, None]:
+    """Make an error in the block one row of what is `known`: the next variant may still fit."""
+    # Here, not at the end: an error's traceback keeps its tensors until the block is left.
+    setting.forget_memory()
+    try:
+        yield
+    except Exception as error:
+        record.row(**known, error=short(error))
 
 
 def short(error: BaseException) -> str:

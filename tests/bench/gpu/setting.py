@@ -1,5 +1,6 @@
 """What the parts share: where they run, how large, and when a clock may be read."""
 
+import gc
 import importlib.util
 import time
 from collections.abc import Callable
@@ -63,7 +64,8 @@ class Setting:
         return seconds
 
     def forget_memory(self) -> None:
-        """Give cached memory back and count the peak anew."""
+        """Free what nothing refers to any more, and count the peak anew."""
+        gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)

@@ -51,6 +51,55 @@ def with_weights_of(ours: LanguageModel, setting: Setting, config: TrainConfig) 
     return theirs.eval()
 
 
+def generated(model: Any, prompts: list[list[int]], new: int, **how: Any) -> torch.Tensor:
+    """What `generate` writes after prompts of one length, without an end token."""
+    tokens = torch.tensor(prompts).to(model.device)
+    with torch.inference_mode():
+        output = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=new,
+            use_cache=True,
+            pad_token_id=0,
+            eos_token_id=None,
+            **how,
+        )
+    return output[:, tokens.shape[1] :]
+
+
+def batch_generated(model: Any, prompts: list[list[int]], new: int, **how: Any) -> list[list[int]]:
+    """What `generate_batch`, their continuous batching, writes without an end token.
+
+    Its cache and CUDA graphs are kept for the next call of the process.
+
+    Raises:
+        RuntimeError: it did not write all; it logs why, and raises nothing itself.
+    """
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    config = GenerationConfig(max_new_tokens=new, eos_token_id=-1, pad_token_id=0, **how)
+    # On a GPU it finds its own sizes; on a CPU they would fill the machine's memory.
+    on_gpu = model.device.type == "cuda"
+    sizes = ContinuousBatchingConfig(
+        num_blocks=None if on_gpu else 64, max_batch_tokens=None if on_gpu else 256
+    )
+    found = model.generate_batch(
+        prompts,
+        generation_config=config,
+        continuous_batching_config=sizes,
+        progress_bar=False,
+        persistent_manager=True,
+    )
+    tokens = [output.generated_tokens for output in found.values()]
+    if [len(each) for each in tokens] != [new] * len(prompts):
+        errors = {str(output.error) for output in found.values() if output.error}
+        raise RuntimeError(
+            f"{len(tokens)} of {len(prompts)} sequences, "
+            f"{sum(map(len, tokens))} of {new * len(prompts)} tokens {'; '.join(errors)}"
+        )
+    return tokens
+
+
 class Trained:
     """Their model trained on the sequences of these steps, a few steps at a time."""
 
