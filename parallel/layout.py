@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing_extensions import Self
 
 from training.config import ConfigError, ModelConfig, TrainConfig
+from training.config.values import AUTO
 from training.flops import block_matmul_parameters, head_matmul_parameters
 
 
@@ -59,7 +60,9 @@ class Layout:
         data = world_size // model_degree
         try:
             accumulation_steps(
-                training.global_batch_sequences, training.micro_batch_sequences, data_degree=data
+                training.global_batch_sequences,
+                1 if training.micro_batch_sequences == AUTO else training.sequences_at_a_time,
+                data_degree=data,
             )
         except ConfigError as error:
             raise ConfigError(
@@ -117,7 +120,7 @@ def accumulation_steps_of(config: TrainConfig, layout: Layout) -> int:
     training = config.training
     return accumulation_steps(
         training.global_batch_sequences,
-        training.micro_batch_sequences,
+        training.sequences_at_a_time,
         data_degree=layout.data,
     )
 

@@ -48,7 +48,7 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
     """DeepSpeed's settings, a new dictionary at each call: DeepSpeed may change it."""
     training, precision, zero = config.training, config.training.precision, layout.zero_stage > 0
     return {
-        "train_micro_batch_size_per_gpu": training.micro_batch_sequences,
+        "train_micro_batch_size_per_gpu": training.sequences_at_a_time,
         "gradient_accumulation_steps": accumulation_steps_of(config, layout),
         # Without ZeRO the engine clips (parallel/engine.py).
         "gradient_clipping": config.optimizer.max_grad_norm if zero else 0.0,

@@ -4,8 +4,8 @@
     plan.mine.total_bytes, plan.stages[3].transfers, plan.bubble
 
 The rank's part of the model is built and run without values (`trace.py`); what DeepSpeed adds is
-computed (`zero.py`). Not included: temporaries of single operations, above all the gradient of
-the logits, CUDA's context, and the allocator's fragmentation.
+computed (`zero.py`). Not included: what single kernels allocate within themselves, buffers of NCCL,
+CUDA's context, and the allocator's fragmentation.
 """
 
 import collections
@@ -244,7 +244,7 @@ def _rank_parameters(config: TrainConfig, groups: Groups, run: MicroBatchRun) ->
             {names[id(value)]: value.numel() for value in group["params"]}
             for group in optimizer.param_groups
         ],
-        steps=both_passes(run.called, checkpointed=config.model.activation_checkpointing),
+        steps=both_passes(run.called, checkpointed=config.model.recomputes),
         data_degree=layout.data,
         data_rank=groups.place.data,
         zero_stage=layout.zero_stage,
@@ -270,7 +270,7 @@ def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Tr
 
 def _token_bytes(config: TrainConfig) -> int:
     """Token ids of one micro-batch."""
-    return config.training.micro_batch_sequences * config.data.sequence_length * INTEGER_BYTES
+    return config.training.sequences_at_a_time * config.data.sequence_length * INTEGER_BYTES
 
 
 def _sends(groups: Groups, run: MicroBatchRun, num_micro_batches: int) -> Iterator[Transfer]:

@@ -89,7 +89,7 @@ def _steps(config: TrainConfig, count: int) -> list[list[Batch]]:
         dataset,
         seed=0,
         global_batch_sequences=config.training.global_batch_sequences,
-        micro_batch_sequences=config.training.micro_batch_sequences,
+        micro_batch_sequences=config.training.sequences_at_a_time,
         rank=0,
         world_size=1,
         head="language_model",
@@ -103,7 +103,7 @@ def _steps(config: TrainConfig, count: int) -> list[list[Batch]]:
 def _ways(config: TrainConfig, steps: list[list[Batch]]) -> dict[str, Callable[[], Timed]]:
     whole = config.training.global_batch_sequences
     ways: dict[str, Callable[[], Timed]] = {}
-    for sequences in sorted({config.training.micro_batch_sequences, whole}):
+    for sequences in sorted({config.training.sequences_at_a_time, whole}):
         training = config.training.model_copy(update={"micro_batch_sequences": sequences})
         changed = config.model_copy(update={"training": training})
         mine = _steps(changed, len(steps))

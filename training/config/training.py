@@ -12,11 +12,14 @@ from training.config.values import (
     MOST_TOKENS,
     MOST_WORKERS,
     SMALLEST_FLOAT32,
+    AutoCount,
+    AutoSwitch,
     HeadKind,
     Many,
     OptionalSource,
     Precision,
     Section,
+    chosen,
 )
 
 
@@ -52,9 +55,15 @@ class ModelConfig(Section):
     initial_weights: OptionalSource = ""
     """Hugging Face folder, checkpoint folder or hub id that the weights are loaded from; empty:
     random weights."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: AutoSwitch = False
     """Recompute the activations of each block in the backward pass instead of keeping them: less
-    memory, more computation."""
+    memory, about 30 % more computation. `auto`: only where the device's memory needs it; see
+    `training.micro_batch_sequences`."""
+
+    @property
+    def recomputes(self) -> bool:
+        """`activation_checkpointing`, once `auto` is resolved."""
+        return chosen(self.activation_checkpointing)
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:
@@ -80,8 +89,11 @@ class TrainingConfig(Section):
     """Number of optimizer updates."""
     global_batch_sequences: int = Field(default=64, ge=1, le=LARGEST_COUNT)
     """Packed sequences of one update, over all ranks and accumulation."""
-    micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
-    """Packed sequences that one rank computes at a time."""
+    micro_batch_sequences: AutoCount = 8
+    """Packed sequences that one rank computes at a time, from 1 to 10,000,000. `auto`: the largest
+    number that divides a rank's sequences of a step and that the memory plan says fits the device,
+    the smallest one of the run; the log says which. Changes memory and speed, and the numbers in
+    rounding only."""
     precision: Precision = "bf16"
     """Precision of the forward and backward pass; weights are updated in fp32. `fp16` uses loss
     scaling and needs a GPU and `parallel.zero_stage` of 1 or more."""
@@ -96,6 +108,11 @@ class TrainingConfig(Section):
     """Steps between two lines in the log or the terminal; `metrics.jsonl` has every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the rank's GPU if there is one, else the CPU."""
+
+    @property
+    def sequences_at_a_time(self) -> int:
+        """`micro_batch_sequences`, once `auto` is resolved."""
+        return chosen(self.micro_batch_sequences)
 
 
 class CheckpointConfig(Section):

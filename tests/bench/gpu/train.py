@@ -97,9 +97,9 @@ class Steps:
 
     def __init__(self, setting: Setting, config: TrainConfig, engine: TrainingEngine) -> None:
         self._setting, self._config, self._engine = setting, config, engine
-        each = config.training.global_batch_sequences // config.training.micro_batch_sequences
+        each = config.training.global_batch_sequences // config.training.sequences_at_a_time
         batches = micro_batches(
-            setting, config, count=2 * each, sequences=config.training.micro_batch_sequences
+            setting, config, count=2 * each, sequences=config.training.sequences_at_a_time
         )
         self.steps = [batches[:each], batches[each:]]
         self._next = cycle(self.steps)

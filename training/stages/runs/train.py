@@ -1,12 +1,16 @@
 """A training run as a stage: skipped when finished, refused when it is another run's folder.
 
 `run.json` in the run folder is the resolved config of the run. What may change when it resumes
-is in same_run.py; what has changed is printed.
+is in same_run.py; what has changed is printed. Settings that it leaves to `auto` are chosen here,
+once, and `auto.json` beside it has what they became.
 """
 
 import logging
 from pathlib import Path
+from typing import Any
 
+from parallel.layout import Layout
+from parallel.planning import auto
 from parallel.ranks import Ranks
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
@@ -18,7 +22,7 @@ from training.data.prepare import prepare
 from training.data.tokenizer import refuse_different
 from training.errors import DataError, is_for_people
 from training.evaluation import load
-from training.files import write_json
+from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
 from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import StopSignal
@@ -43,7 +47,9 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     """
     device = ranks.device(config.training.device)
     refuse_unwritable(config.run.folder / CHECKPOINTS)
+    planned = auto.plan_here(config, Layout.from_config(config, ranks.world_size), ranks, device)
     ranks.connect(device)
+    choice = auto.agree(planned, ranks)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
     changed = ranks.on_main(lambda: same_run.changed_settings(config))
@@ -57,11 +63,12 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             logger.info(f"{folder} is finished with this config and data: nothing to do")
         return
     ranks.on_main(lambda: _check_tokenizers(config))
+    chosen = choice.record() if choice else {}
     if ranks.is_main and not (folder / run_folder.RUN).is_file():
         write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
     with (
         StopSignal(ranks) as stop,
-        Trainer(config, ranks, stop) as trainer,
+        Trainer(choice.applied(config) if choice else config, ranks, stop, auto=chosen) as trainer,
         # Within the trainer, whose alert then has the message of the rank that failed.
         ranks.failing_together(),
     ):
@@ -69,6 +76,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             if changed:
                 logger.info(f"{folder} resumes with other settings: {'; '.join(changed)}")
             write_json(folder / run_folder.RUN, resolved(config))
+            _record_auto(folder / run_folder.AUTO, chosen)
         trainer.run()
     if ranks.is_main:
         last = checkpoint_path(folder, config.training.max_steps) / manifest.MANIFEST
@@ -80,6 +88,18 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             outputs=[last, folder / metrics_file.NAME],
             facts={"inputs_not_compared": not_compared},
         )
+
+
+def _record_auto(path: Path, chosen: dict[str, Any]) -> None:
+    """Write what `auto` became, and log where it differs from the attempt before."""
+    if not chosen:
+        path.unlink(missing_ok=True)
+        return
+    if path.is_file():
+        before = read_json_object(path).get("became", {})
+        if changed := manifest.changes(before, chosen["became"]):
+            logger.info(f"auto differs from the attempt before: {'; '.join(changed.values())}")
+    write_json(path, chosen)
 
 
 def status(config: TrainConfig) -> manifest.Status:
