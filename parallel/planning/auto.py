@@ -116,7 +116,11 @@ class Peaks:
             training = self._config.training.model_copy(update={"micro_batch_sequences": sequences})
             config = self._config.model_copy(update={"model": model, "training": training})
             plan = make_plan(config, self._layout, rank=0)
-            self._known[key] = max(stage.total_bytes for stage in plan.stages)
+            # A CPU rank offloads to the memory that it computes in.
+            self._known[key] = max(
+                stage.total_bytes + (0 if plan.on_gpu else stage.host_bytes)
+                for stage in plan.stages
+            )
         return self._known[key]
 
 
@@ -246,6 +250,8 @@ def _nothing_fits(
     options = ["more ranks", "parallel.tensor or parallel.pipeline of 2 or more"]
     if config.parallel.pipeline == 1 and config.parallel.zero_stage < 3:
         options.insert(1, f"parallel.zero_stage = {config.parallel.zero_stage + 1} or more")
+    if not config.parallel.offload_optimizer and config.parallel.pipeline == 1:
+        options.append("parallel.offload_optimizer = true with parallel.zero_stage = 2")
     if not again:
         options.insert(0, "model.activation_checkpointing = 'auto'")
     if config.training.micro_batch_sequences != AUTO:

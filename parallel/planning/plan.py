@@ -67,6 +67,8 @@ class StagePlan:
     """Flattened copies for the reduction of gradients after the last backward pass."""
     pipeline_bytes: int
     """The pipeline's receive buffers, and the inputs and outputs it keeps."""
+    host_bytes: int
+    """In main memory, with `parallel.offload_optimizer`: not in `total_bytes`."""
     transfers: tuple[Transfer, ...]
     """In one optimizer step."""
 
@@ -216,6 +218,7 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
         bucket_bytes=costs.bucket_bytes,
         flattened_bytes=costs.flattened_bytes,
         pipeline_bytes=_pipeline_bytes(config, groups, run, num_in_flight),
+        host_bytes=costs.host_bytes,
         transfers=tuple(
             transfer
             for transfer in (
@@ -251,6 +254,7 @@ def _rank_parameters(config: TrainConfig, groups: Groups, run: MicroBatchRun) ->
         precision=config.training.precision,
         num_micro_batches=accumulation_steps_of(config, layout),
         pipelined=layout.pipeline > 1,
+        offloaded=config.parallel.offload_optimizer,
     )
 
 

@@ -87,6 +87,8 @@ def _memory(plan: Plan) -> Table:
             table.add_row(label, in_units(num_bytes))
     table.add_section()
     table.add_row("peak", Text(in_units(mine.total_bytes), style="bold"))
+    if mine.host_bytes:
+        table.add_row("main memory, offloaded", in_units(mine.host_bytes))
     return table
 
 

@@ -174,6 +174,10 @@ class ParallelConfig(Section):
     sequence_parallel: bool = False
     """Shard the activations between tensor-parallel regions along the sequence, over the
     tensor-parallel ranks. Needs `tensor` of 2 or more."""
+    offload_optimizer: bool = False
+    """Keep the fp32 weights and moments in main memory and update them on the CPU (ZeRO-Offload,
+    arXiv 2101.06840): 6 bytes of GPU memory a parameter in place of 18, 18 bytes of main memory,
+    slower updates. Needs `zero_stage = 2` and `training.precision = "bf16"`."""
 
     @model_validator(mode="after")
     def _pipeline_needs_zero_one(self) -> Self:
@@ -181,6 +185,15 @@ class ParallelConfig(Section):
             raise ValueError(
                 f"pipeline = {self.pipeline} with zero_stage = {self.zero_stage}: DeepSpeed's "
                 "pipeline runs with ZeRO-1 only: set zero_stage = 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _offload_needs_zero_two(self) -> Self:
+        if self.offload_optimizer and self.zero_stage != 2:
+            raise ValueError(
+                f"offload_optimizer = true with zero_stage = {self.zero_stage}: only ZeRO-2 sums "
+                "gradients in fp32 beside an optimizer in main memory: set zero_stage = 2"
             )
         return self
 
