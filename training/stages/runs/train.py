@@ -40,8 +40,8 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
 
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
-        ConfigError: the data was prepared with other settings, the run folder cannot be written
-            or holds another config's checkpoints, or a model's tokenizer is not the data's.
+        ConfigError: the data was prepared with other settings, nothing that `auto` may become fits
+            the memory, the run folder cannot be written or holds another config's checkpoints, or a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
         ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
@@ -49,7 +49,6 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     refuse_unwritable(config.run.folder / CHECKPOINTS)
     planned = auto.plan_here(config, Layout.from_config(config, ranks.world_size), ranks, device)
     ranks.connect(device)
-    choice = auto.agree(planned, ranks)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
     changed = ranks.on_main(lambda: same_run.changed_settings(config))
@@ -63,6 +62,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             logger.info(f"{folder} is finished with this config and data: nothing to do")
         return
     ranks.on_main(lambda: _check_tokenizers(config))
+    choice = auto.agree(planned, ranks)
     chosen = choice.record() if choice else {}
     if ranks.is_main and not (folder / run_folder.RUN).is_file():
         write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
