@@ -155,7 +155,9 @@ class Engine:
         largest = [
             torch.linalg.vector_norm(value.detach(), math.inf) for value in values if value.numel()
         ]
-        return not largest or bool(torch.stack([x.double().to(self.device) for x in largest]).isfinite().all())
+        return not largest or bool(
+            torch.stack([x.double().to(self.device) for x in largest]).isfinite().all()
+        )
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """This rank's parameters by their names in the whole model."""

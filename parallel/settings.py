@@ -55,7 +55,11 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         "zero_optimization": {
             "stage": layout.zero_stage,
             "reduce_bucket_size": BUCKET_ELEMENTS,
-            **({"offload_optimizer": {"device": "cpu"}} if config.parallel.offload_optimizer else {}),
+            **(
+                {"offload_optimizer": {"device": "cpu"}}
+                if config.parallel.offload_optimizer
+                else {}
+            ),
         },
         "zero_allow_untested_optimizer": True,
         # torch's fused AdamW runs on a CPU as well; DeepSpeed's would be compiled.

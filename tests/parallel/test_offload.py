@@ -60,8 +60,6 @@ def _trained(ranks: Ranks, folder: Path, offload: bool, stop_at: int) -> dict[st
     return {"numbers": numbers, "states": states, "held": held}
 
 
-
-
 def _states(engine: Any) -> dict[tuple[str, ...], Tensor]:
     return {(name, state): value.clone() for name, state, value in engine.states()}
 

@@ -199,13 +199,14 @@ def test_words() -> None:
         (["--world-size", "12", "parallel.tensor=8"], ["8 x 1 = 8", "12 ranks"]),
         (["parallel.tensor=3", "--world-size", "12"], ["parallel.tensor = 3", "32", "51200"]),
         (["parallel.pipeline=5", "--world-size", "10"], ["parallel.pipeline = 5", "24"]),
-        (["--world-size", "1024"], ["128", "4 x 1024", "4096"]),
+        (["--world-size", "1024"], ["128", "1 x 1024", "1024"]),
         (
             ["parallel.pipeline=2", "parallel.zero_stage=3", "--world-size", "8"],
             ["pipeline = 2", "zero_stage = 3", "ZeRO-1"],
         ),
         (["--world-size", "8", "--rank", "8"], ["--rank 8", "8 ranks", "0 to 7"]),
         (["--world-size", "0"], ["--world-size 0"]),
+        (["--world-size", "1", "--device-gb", "nan"], ["--device-gb nan"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_torch_is_imported(
@@ -217,6 +218,18 @@ def test_what_cannot_be_is_refused_before_torch_is_imported(
     assert "Traceback" not in done.stderr
     for number in numbers:
         assert number in done.stderr
+
+
+def test_a_plan_is_for_the_named_card(tmp_path: Path) -> None:
+    config = small.config(
+        tmp_path, training={"micro_batch_sequences": "auto", "precision": "bf16", "device": "auto"}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(resolved(config)))
+    arguments = [str(tmp_path / "config.json"), "--world-size", "1"]
+    done = _launch(*arguments, "--device-gb", "0.007")
+    assert "auto: 4 sequences at a time" in done.stdout and "8 sequences would" in done.stdout
+    assert "2 micro-batches per step" in done.stdout
+    assert "micro-batch of 8 x 256" in " ".join(_launch(*arguments).stdout.split())
 
 
 def test_fp16_is_for_gpus(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_auto_is_chosen_once_logged_and_recorded(
     assert "training.micro_batch_sequences was 4, is 2" in caplog.text
     assert read_json(folder / "auto.json")["device_bytes"] == enough
     by_number = config(
-        tmp_path, run={"folder": str(by_number)}, training={**asked["training"], "micro_batch_sequences": 4}
+        tmp_path,
+        run={"folder": str(by_number)},
+        training={**asked["training"], "micro_batch_sequences": 4},
     )
     train(by_number, ranks)
     assert losses(folder) == pytest.approx(losses(by_number.run.folder), rel=1e-5)
