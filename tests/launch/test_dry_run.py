@@ -106,7 +106,7 @@ def test_train_prints_what_auto_becomes_on_usual_cards(dry_run: DryRun, tmp_path
     assert "2 ranks: tensor 1 x pipeline 1 x data 2, ZeRO-1\n" in out
     for card in (24, 80, 141):
         assert f"on {card} GB GPUs: training.micro_batch_sequences = auto: 4 sequences" in out
-    huge = ["model.hidden_size=8192", "model.num_layers=64", "model.ffn_size=32768"]
+    huge = ["model.hidden_size=16384", "model.num_layers=3", "model.ffn_size=65536"]
     out = dry_run("train", path, *huge)
     assert "on 141 GB GPUs: training.micro_batch_sequences = 'auto': 1 sequence of 256" in out
     assert "on this machine: training" in dry_run("train", path, "training.device=cpu")

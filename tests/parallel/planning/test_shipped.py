@@ -1,4 +1,4 @@
-"""What fits which card: the table of docs/parallelism.md is what the planner says of the configs."""
+"""What fits which card: docs/parallelism.md has what the planner says of the configs."""
 
 import itertools
 from collections.abc import Iterator

@@ -41,7 +41,8 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
         ConfigError: the data was prepared with other settings, nothing that `auto` may become fits
-            the memory, the run folder cannot be written or holds another config's checkpoints, or a model's tokenizer is not the data's.
+            the memory, the run folder cannot be written or holds another config's checkpoints, or
+            a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
         ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
