@@ -58,15 +58,17 @@ class Layout:
                 f"multiple of {model_degree} ranks, or change one of the degrees"
             )
         data = world_size // model_degree
+        is_auto = training.micro_batch_sequences == AUTO
         try:
             accumulation_steps(
                 training.global_batch_sequences,
-                1 if training.micro_batch_sequences == AUTO else training.sequences_at_a_time,
+                1 if is_auto else training.sequences_at_a_time,
                 data_degree=data,
             )
         except ConfigError as error:
             raise ConfigError(
-                f"{error} (data degree: {world_size} ranks / {model_degree} = {data})"
+                f"{error} (data degree: {world_size} ranks / {model_degree} = {data}"
+                f"{'; auto is at least 1' if is_auto else ''})"
             ) from None
         return cls(
             tensor=parallel.tensor,
