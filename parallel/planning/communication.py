@@ -102,7 +102,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class Saved:
-    """What autograd saves for the backward pass: each storage once, without parameters."""
+    """What autograd saves for the backward pass: each storage once, without parameters.
+
+    The model's parameters must be there already: filling a model replaces them.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())

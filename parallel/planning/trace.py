@@ -137,13 +137,14 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     batch = typical_micro_batch(config)
     model = shard_model(config.model, groups)
     model.train()
-    body, saved, exchanges, live = model.body, Saved(model), Exchanges(), LiveMemory()
+    body, exchanges, live = model.body, Exchanges(), LiveMemory()
     mode = FakeTensorMode()
     attention = _PlannedAttention(batch, mode, config)
     inputs = (batch.tokens, batch.positions, batch.supervised, batch.labels, batch.weights)
     tokens, positions, at, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
         _fill(model, config, groups)
+        saved = Saved(model)
         loss = loss_of(config.model.head, groups)
         for parameter in model.parameters():  # the engine moves each gradient at once
             parameter.register_post_accumulate_grad_hook(_free_gradient)
