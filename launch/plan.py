@@ -3,8 +3,10 @@
     python launch/plan.py configs/generator_1b3.toml parallel.tensor=8 parallel.pipeline=4 \\
         --world-size 1024
     python launch/plan.py CONFIG --world-size 64 --rank 9 --json plan.json
+    python launch/plan.py CONFIG --world-size 2 --device-gb 24
 
 One process, no GPU and no memory to speak of. Without `training.device=cpu` it plans for GPUs.
+What the config leaves to `auto` is chosen as on a device of `--device-gb`.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,9 @@ def main(argv: Sequence[str]) -> int:
     )
     options.add_argument("--rank", type=int, default=0, help="which of them; from 0")
     options.add_argument(
+        "--device-gb", type=float, default=80, help="memory of a rank's device, for `auto`: 80"
+    )
+    options.add_argument(
         "--json", type=Path, metavar="FILE", help="write the plan here as well; a new file"
     )
     chosen = options.parse_args(argv)
@@ -32,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")
     if chosen.json is not None:
         refuse_existing(chosen.json)
+    if not 0 < chosen.device_gb < 1e6:
+        raise ConfigError(f"--device-gb {chosen.device_gb:g}: set what its name says, such as 80")
     layout = Layout.from_config(config, chosen.world_size)
     if not 0 <= chosen.rank < layout.world_size:
         raise ConfigError(
@@ -40,9 +47,16 @@ def main(argv: Sequence[str]) -> int:
     # Checked first, since the libraries behind this take seconds to import.
     from rich.console import Console
 
+    from parallel.planning import auto
+    from parallel.planning.device_memory import card_bytes
     from parallel.planning.plan import as_json, make_plan
     from parallel.planning.table import tables
 
+    if auto.asked(config):
+        peaks = auto.Peaks(config, layout)
+        choice = auto.choose(config, layout, card_bytes(chosen.device_gb), peaks)
+        print(choice)
+        config = choice.applied(config)
     plan = make_plan(config, layout, rank=chosen.rank)
     console = Console()
     for table in tables(plan, config):

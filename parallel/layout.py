@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing_extensions import Self
 
 from training.config import ConfigError, ModelConfig, TrainConfig
+from training.config.values import AUTO
 from training.flops import block_matmul_parameters, head_matmul_parameters
 
 
@@ -57,13 +58,17 @@ class Layout:
                 f"multiple of {model_degree} ranks, or change one of the degrees"
             )
         data = world_size // model_degree
+        is_auto = training.micro_batch_sequences == AUTO
         try:
             accumulation_steps(
-                training.global_batch_sequences, training.micro_batch_sequences, data_degree=data
+                training.global_batch_sequences,
+                1 if is_auto else training.sequences_at_a_time,
+                data_degree=data,
             )
         except ConfigError as error:
             raise ConfigError(
-                f"{error} (data degree: {world_size} ranks / {model_degree} = {data})"
+                f"{error} (data degree: {world_size} ranks / {model_degree} = {data}"
+                f"{'; auto is at least 1' if is_auto else ''})"
             ) from None
         return cls(
             tensor=parallel.tensor,
@@ -117,7 +122,7 @@ def accumulation_steps_of(config: TrainConfig, layout: Layout) -> int:
     training = config.training
     return accumulation_steps(
         training.global_batch_sequences,
-        training.micro_batch_sequences,
+        training.sequences_at_a_time,
         data_degree=layout.data,
     )
 

@@ -48,12 +48,22 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
     """DeepSpeed's settings, a new dictionary at each call: DeepSpeed may change it."""
     training, precision, zero = config.training, config.training.precision, layout.zero_stage > 0
     return {
-        "train_micro_batch_size_per_gpu": training.micro_batch_sequences,
+        "train_micro_batch_size_per_gpu": training.sequences_at_a_time,
         "gradient_accumulation_steps": accumulation_steps_of(config, layout),
         # Without ZeRO the engine clips (parallel/engine.py).
         "gradient_clipping": config.optimizer.max_grad_norm if zero else 0.0,
-        "zero_optimization": {"stage": layout.zero_stage, "reduce_bucket_size": BUCKET_ELEMENTS},
+        "zero_optimization": {
+            "stage": layout.zero_stage,
+            "reduce_bucket_size": BUCKET_ELEMENTS,
+            **(
+                {"offload_optimizer": {"device": "cpu"}}
+                if config.parallel.offload_optimizer
+                else {}
+            ),
+        },
         "zero_allow_untested_optimizer": True,
+        # torch's fused AdamW runs on a CPU as well; DeepSpeed's would be compiled.
+        "zero_force_ds_cpu_optimizer": False,
         # Each gradient is added to its fp32 sum at once: DeepSpeed's other way, after the
         # backward pass, loses some in every pipeline stage but the last.
         "bf16": {"enabled": precision == "bf16" and zero, "immediate_grad_update": True},

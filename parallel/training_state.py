@@ -162,7 +162,10 @@ class TrainingState:
         largest = [
             torch.linalg.vector_norm(value.detach(), math.inf) for value in values if value.numel()
         ]
-        return not largest or bool(torch.stack([x.double() for x in largest]).isfinite().all())
+        if not largest:
+            return True
+        device = largest[-1].device  # under offloading some are in main memory
+        return bool(torch.stack([x.double().to(device) for x in largest]).isfinite().all())
 
     def _link_moments(self) -> None:
         if self._zero_stage in (1, 2):

@@ -2,7 +2,7 @@
 # Submit all stages of a recipe, each to start when the one before it has succeeded.
 #
 #     slurm/recipe.sh [--sbatch-option=value ...] [RECIPE.toml ...] [section.key=value ...]
-#     slurm/recipe.sh --nodes=4 configs/recipe_paper.toml verifier.training.micro_batch_sequences=2
+#     slurm/recipe.sh --nodes=4 configs/recipe_paper.toml sampling.num_candidates=48
 #
 # Options go to the stages that use GPUs. Every config is checked first, and nothing is submitted
 # when one is wrong. A stage that fails ends the chain: the later ones are cancelled, and the last

@@ -2,7 +2,7 @@
 # Train the verifier of the paper's 1.3B generator: slurm/train.sh with a config, which one that is
 # named replaces.
 #
-#     sbatch --nodes=2 slurm/train_verifier_1b3.sh training.micro_batch_sequences=2
+#     sbatch --nodes=2 slurm/train_verifier_1b3.sh optimizer.learning_rate=2e-5
 #
 # Site settings are in slurm/site.sh, what happens in slurm/common.sh, docs in docs/cluster.md.
 #SBATCH --job-name=train_verifier_1b3

@@ -11,10 +11,12 @@ that the next attempt needs to resume bit-exactly (training/train_state.py).
 
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from typing_extensions import Self
 
@@ -59,14 +61,22 @@ class Trainer:
         config: The whole run.
         ranks: The processes of the run, connected.
         stop: Checked at every step and between the batches of an evaluation.
+        auto: What settings that were `auto` became, for the tracker; the config has them already.
 
     Raises:
         UserError: a setting does not fit the data, the ranks or the checkpoint.
         FileNotFoundError: data or weights that the config names are not there.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, stop: StopSignal) -> None:
-        self._config, self._ranks, self._stop = config, ranks, stop
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        stop: StopSignal,
+        *,
+        auto: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._config, self._ranks, self._stop, self._auto = config, ranks, stop, auto
         self._device = ranks.device(config.training.device)
         self._layout = Layout.from_config(config, ranks.world_size)
         self._folder = config.run.folder
@@ -125,19 +135,12 @@ class Trainer:
                 cancellation=Cancellation(stop, self._watchdog),
             )
             self._garbage = GarbageCollection()
+            steps, heartbeat = config.training.max_steps, self._watchdog.heartbeat
             self._bar = Progress(
-                "training",
-                total=config.training.max_steps,
-                unit="steps",
-                shown=ranks.is_main,
-                logs_lines=False,
+                "training", total=steps, unit="steps", shown=ranks.is_main, logs_lines=False
             )
             self._saver = Saver(
-                config,
-                self._engine,
-                self._store,
-                self._tokenizer,
-                heartbeat=self._watchdog.heartbeat,
+                config, self._engine, self._store, self._tokenizer, heartbeat=heartbeat
             )
             stack.push(self._tracker)  # last: a run that is refused here raises no alert
             self._stack = stack.pop_all()
@@ -149,7 +152,7 @@ class Trainer:
             folder=self._folder,
             name=config.run.name,
             job_type="verifier" if config.model.head == "verifier" else "generator",
-            resolved=resolved(config),
+            resolved=resolved(config) | ({"auto": dict(self._auto)} if self._auto else {}),
             run_id=self._state.wandb_run_id or None,
             resume_step=self._state.step,
             enabled=self._ranks.is_main,

@@ -102,10 +102,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class Saved:
-    """What autograd saves for the backward pass: each storage once, without parameters."""
+    """What autograd saves for the backward pass: each storage once, without parameters.
+
+    The model's parameters must be there already: filling a model replaces them.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._parameters = list(model.parameters())
         # The tensors themselves: a freed storage's key may be reused by another one.
         self._tensors: list[Tensor] = []
 
@@ -117,10 +120,14 @@ class Saved:
 
     def _record(self, value: Tensor) -> Tensor:
         # Computed each time: under ZeRO-3 parameters are gathered and freed.
-        own = {storage_key(parameter) for parameter in self._model.parameters()}
+        own = {storage_key(parameter) for parameter in self._parameters}
         if storage_key(value) not in own:
             self._tensors.append(value)
         return value
+
+    def clear(self) -> None:
+        """Forget what was counted, so that the backward pass can free it."""
+        self._tensors.clear()
 
     def num_bytes(self, *, beside: Sequence[Tensor] = ()) -> int:
         """Bytes so far, without tensors that share their storage with `beside`."""

@@ -4,8 +4,8 @@
     plan.mine.total_bytes, plan.stages[3].transfers, plan.bubble
 
 The rank's part of the model is built and run without values (`trace.py`); what DeepSpeed adds is
-computed (`zero.py`). Not included: temporaries of single operations, above all the gradient of
-the logits, CUDA's context, and the allocator's fragmentation.
+computed (`zero.py`). Not included: what single kernels allocate within themselves, buffers of NCCL,
+CUDA's context, and the allocator's fragmentation.
 """
 
 import collections
@@ -67,6 +67,8 @@ class StagePlan:
     """Flattened copies for the reduction of gradients after the last backward pass."""
     pipeline_bytes: int
     """The pipeline's receive buffers, and the inputs and outputs it keeps."""
+    host_bytes: int
+    """In main memory, with `parallel.offload_optimizer`: not in `total_bytes`."""
     transfers: tuple[Transfer, ...]
     """In one optimizer step."""
 
@@ -216,6 +218,7 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
         bucket_bytes=costs.bucket_bytes,
         flattened_bytes=costs.flattened_bytes,
         pipeline_bytes=_pipeline_bytes(config, groups, run, num_in_flight),
+        host_bytes=costs.host_bytes,
         transfers=tuple(
             transfer
             for transfer in (
@@ -244,13 +247,14 @@ def _rank_parameters(config: TrainConfig, groups: Groups, run: MicroBatchRun) ->
             {names[id(value)]: value.numel() for value in group["params"]}
             for group in optimizer.param_groups
         ],
-        steps=both_passes(run.called, checkpointed=config.model.activation_checkpointing),
+        steps=both_passes(run.called, checkpointed=config.model.recomputes),
         data_degree=layout.data,
         data_rank=groups.place.data,
         zero_stage=layout.zero_stage,
         precision=config.training.precision,
         num_micro_batches=accumulation_steps_of(config, layout),
         pipelined=layout.pipeline > 1,
+        offloaded=config.parallel.offload_optimizer,
     )
 
 
@@ -270,7 +274,7 @@ def _tensor_transfers(run: MicroBatchRun, num_micro_batches: int) -> Iterator[Tr
 
 def _token_bytes(config: TrainConfig) -> int:
     """Token ids of one micro-batch."""
-    return config.training.micro_batch_sequences * config.data.sequence_length * INTEGER_BYTES
+    return config.training.sequences_at_a_time * config.data.sequence_length * INTEGER_BYTES
 
 
 def _sends(groups: Groups, run: MicroBatchRun, num_micro_batches: int) -> Iterator[Transfer]:

@@ -87,6 +87,8 @@ def _memory(plan: Plan) -> Table:
             table.add_row(label, in_units(num_bytes))
     table.add_section()
     table.add_row("peak", Text(in_units(mine.total_bytes), style="bold"))
+    if mine.host_bytes:
+        table.add_row("main memory, offloaded", in_units(mine.host_bytes))
     return table
 
 
@@ -157,10 +159,10 @@ def _assumptions(plan: Plan, config: TrainConfig) -> str:
     device = "GPUs" if plan.on_gpu else "CPUs"
     return (
         "Activations are what autograd saves of a micro-batch of "
-        f"{config.training.micro_batch_sequences} x {config.data.sequence_length} tokens in "
+        f"{config.training.sequences_at_a_time} x {config.data.sequence_length} tokens in "
         f"documents of {DOCUMENT_TOKENS}, {supervised} supervised, with attention as on {device}. "
         "Bytes sent are those of ring collectives: 2 (n - 1) / n of the full tensor for an "
         "all-reduce, (n - 1) / n for an all-gather or a reduce-scatter. Not included: norms and "
-        "flags, a few bytes each, and temporaries of single operations, above all the gradient of "
-        "the logits."
+        "flags, a few bytes each, and what single kernels, NCCL, CUDA's context and the "
+        "allocator's fragmentation take."
     )

@@ -24,6 +24,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import loss_of, shard_model
 from parallel.planning.communication import Exchange, Exchanges, Saved
+from parallel.planning.live_memory import LiveMemory
 from parallel.planning.module_order import Call, recorded_calls
 from parallel.ranks import Ranks
 from parallel.settings import weights_dtype
@@ -59,13 +60,19 @@ class Activations:
     """Final LayerNorm, head and loss; 0 before the last pipeline stage."""
     recomputed_bytes: int
     """One block, while it is recomputed; 0 without activation checkpointing."""
+    temporary_bytes: int
+    """What the peak of both passes holds beside these: above all gradients of the logits."""
 
     def peak_bytes(self, num_in_flight: int) -> int:
         """The peak with this many micro-batches between their two passes.
 
         The head's are freed before the first block is recomputed.
         """
-        return num_in_flight * self.body_bytes + max(self.head_bytes, self.recomputed_bytes)
+        return (
+            num_in_flight * self.body_bytes
+            + max(self.head_bytes, self.recomputed_bytes)
+            + self.temporary_bytes
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +98,7 @@ class MicroBatchRun:
 
 def typical_micro_batch(config: TrainConfig) -> MicroBatch:
     """Sequences full of typical documents, the last one truncated."""
-    shape = (config.training.micro_batch_sequences, config.data.sequence_length)
+    shape = (config.training.sequences_at_a_time, config.data.sequence_length)
     offsets = torch.arange(shape[1]).repeat(shape[0], 1)
     positions = offsets % DOCUMENT_TOKENS
     num_context = DOCUMENT_TOKENS - round(supervised_fraction(config) * DOCUMENT_TOKENS)
@@ -130,15 +137,18 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
     batch = typical_micro_batch(config)
     model = shard_model(config.model, groups)
     model.train()
-    body, saved, exchanges = model.body, Saved(model), Exchanges()
+    body, exchanges, live = model.body, Exchanges(), LiveMemory()
     mode = FakeTensorMode()
     attention = _PlannedAttention(batch, mode, config)
     inputs = (batch.tokens, batch.positions, batch.supervised, batch.labels, batch.weights)
     tokens, positions, at, labels, weights = map(mode.from_tensor, inputs)
     with mode, _linear_of(groups.layout):
         _fill(model, config, groups)
+        saved = Saved(model)
         loss = loss_of(config.model.head, groups)
-        with exchanges:
+        for parameter in model.parameters():  # the engine moves each gradient at once
+            parameter.register_post_accumulate_grad_hook(_free_gradient)
+        with exchanges, live:
             with saved.counted(), recorded_calls(model) as called:
                 with _casting(config, groups.layout):
                     start = _start(model, tokens, config, groups)
@@ -149,11 +159,14 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
                 if hasattr(model, "head"):
                     ending = loss(ending, labels, weights)
             saved_bytes, boundary_bytes = saved.num_bytes(), hidden.nbytes
+            saved.clear()
+            del hidden
             ending.backward(torch.empty_like(ending))
         recomputed = 0
         if body.checkpoint_activations:
             with _casting(config, groups.layout):
                 recomputed = _block_bytes(model, start, positions, attention)
+    kept = body_bytes + max(saved_bytes - body_bytes, recomputed)
     return MicroBatchRun(
         model=model,
         # Here the body's modules are called one by one; the engine calls the body as a whole.
@@ -162,10 +175,15 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
             body_bytes=body_bytes,
             head_bytes=saved_bytes - body_bytes,
             recomputed_bytes=recomputed,
+            temporary_bytes=max(0, live.peak_bytes - kept),
         ),
         exchanges=tuple(exchanges.seen),
         boundary_bytes=boundary_bytes,
     )
+
+
+def _free_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
 
 
 def _fill(model: Model, config: TrainConfig, groups: Groups) -> None:

@@ -61,6 +61,8 @@ class RankParameters:
     precision: str
     num_micro_batches: int
     pipelined: bool
+    offloaded: bool = False
+    """Whether the optimizer's state is in main memory."""
 
     @property
     def sizes(self) -> list[int]:
@@ -88,6 +90,8 @@ class ZeroCosts:
     """Buckets for the reduction of gradients, while activations are still held."""
     flattened_bytes: int = 0
     """Flattened copies of gradients that are reduced after the last backward pass."""
+    host_bytes: int = 0
+    """In main memory, where the optimizer's state is offloaded to it."""
     transfers: tuple[Transfer, ...]
 
 
@@ -150,11 +154,16 @@ def _sharded_optimizer(parameters: RankParameters) -> ZeroCosts:
             FP32 * part if parameters.precision == "bf16" else size * _straddling(parameters)
         )
         times = parameters.num_micro_batches
+    states = 3 * FP32 * part + STEP_BYTES * len(padded)
+    # Offloaded, the largest gradient has a buffer on either side; main memory also has the
+    # gradients of the step, and the updated weights on their way to the GPU.
+    buffer = size * max(parameters.sizes) if parameters.offloaded else 0
     return ZeroCosts(
         weights_bytes=size * sum(padded),
-        gradients_bytes=gradients,
-        optimizer_bytes=3 * FP32 * part + STEP_BYTES * len(padded),
+        gradients_bytes=gradients + buffer,
+        optimizer_bytes=0 if parameters.offloaded else states,
         bucket_bytes=_bucket_bytes(parameters),
+        host_bytes=states + (FP32 + size) * part + buffer if parameters.offloaded else 0,
         transfers=(
             _transfer(parameters, "gradients", "all-reduce", FP32 * sum(parameters.sizes) * times),
             _transfer(parameters, "updated weights", "all-gather", size * sum(padded)),

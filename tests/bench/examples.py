@@ -48,7 +48,7 @@ def steps_of(
         dataset,
         seed=0,
         global_batch_sequences=config.training.global_batch_sequences,
-        micro_batch_sequences=config.training.micro_batch_sequences,
+        micro_batch_sequences=config.training.sequences_at_a_time,
         rank=rank,
         world_size=world_size,
         head="language_model",

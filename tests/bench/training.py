@@ -94,7 +94,7 @@ def _name(who: str, sequences: int) -> str:
 def _ours(config: TrainConfig, steps: int) -> dict[str, Way]:
     whole = config.training.global_batch_sequences
     ways: dict[str, Way] = {}
-    for sequences in sorted({config.training.micro_batch_sequences, whole}):
+    for sequences in sorted({config.training.sequences_at_a_time, whole}):
         training = config.training.model_copy(update={"micro_batch_sequences": sequences})
         changed = config.model_copy(update={"training": training})
         ways[_name("ours", sequences)] = _way(_engine(changed), changed, steps)

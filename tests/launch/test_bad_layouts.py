@@ -21,7 +21,7 @@ CONFIG = str(ROOT / "configs" / "generator_1b3.toml")
         (
             16,
             ["parallel.tensor=2", "training.global_batch_sequences=100"],
-            ["global_batch_sequences = 100", "4 x 8 = 32", "16 ranks / 2 = 8"],
+            ["global_batch_sequences = 100", "1 x 8 = 8", "16 ranks / 2 = 8; auto is at least 1"],
         ),
         (
             8,

@@ -95,6 +95,23 @@ def test_train_prints_layout_work_and_memory(dry_run: DryRun, tmp_path: Path) ->
     assert "ranks: tensor 1 x pipeline 1 x data 1" in dry_run("train", path)
 
 
+def test_train_prints_what_auto_becomes_on_usual_cards(dry_run: DryRun, tmp_path: Path) -> None:
+    config = small.config(
+        tmp_path,
+        data={"prepare_if_missing": True},
+        training={"micro_batch_sequences": "auto", "device": "auto"},
+    )
+    path = written(tmp_path, config)
+    out = dry_run("train", path, "--ranks", 2)
+    assert "2 ranks: tensor 1 x pipeline 1 x data 2, ZeRO-1\n" in out
+    for card in (24, 80, 141):
+        assert f"on {card} GB GPUs: training.micro_batch_sequences = auto: 4 sequences" in out
+    huge = ["model.hidden_size=16384", "model.num_layers=3", "model.ffn_size=65536"]
+    out = dry_run("train", path, *huge)
+    assert "on 141 GB GPUs: training.micro_batch_sequences = 'auto': 1 sequence of 256" in out
+    assert "on this machine: training" in dry_run("train", path, "training.device=cpu")
+
+
 def test_train_prints_from_where_it_would_resume(
     dry_run: DryRun, trained: Path, tmp_path: Path
 ) -> None:

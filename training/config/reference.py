@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
@@ -129,6 +129,12 @@ def _type(field: FieldInfo) -> str:
     if _is_list(annotation):
         inner = get_args(annotation)[0]
         return f"list of {_TYPES[_bare(inner)]}s"
+    if get_origin(annotation) is Union:
+        return " / ".join(_name(choice) for choice in get_args(annotation))
+    return _name(annotation)
+
+
+def _name(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " / ".join(f"`{json.dumps(choice)}`" for choice in get_args(annotation))
     return _TYPES[_bare(annotation)]

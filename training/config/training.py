@@ -12,11 +12,14 @@ from training.config.values import (
     MOST_TOKENS,
     MOST_WORKERS,
     SMALLEST_FLOAT32,
+    AutoCount,
+    AutoSwitch,
     HeadKind,
     Many,
     OptionalSource,
     Precision,
     Section,
+    chosen,
 )
 
 
@@ -52,9 +55,15 @@ class ModelConfig(Section):
     initial_weights: OptionalSource = ""
     """Hugging Face folder, checkpoint folder or hub id that the weights are loaded from; empty:
     random weights."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: AutoSwitch = False
     """Recompute the activations of each block in the backward pass instead of keeping them: less
-    memory, more computation."""
+    memory, about 30 % more computation. `auto`: only where the device's memory needs it; see
+    `training.micro_batch_sequences`."""
+
+    @property
+    def recomputes(self) -> bool:
+        """`activation_checkpointing`, once `auto` is resolved."""
+        return chosen(self.activation_checkpointing)
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:
@@ -80,8 +89,11 @@ class TrainingConfig(Section):
     """Number of optimizer updates."""
     global_batch_sequences: int = Field(default=64, ge=1, le=LARGEST_COUNT)
     """Packed sequences of one update, over all ranks and accumulation."""
-    micro_batch_sequences: int = Field(default=8, ge=1, le=LARGEST_COUNT)
-    """Packed sequences that one rank computes at a time."""
+    micro_batch_sequences: AutoCount = 8
+    """Packed sequences that one rank computes at a time, from 1 to 10,000,000. `auto`: the largest
+    number that divides a rank's sequences of a step and that the memory plan says fits the device,
+    the smallest one of the run; the log says which. Changes memory and speed, and the numbers in
+    rounding only."""
     precision: Precision = "bf16"
     """Precision of the forward and backward pass; weights are updated in fp32. `fp16` uses loss
     scaling and needs a GPU and `parallel.zero_stage` of 1 or more."""
@@ -96,6 +108,11 @@ class TrainingConfig(Section):
     """Steps between two lines in the log or the terminal; `metrics.jsonl` has every step."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the rank's GPU if there is one, else the CPU."""
+
+    @property
+    def sequences_at_a_time(self) -> int:
+        """`micro_batch_sequences`, once `auto` is resolved."""
+        return chosen(self.micro_batch_sequences)
 
 
 class CheckpointConfig(Section):
@@ -157,6 +174,10 @@ class ParallelConfig(Section):
     sequence_parallel: bool = False
     """Shard the activations between tensor-parallel regions along the sequence, over the
     tensor-parallel ranks. Needs `tensor` of 2 or more."""
+    offload_optimizer: bool = False
+    """Keep the fp32 weights and moments in main memory and update them on the CPU (ZeRO-Offload,
+    arXiv 2101.06840): 6 bytes of GPU memory a parameter in place of 18, 18 bytes of main memory,
+    slower updates. Needs `zero_stage = 2` and `training.precision = "bf16"`."""
 
     @model_validator(mode="after")
     def _pipeline_needs_zero_one(self) -> Self:
@@ -164,6 +185,15 @@ class ParallelConfig(Section):
             raise ValueError(
                 f"pipeline = {self.pipeline} with zero_stage = {self.zero_stage}: DeepSpeed's "
                 "pipeline runs with ZeRO-1 only: set zero_stage = 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _offload_needs_zero_two(self) -> Self:
+        if self.offload_optimizer and self.zero_stage != 2:
+            raise ValueError(
+                f"offload_optimizer = true with zero_stage = {self.zero_stage}: only ZeRO-2 sums "
+                "gradients in fp32 beside an optimizer in main memory: set zero_stage = 2"
             )
         return self
 

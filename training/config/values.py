@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, field_validator
 
 Item = TypeVar("Item")
+Setting = TypeVar("Setting")
 
 MOST_STEPS = 10**9
 """Bound of everything that is counted in optimizer steps."""
@@ -38,6 +39,10 @@ HeadKind = Literal["language_model", "verifier"]
 """What a model has on its body: next-token logits, or one score per position."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """In what numbers a model is trained or exported."""
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""Of a setting that is chosen for the device when a run starts, and printed."""
 
 Many = Annotated[tuple[Item, ...], Strict(False)]
 """A list in a file, a tuple here; its entries are as strict as any other field."""
@@ -138,6 +143,28 @@ def _sampling_temperature(value: float) -> float:
     return _temperature(value)
 
 
+def _auto_or_count(value: Any) -> Any:
+    if value == AUTO or (type(value) is int and 1 <= value <= LARGEST_COUNT):
+        return value
+    raise ValueError(f"{value!r} is neither a whole number from 1 to {LARGEST_COUNT:,} nor 'auto'")
+
+
+def _auto_or_switch(value: Any) -> Any:
+    if value == AUTO or type(value) is bool:
+        return value
+    raise ValueError(f"{value!r} is none of true, false and 'auto'")
+
+
+def chosen(value: Setting | Auto) -> Setting:
+    """A setting after `auto` has been resolved (parallel/planning/auto.py)."""
+    assert value != AUTO, "a setting is read before its `auto` is resolved"
+    return value
+
+
+AutoCount = Annotated[int | Auto, BeforeValidator(_auto_or_count)]
+"""A count, or `auto`."""
+AutoSwitch = Annotated[bool | Auto, BeforeValidator(_auto_or_switch)]
+"""`true`, `false` or `auto`."""
 Folder = Annotated[Path, Strict(False), BeforeValidator(_folder)]
 """A folder on this machine."""
 Source = Annotated[str, AfterValidator(expanded)]

@@ -147,6 +147,15 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _offloads_beside_bf16(self) -> Self:
+        if self.parallel.offload_optimizer and self.training.precision != "bf16":
+            raise ValueError(
+                f"parallel.offload_optimizer = true with training.precision = "
+                f"{self.training.precision!r}: set precision = 'bf16'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.optimizer.warmup_steps >= self.training.max_steps > 1:
             raise ValueError(

@@ -93,7 +93,7 @@ class StepBatches:
             ),
             seed=config.run.seed,
             global_batch_sequences=config.training.global_batch_sequences,
-            micro_batch_sequences=config.training.micro_batch_sequences,
+            micro_batch_sequences=config.training.sequences_at_a_time,
             rank=data_rank,
             world_size=data_degree,
             head=config.model.head,

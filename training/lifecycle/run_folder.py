@@ -17,11 +17,13 @@ from training.files import read_json, read_json_object
 
 RUN = "run.json"
 """File in a stage's folder: the resolved config it runs or ran with."""
+AUTO = "auto.json"
+"""File in a training's folder whose config leaves settings to `auto`: what they became."""
 CONFIG = "config.json"
 """File in a recipe's folder: the recipe's resolved config."""
 
 _WRITTEN = re.compile(
-    r"run\.json|manifest\.json|metrics\.jsonl|summary\.json|tables|wandb_run_id|wandb_link"
+    r"(run|auto)\.json|manifest\.json|metrics\.jsonl|summary\.json|tables|wandb_run_id|wandb_link"
     r"|checkpoints|parts|part-\d{5,}\.parquet|evaluation\.json"
     r"|(candidates|questions)_[a-z0-9_]+\.parquet"
 )

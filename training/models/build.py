@@ -75,7 +75,7 @@ def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageMode
     """The model with uninitialised values, or without any on the meta device."""
     kind = Verifier if config.head == "verifier" else LanguageModel
     with torch.device("meta"):
-        model = kind(shape_of(config), checkpoint_activations=config.activation_checkpointing)
+        model = kind(shape_of(config), checkpoint_activations=config.recomputes)
     return model if str(device) == "meta" else model.to_empty(device=device)
 
 

@@ -8,7 +8,8 @@ from parallel.layout import Layout, accumulation_steps_of
 from parallel.ranks import Ranks
 from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.checkpoint_paths import saved_step
-from training.config import BenchmarkConfig, SourceConfig, TrainConfig
+from training.config import BenchmarkConfig, ConfigError, SourceConfig, TrainConfig
+from training.config.values import AUTO
 from training.data.order import Order
 from training.manifest import Status
 from training.stages import readable, same_run
@@ -74,12 +75,8 @@ class TrainStage(Stage[TrainConfig]):
         """Layout, tokens of a step, epochs and memory."""
         config, training = self.config, self.config.training
         layout = Layout.from_config(config, num_ranks)
-        count = accumulation_steps_of(config, layout)
         tokens = training.global_batch_sequences * config.data.sequence_length
-        yield (
-            f"{num_ranks:,} ranks: {layout}; {count} micro-batch{'es' * (count > 1)} of "
-            f"{training.micro_batch_sequences} sequences in a step of each data-parallel rank"
-        )
+        yield f"{num_ranks:,} ranks: {layout}{_micro_batches(config, layout)}"
         yield (
             f"a step: {training.global_batch_sequences:,} sequences of "
             f"{config.data.sequence_length:,} tokens, {tokens:,} in all; "
@@ -88,7 +85,7 @@ class TrainStage(Stage[TrainConfig]):
         found = self._data.comparison
         if found and found.is_current:
             yield _epochs(config, found.facts)
-        yield _planned_memory(config, layout)
+        yield from _planned_memory(config, layout, num_ranks)
 
     def run(self, ranks: Ranks, array_task: ArrayTask = ONLY_TASK) -> None:
         """Train to the last step, from the newest checkpoint that verifies."""
@@ -112,7 +109,35 @@ def _epochs(config: TrainConfig, facts: Mapping[str, Any]) -> str:
     return f"data: {facts['sequences']:,} sequences in {data.folder}: {listed}{of_each}"
 
 
-def _planned_memory(config: TrainConfig, layout: Layout) -> str:
+def _micro_batches(config: TrainConfig, layout: Layout) -> str:
+    """The end of a line; empty where a device's memory decides."""
+    if config.training.micro_batch_sequences == AUTO:
+        return ""
+    count = accumulation_steps_of(config, layout)
+    return (
+        f"; {count} micro-batch{'es' * (count > 1)} of {config.training.sequences_at_a_time} "
+        "sequences in a step of each data-parallel rank"
+    )
+
+
+def _planned_memory(config: TrainConfig, layout: Layout, num_ranks: int) -> Iterator[str]:
+    """The plan's memory of the fullest rank; of `auto`, what it becomes on usual devices."""
+    from parallel.planning import auto
+
+    if not auto.asked(config):
+        yield _memory_of(config, layout)
+        return
+    peaks = auto.Peaks(config, layout)
+    for device, memory_bytes in auto.devices(config, num_ranks):
+        try:
+            choice = auto.choose(config, layout, memory_bytes, peaks)
+        except ConfigError as error:
+            yield f"{device}: {error}"
+        else:
+            yield f"{device}: {choice}"
+
+
+def _memory_of(config: TrainConfig, layout: Layout) -> str:
     """One line: the plan's memory of the fullest rank."""
     from parallel.planning.plan import make_plan
     from parallel.planning.table import in_units

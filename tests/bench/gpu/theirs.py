@@ -141,10 +141,10 @@ class Trained:
         arguments = TrainingArguments(
             output_dir=str(self._folder),
             max_steps=steps,
-            per_device_train_batch_size=training.micro_batch_sequences,
+            per_device_train_batch_size=training.sequences_at_a_time,
             gradient_accumulation_steps=training.global_batch_sequences
-            // training.micro_batch_sequences,
-            gradient_checkpointing=self._config.model.activation_checkpointing,
+            // training.sequences_at_a_time,
+            gradient_checkpointing=self._config.model.recomputes,
             bf16=True,
             learning_rate=1e-6,  # low enough that repeats do not overfit the same sequences
             max_grad_norm=self._config.optimizer.max_grad_norm,

@@ -143,7 +143,7 @@ def variant_config(setting: Setting, variant: Variant) -> TrainConfig:
 
 def steps_of(setting: Setting, config: TrainConfig) -> list[list[Batch]]:
     """The micro-batches of two steps, in pinned memory as the trainer's."""
-    sequences = config.training.micro_batch_sequences
+    sequences = config.training.sequences_at_a_time
     each = config.training.global_batch_sequences // sequences
     batches = micro_batches(setting, config, count=2 * each, sequences=sequences)
     if setting.on_gpu:

@@ -68,8 +68,8 @@ def test_a_thousand_ranks_hold_the_whole_model(tmp_path: Path) -> None:
     multiplying = sum(stage["multiplying_parameters"] for stage in stages)
     # 24 blocks of 12 x 2048^2, and the head at the 45 % of tokens that are supervised, rounded.
     assert multiplying == 24 * 12 * 2048**2 + round(0.45 * 51_200 * 2_048)
-    # One micro-batch a step and four stages.
-    assert plan["bubble"] == 0.75
+    # Four micro-batches a step, the fewest that auto gives four stages.
+    assert plan["bubble"] == 3 / 7
     for stage in stages:
         assert stage["sent_bytes"] == sum(each["sent_bytes"] for each in stage["transfers"])
 
@@ -78,7 +78,7 @@ def test_tensor_exchanges_are_two_a_block(tmp_path: Path) -> None:
     config = small.config(tmp_path, parallel={"tensor": 2})
     with fake_groups(Layout.from_config(config, 2), 0) as groups:
         run = run_micro_batch(config, groups)
-    rows, tokens = config.training.micro_batch_sequences, config.data.sequence_length
+    rows, tokens = config.training.sequences_at_a_time, config.data.sequence_length
     hidden = rows * tokens * config.model.hidden_size * 4
     # Per block one forward and one backward; one after the embedding and one before the head.
     expected = 2 * config.model.num_layers + 2
@@ -92,7 +92,7 @@ def test_recomputing_blocks_keeps_their_inputs(tmp_path: Path) -> None:
     inputs = small.config(tmp_path, model={"num_layers": 4, "activation_checkpointing": True})
     kept, again = (_plan(config, 1).mine.activations for config in (whole, inputs))
     assert again.head_bytes == kept.head_bytes and kept.recomputed_bytes == 0
-    rows, tokens = whole.training.micro_batch_sequences, whole.data.sequence_length
+    rows, tokens = whole.training.sequences_at_a_time, whole.data.sequence_length
     # All blocks share the angles of 8 rotated dims (4 pairs), cosine and sine, and the borders.
     angles = 2 * rows * tokens * 4 * 4
     borders = typical_micro_batch(whole).borders.nbytes
@@ -100,9 +100,8 @@ def test_recomputing_blocks_keeps_their_inputs(tmp_path: Path) -> None:
     assert kept.body_bytes - again.body_bytes == once
     ids, hidden = rows * tokens * 8, rows * tokens * 32 * 4
     assert again.body_bytes == ids + 4 * hidden
-    assert again.peak_bytes(3) == 3 * again.body_bytes + max(
-        again.head_bytes, again.recomputed_bytes
-    )
+    held = max(again.head_bytes, again.recomputed_bytes) + again.temporary_bytes
+    assert again.peak_bytes(3) == 3 * again.body_bytes + held
 
 
 def test_fewer_micro_batches_are_in_flight_towards_the_end(tmp_path: Path) -> None:
@@ -200,13 +199,14 @@ def test_words() -> None:
         (["--world-size", "12", "parallel.tensor=8"], ["8 x 1 = 8", "12 ranks"]),
         (["parallel.tensor=3", "--world-size", "12"], ["parallel.tensor = 3", "32", "51200"]),
         (["parallel.pipeline=5", "--world-size", "10"], ["parallel.pipeline = 5", "24"]),
-        (["--world-size", "1024"], ["128", "4 x 1024", "4096"]),
+        (["--world-size", "1024"], ["128", "1 x 1024", "1024"]),
         (
             ["parallel.pipeline=2", "parallel.zero_stage=3", "--world-size", "8"],
             ["pipeline = 2", "zero_stage = 3", "ZeRO-1"],
         ),
         (["--world-size", "8", "--rank", "8"], ["--rank 8", "8 ranks", "0 to 7"]),
         (["--world-size", "0"], ["--world-size 0"]),
+        (["--world-size", "1", "--device-gb", "nan"], ["--device-gb nan"]),
     ],
 )
 def test_what_cannot_be_is_refused_before_torch_is_imported(
@@ -218,6 +218,18 @@ def test_what_cannot_be_is_refused_before_torch_is_imported(
     assert "Traceback" not in done.stderr
     for number in numbers:
         assert number in done.stderr
+
+
+def test_a_plan_is_for_the_named_card(tmp_path: Path) -> None:
+    config = small.config(
+        tmp_path, training={"micro_batch_sequences": "auto", "precision": "bf16", "device": "auto"}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(resolved(config)))
+    arguments = [str(tmp_path / "config.json"), "--world-size", "1"]
+    done = _launch(*arguments, "--device-gb", "0.007")
+    assert "auto: 4 sequences at a time" in done.stdout and "8 sequences would" in done.stdout
+    assert "2 micro-batches per step" in done.stdout
+    assert "micro-batch of 8 x 256" in " ".join(_launch(*arguments).stdout.split())
 
 
 def test_fp16_is_for_gpus(tmp_path: Path) -> None:

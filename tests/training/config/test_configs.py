@@ -1,8 +1,10 @@
 """Configs: every shipped file parses, every mistake is named with what to set."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -191,3 +193,36 @@ def test_settings_that_a_kind_does_not_use_are_refused(override: str, message: s
 def test_evaluated_problems_have_a_seed_of_their_own() -> None:
     with pytest.raises(ConfigError, match="has seed 1, which training uses"):
         load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], ["evaluation.benchmarks.0.seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "refused", "message"),
+    [
+        ("training.micro_batch_sequences", ["auto", 3], ["most", 0, 2.5, True], "nor 'auto'"),
+        ("model.activation_checkpointing", ["auto", True], ["yes", 0], "true, false and 'auto'"),
+    ],
+)
+def test_auto_is_the_only_word_in_place_of_a_number(
+    minimal: Path, key: str, kept: list[Any], refused: list[Any], message: str
+) -> None:
+    section, name = key.split(".")
+    for value in kept:
+        config = load(TrainConfig, [minimal], [f"{key}={json.dumps(value)}"])
+        assert getattr(getattr(config, section), name) == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=f"^{key}: {value!r} is .*{message}$"):
+            load(TrainConfig, [minimal], [f"{key}={json.dumps(value)}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["parallel.zero_stage=1"], "zero_stage = 1: only ZeRO-2"),
+        (["parallel.zero_stage=2", "training.precision=fp32"], "precision = 'fp32': set"),
+    ],
+)
+def test_an_offloaded_optimizer_needs_zero_2_and_bf16(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(TrainConfig, [minimal], ["parallel.offload_optimizer=true", *overrides])

@@ -1,12 +1,16 @@
 """A training run as a stage: skipped when finished, refused when it is another run's folder.
 
 `run.json` in the run folder is the resolved config of the run. What may change when it resumes
-is in same_run.py; what has changed is printed.
+is in same_run.py; what has changed is printed. Settings that it leaves to `auto` are chosen here,
+once, and `auto.json` beside it has what they became.
 """
 
 import logging
 from pathlib import Path
+from typing import Any
 
+from parallel.layout import Layout
+from parallel.planning import auto
 from parallel.ranks import Ranks
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS, checkpoint_path, saved_step
@@ -19,7 +23,7 @@ from training.data.prepared import tokenizer_of
 from training.data.tokenizer import refuse_different
 from training.errors import DataError, is_for_people
 from training.evaluation import load
-from training.files import write_json
+from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
 from training.lifecycle.resume import refuse_checkpoint
 from training.lifecycle.signals import StopSignal
@@ -37,13 +41,15 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
 
     Raises:
         Stopped: a signal came to one of the ranks; there is a checkpoint.
-        ConfigError: the data was prepared with other settings, the run folder cannot be written
-            or holds another config's checkpoints, or a model's tokenizer is not the data's.
+        ConfigError: the data was prepared with other settings, nothing that `auto` may become fits
+            the memory, the run folder cannot be written or holds another config's checkpoints, or
+            a model's tokenizer is not the data's.
         FileExistsError: the run folder, or the data folder to be prepared, is somebody else's.
         ConfigError, FileNotFoundError, TrainingDiverged: see `Trainer`.
     """
     device = ranks.device(config.training.device)
     refuse_unwritable(config.run.folder / CHECKPOINTS)
+    planned = auto.plan_here(config, Layout.from_config(config, ranks.world_size), ranks, device)
     ranks.connect(device, timeout_minutes=config.run.collective_minutes)
     folder = config.run.folder
     # Before data is prepared: what an existing run was trained on must not be replaced by it.
@@ -58,11 +64,13 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             logger.info(f"{folder} is finished with this config and data: nothing to do")
         return
     ranks.on_main(lambda: _check_tokenizers(config))
+    choice = auto.agree(planned, ranks)
+    chosen = choice.record() if choice else {}
     if ranks.is_main and not (folder / run_folder.RUN).is_file():
         write_json(folder / run_folder.RUN, resolved(config))  # before all else: the folder is ours
     with (
         StopSignal(ranks) as stop,
-        Trainer(config, ranks, stop) as trainer,
+        Trainer(choice.applied(config) if choice else config, ranks, stop, auto=chosen) as trainer,
         # Within the trainer, whose alert then has the message of the rank that failed.
         ranks.failing_together(),
     ):
@@ -70,6 +78,7 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             if changed:
                 logger.info(f"{folder} resumes with other settings: {'; '.join(changed)}")
             write_json(folder / run_folder.RUN, resolved(config))
+            _record_auto(folder / run_folder.AUTO, chosen)
         trainer.run()
     if ranks.is_main:
         last = checkpoint_path(folder, config.training.max_steps) / manifest.MANIFEST
@@ -81,6 +90,18 @@ def train(config: TrainConfig, ranks: Ranks) -> None:
             outputs=[last, folder / metrics_file.NAME],
             facts={"inputs_not_compared": not_compared},
         )
+
+
+def _record_auto(path: Path, chosen: dict[str, Any]) -> None:
+    """Write what `auto` became, and log where it differs from the attempt before."""
+    if not chosen:
+        path.unlink(missing_ok=True)
+        return
+    if path.is_file():
+        before = read_json_object(path).get("became", {})
+        if changed := manifest.changes(before, chosen["became"]):
+            logger.info(f"auto differs from the attempt before: {'; '.join(changed.values())}")
+    write_json(path, chosen)
 
 
 def status(config: TrainConfig) -> manifest.Status:
