@@ -44,8 +44,8 @@ class Layout:
         """The layout that a config requests on this many ranks.
 
         Raises:
-            ConfigError: there is no rank, or the number of ranks or of sequences in a step is not
-                a multiple of the degrees.
+            ConfigError: there is no rank, the number of ranks or of sequences in a step is not
+                a multiple of the degrees, or the step has too many micro-batches.
         """
         if world_size < 1:
             raise ConfigError(f"{world_size} ranks: a run has at least 1")
@@ -60,7 +60,7 @@ class Layout:
         data = world_size // model_degree
         is_auto = training.micro_batch_sequences == AUTO
         try:
-            accumulation_steps(
+            num_micro_batches = accumulation_steps(
                 training.global_batch_sequences,
                 1 if is_auto else training.sequences_at_a_time,
                 data_degree=data,
@@ -70,6 +70,12 @@ class Layout:
                 f"{error} (data degree: {world_size} ranks / {model_degree} = {data}"
                 f"{'; auto is at least 1' if is_auto else ''})"
             ) from None
+        if parallel.reduce_dtype == "bf16" and num_micro_batches > 1 and not is_auto:
+            raise ConfigError(
+                f"parallel.reduce_dtype = 'bf16' with {num_micro_batches} micro-batches in a step, "
+                "whose gradients would be summed in bf16: set training.micro_batch_sequences = "
+                f"{training.global_batch_sequences // data}, or parallel.reduce_dtype = 'fp32'"
+            )
         return cls(
             tensor=parallel.tensor,
             pipeline=parallel.pipeline,

@@ -47,6 +47,7 @@ def weights_dtype(config: TrainConfig, layout: Layout) -> torch.dtype:
 def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
     """DeepSpeed's settings, a new dictionary at each call: DeepSpeed may change it."""
     training, precision, zero = config.training, config.training.precision, layout.zero_stage > 0
+    in_bf16 = config.parallel.reduce_dtype == "bf16"
     return {
         "train_micro_batch_size_per_gpu": training.sequences_at_a_time,
         "gradient_accumulation_steps": accumulation_steps_of(config, layout),
@@ -55,6 +56,7 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         "zero_optimization": {
             "stage": layout.zero_stage,
             "reduce_bucket_size": BUCKET_ELEMENTS,
+            "overlap_comm": in_bf16,
             **(
                 {"offload_optimizer": {"device": "cpu"}}
                 if config.parallel.offload_optimizer
@@ -69,8 +71,10 @@ def for_deepspeed(config: TrainConfig, layout: Layout) -> dict[str, Any]:
         "bf16": {"enabled": precision == "bf16" and zero, "immediate_grad_update": True},
         "torch_autocast": {"enabled": precision == "bf16" and not zero, "dtype": "bfloat16"},
         "fp16": {"enabled": precision == "fp16"},
-        "data_types": {"grad_accum_dtype": "fp32"} if precision != "fp16" else {},
-        "communication_data_type": "fp32",
+        # With fp32 sums DeepSpeed reduces ZeRO-1's gradients after the last backward pass, all at
+        # once, without they are reduced bucket by bucket during it.
+        "data_types": {} if in_bf16 or precision == "fp16" else {"grad_accum_dtype": "fp32"},
+        "communication_data_type": config.parallel.reduce_dtype,
         "steps_per_print": 10**12,
         "wall_clock_breakdown": False,
         # It waits for the device twice in every micro-batch.

@@ -129,6 +129,8 @@ def sizes(config: TrainConfig, layout: Layout) -> list[int]:
     if config.training.micro_batch_sequences != AUTO:
         return [config.training.sequences_at_a_time]
     share = config.training.global_batch_sequences // layout.data
+    if config.parallel.reduce_dtype == "bf16":
+        return [share]
     divisors = [size for size in range(1, share + 1) if share % size == 0]
     return [size for size in divisors if share // size >= layout.pipeline] or [1]
 

@@ -255,6 +255,7 @@ def _rank_parameters(config: TrainConfig, groups: Groups, run: MicroBatchRun) ->
         num_micro_batches=accumulation_steps_of(config, layout),
         pipelined=layout.pipeline > 1,
         offloaded=config.parallel.offload_optimizer,
+        reduced_in_bf16=config.parallel.reduce_dtype == "bf16",
     )
 
 

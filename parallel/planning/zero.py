@@ -62,6 +62,8 @@ class RankParameters:
     num_micro_batches: int
     pipelined: bool
     offloaded: bool = False
+    reduced_in_bf16: bool = False
+    """`parallel.reduce_dtype`."""
     """Whether the optimizer's state is in main memory."""
 
     @property
@@ -101,7 +103,8 @@ def zero_costs(parameters: RankParameters) -> ZeroCosts:
         return _without_zero(parameters)
     if parameters.zero_stage == 3:
         return _sharded_weights(parameters, Limits())
-    if parameters.zero_stage == 1 and parameters.precision == "bf16":
+    in_fp32 = parameters.precision == "bf16" and not parameters.reduced_in_bf16
+    if parameters.zero_stage == 1 and in_fp32:
         return _bf16_optimizer(parameters)
     return _sharded_optimizer(parameters)
 
@@ -138,7 +141,7 @@ def _bf16_optimizer(parameters: RankParameters) -> ZeroCosts:
 
 
 def _sharded_optimizer(parameters: RankParameters) -> ZeroCosts:
-    """runtime/zero/stage_1_and_2.py: ZeRO-2, and ZeRO-1 but for bf16.
+    """runtime/zero/stage_1_and_2.py: ZeRO-2, and ZeRO-1 but for fp32 sums of bf16 gradients.
 
     ZeRO-1 keeps whole gradients until the step and sums them once; ZeRO-2 sums those of every
     micro-batch and keeps a partition. An all-reduce sums them in either: each rank takes its
@@ -146,7 +149,9 @@ def _sharded_optimizer(parameters: RankParameters) -> ZeroCosts:
     """
     padded, size = _padded(parameters), parameters.element_bytes
     part = sum(padded) // parameters.data_degree
-    if parameters.zero_stage == 1:
+    if parameters.reduced_in_bf16:  # bucket by bucket, in the one backward pass
+        gradients, times = size * _straddling(parameters), 1
+    elif parameters.zero_stage == 1:
         gradients, times = size * max(sum(parameters.sizes), _straddling(parameters)), 1
     else:
         # A compact partition in fp32 beside bf16 weights (`_use_compact_grad_partition_buffer`).
@@ -155,6 +160,7 @@ def _sharded_optimizer(parameters: RankParameters) -> ZeroCosts:
         )
         times = parameters.num_micro_batches
     states = 3 * FP32 * part + STEP_BYTES * len(padded)
+    sent = (2 if parameters.reduced_in_bf16 else FP32) * sum(parameters.sizes) * times
     # Offloaded, the largest gradient has a buffer on either side; main memory also has the
     # gradients of the step, and the updated weights on their way to the GPU.
     buffer = size * max(parameters.sizes) if parameters.offloaded else 0
@@ -165,7 +171,7 @@ def _sharded_optimizer(parameters: RankParameters) -> ZeroCosts:
         bucket_bytes=_bucket_bytes(parameters),
         host_bytes=states + (FP32 + size) * part + buffer if parameters.offloaded else 0,
         transfers=(
-            _transfer(parameters, "gradients", "all-reduce", FP32 * sum(parameters.sizes) * times),
+            _transfer(parameters, "gradients", "all-reduce", sent),
             _transfer(parameters, "updated weights", "all-gather", size * sum(padded)),
         ),
     )
@@ -313,5 +319,7 @@ def _flattened_bytes(sizes: Sequence[int]) -> int:
 
 
 def _bucket_bytes(parameters: RankParameters) -> int:
-    """What `setup_buckets` allocates, in the weights' dtype, and a pipeline once more."""
-    return (2 if parameters.pipelined else 1) * parameters.element_bytes * BUCKET_ELEMENTS
+    """What `setup_buckets` allocates, in the weights' dtype: twice in a pipeline, and where one
+    bucket is filled while the other is sent."""
+    twice = parameters.pipelined or parameters.reduced_in_bf16
+    return (2 if twice else 1) * parameters.element_bytes * BUCKET_ELEMENTS

@@ -42,6 +42,14 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "d4 z1 bf16": {"training": {"precision": "bf16"}},
     "d4 z2 bf16": {"training": {"precision": "bf16"}, "parallel": {"zero_stage": 2}},
+    "d4 z1 bf16 reduced": {
+        "training": {"precision": "bf16", "micro_batch_sequences": 4},
+        "parallel": {"reduce_dtype": "bf16"},
+    },
+    "d4 z2 bf16 reduced": {
+        "training": {"precision": "bf16", "micro_batch_sequences": 4},
+        "parallel": {"reduce_dtype": "bf16", "zero_stage": 2},
+    },
     "t2 sequence d2 z2 fp32": {
         "parallel": {"tensor": 2, "sequence_parallel": True, "zero_stage": 2}
     },

@@ -171,6 +171,11 @@ class ParallelConfig(Section):
     zero_stage: int = Field(default=1, ge=0, le=3)
     """ZeRO stage: what is sharded across data-parallel ranks. 0: nothing; 1: optimizer state; 2:
     also gradients; 3: also weights."""
+    reduce_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Precision in which gradients are summed over data-parallel ranks. `bf16` sends half the
+    bytes, while the backward pass still computes, and rounds the sums. Needs `training.precision =
+    "bf16"`, `zero_stage` of 1 or 2, `pipeline = 1`, and one micro-batch in a step: more would be
+    summed in bf16."""
     sequence_parallel: bool = False
     """Shard the activations between tensor-parallel regions along the sequence, over the
     tensor-parallel ranks. Needs `tensor` of 2 or more."""
@@ -194,6 +199,19 @@ class ParallelConfig(Section):
             raise ValueError(
                 f"offload_optimizer = true with zero_stage = {self.zero_stage}: only ZeRO-2 sums "
                 "gradients in fp32 beside an optimizer in main memory: set zero_stage = 2"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reduction_is_overlapped(self) -> Self:
+        if self.reduce_dtype == "bf16" and (
+            self.zero_stage not in (1, 2) or self.pipeline > 1 or self.offload_optimizer
+        ):
+            raise ValueError(
+                f"reduce_dtype = 'bf16' with zero_stage = {self.zero_stage}, pipeline = "
+                f"{self.pipeline}, offload_optimizer = {str(self.offload_optimizer).lower()}: "
+                "gradients are summed in bf16 under ZeRO-1 and 2, without a pipeline and without "
+                "offloading: change these, or set reduce_dtype = 'fp32'"
             )
         return self
 

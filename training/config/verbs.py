@@ -83,6 +83,16 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _bf16_gradients_are_reduced(self) -> Self:
+        if self.parallel.reduce_dtype == "bf16" and self.training.precision != "bf16":
+            raise ValueError(
+                "parallel.reduce_dtype = 'bf16' with training.precision = "
+                f"{self.training.precision!r}: gradients are {self.training.precision}: set "
+                "parallel.reduce_dtype = 'fp32', or training.precision = 'bf16'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tensor_divides_the_model(self) -> Self:
         degree, model = self.parallel.tensor, self.model
         cut = ("num_heads", "ffn_size", "vocab_size")
