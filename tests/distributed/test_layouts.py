@@ -25,7 +25,12 @@ VERIFIER = (
     Case(pipeline=2),
     Case(data=2, zero=2, compiled=True),
 )
-ROUNDED = (Case(tensor=2, pipeline=2), Case(tensor=2, data=2, zero=0))
+ROUNDED = (
+    Case(tensor=2, pipeline=2),
+    Case(tensor=2, data=2, zero=0),
+    Case(tensor=2, data=2, zero=1, reduced=True),
+    Case(data=2, zero=2, reduced=True),
+)
 RESUMES = (
     (ONE, Case(tensor=2, zero=1, sequence=True)),
     (Case(tensor=2, pipeline=2), Case(tensor=2, data=2, zero=3, sequence=True)),

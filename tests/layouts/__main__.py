@@ -7,7 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.layouts.cases import FULL, ONE, RESUMES, STEPS, TOLERANCES, Runs, prepared
+from tests.layouts.cases import (
+    COMPILED,
+    FULL,
+    ONE,
+    REDUCED,
+    RESUMES,
+    STEPS,
+    TOLERANCES,
+    Runs,
+    prepared,
+)
 
 HEADS = ("language_model", "verifier")
 
@@ -16,17 +26,18 @@ def main() -> int:
     """Run the whole matrix."""
     failed = False
     with tempfile.TemporaryDirectory(prefix="layouts-") as scratch:
-        columns: dict[str, list[float]] = {}
+        columns: dict[tuple[str, str, str], list[float]] = {}
         resumed: list[list[float]] = []
         for head in HEADS:
             base = prepared(Path(scratch) / head, head)
             exact = Runs(base=base, folder=Path(scratch) / f"{head}_fp32")
             rounded = Runs(base=base, folder=Path(scratch) / f"{head}_bf16", precision="bf16")
-            for runs in (exact, rounded):
+            # The fast ways are compared with the plain one rank in fp32 as well.
+            for runs, fast in ((exact, COMPILED), (rounded, REDUCED)):
                 print(f"{head}, {runs.precision}", file=sys.stderr, flush=True)
-                runs.train((ONE, *FULL) if runs is exact else FULL)
-                for case in FULL:
-                    columns.setdefault(case.name, []).extend(runs.differences(case, exact))
+                runs.train((ONE, *FULL, *fast) if runs is exact else (*FULL, *fast))
+                for case in (*FULL, *fast):
+                    columns[case.name, runs.precision, head] = runs.differences(case, exact)
                     failed |= not runs.within(case, exact)
             if head == HEADS[0]:
                 exact.resume(RESUMES)
@@ -34,8 +45,14 @@ def main() -> int:
     print(f"Largest relative difference to one rank over {STEPS} steps:\n")
     print("| layout | " + " | ".join(_headings()) + " |")
     print("|---" * (1 + len(_headings())) + "|")
-    for name, values in columns.items():
-        print(f"| {name} | " + " | ".join(f"{value:.0e}" for value in values) + " |")
+    for case in (*FULL, *COMPILED, *REDUCED):
+        cells = [
+            columns.get((case.name, precision, head), [None, None])
+            for head in HEADS
+            for precision in TOLERANCES
+        ]
+        shown = ["-" if value is None else f"{value:.0e}" for each in cells for value in each]
+        print(f"| {case.name} | " + " | ".join(shown) + " |")
     print("\nResumed halfway at another layout, against the uninterrupted run:\n")
     print("| saved at | resumed at | loss | gradient norm | moments |")
     print("|---|---|---|---|---|")

@@ -9,7 +9,7 @@ import io
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Case:
     recompute: bool = False
     """Activation checkpointing."""
     compiled: bool = False
+    reduced: bool = False
+    """Gradients summed in bf16."""
 
     @property
     def num_ranks(self) -> int:
@@ -64,7 +66,7 @@ class Case:
         degrees = {"t": self.tensor, "p": self.pipeline, "d": self.data}
         parts = [f"{letter}{degree}" for letter, degree in degrees.items() if degree > 1] or ["1"]
         marks = ["s"] * self.sequence + ["c"] * self.recompute
-        marks += ["compiled"] * self.compiled
+        marks += ["compiled"] * self.compiled + ["reduced"] * self.reduced
         return " ".join([*parts, f"z{self.zero}", *marks])
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -75,6 +77,7 @@ class Case:
                 "pipeline": self.pipeline,
                 "zero_stage": self.zero,
                 "sequence_parallel": self.sequence,
+                "reduce_dtype": "bf16" if self.reduced else "fp32",
             },
             "training": {
                 # A pipeline needs micro-batches to fill it.
@@ -118,6 +121,11 @@ FULL = (
     Case(tensor=2, pipeline=2, sequence=True),
     Case(tensor=4, zero=1, sequence=True, recompute=True),
     Case(tensor=2, pipeline=2, data=2),
+)
+COMPILED = tuple(replace(case, compiled=True) for case in FULL if case.zero < 3)
+"""ZeRO-3 refuses it."""
+REDUCED = tuple(
+    replace(case, reduced=True) for case in FULL if case.zero in (1, 2) and case.pipeline == 1
 )
 RESUMES = (
     # Each axis both ways, ZeRO stages both ways, and everything at once.
