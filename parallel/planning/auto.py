@@ -116,9 +116,9 @@ class Peaks:
             training = self._config.training.model_copy(update={"micro_batch_sequences": sequences})
             config = self._config.model_copy(update={"model": model, "training": training})
             plan = make_plan(config, self._layout, rank=0)
-            # A CPU rank offloads to the memory that it computes in.
+            # A CPU rank's main memory is the one that it computes in.
             self._known[key] = max(
-                stage.total_bytes + (0 if plan.on_gpu else stage.host_bytes)
+                stage.total_bytes + (0 if plan.on_gpu else stage.host_bytes + stage.copies_bytes)
                 for stage in plan.stages
             )
         return self._known[key]

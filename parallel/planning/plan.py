@@ -38,6 +38,10 @@ INTEGER_BYTES = 8
 """Of a token id, a position or a document id."""
 
 
+_STATES_BYTES = 12
+"""Of a parameter in a checkpoint: the fp32 weight and two fp32 moments."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePlan:
     """One rank of a pipeline stage; all bytes are peaks."""
@@ -69,6 +73,9 @@ class StagePlan:
     """The pipeline's receive buffers, and the inputs and outputs it keeps."""
     host_bytes: int
     """In main memory, with `parallel.offload_optimizer`: not in `total_bytes`."""
+    copies_bytes: int
+    """In main memory, about: the weights and moments that the rank copies for a checkpoint. Not in
+    `total_bytes`."""
     transfers: tuple[Transfer, ...]
     """In one optimizer step."""
 
@@ -219,6 +226,7 @@ def _stage_plan(config: TrainConfig, groups: Groups) -> StagePlan:
         flattened_bytes=costs.flattened_bytes,
         pipeline_bytes=_pipeline_bytes(config, groups, run, num_in_flight),
         host_bytes=costs.host_bytes,
+        copies_bytes=_STATES_BYTES * sum(whole_sizes.values()) // (layout.tensor * layout.data),
         transfers=tuple(
             transfer
             for transfer in (

@@ -89,6 +89,7 @@ def _memory(plan: Plan) -> Table:
     table.add_row("peak", Text(in_units(mine.total_bytes), style="bold"))
     if mine.host_bytes:
         table.add_row("main memory, offloaded", in_units(mine.host_bytes))
+    table.add_row("main memory, copies for a checkpoint", in_units(mine.copies_bytes))
     return table
 
 

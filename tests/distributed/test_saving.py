@@ -15,6 +15,7 @@ from parallel import backend
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
+from parallel.planning.plan import make_plan
 from parallel.planning.trace import typical_micro_batch
 from parallel.ranks import Ranks
 from parallel.training_state import MOMENTS, STATES
@@ -74,7 +75,11 @@ def test_each_tensor_is_saved_by_one_rank_and_ranks_share_the_work(
     assert sorted(everything) == sorted((name, state) for name in sizes for state in STATES)
     loads = [sum(numel for _, _, numel, _ in rank) for rank in of_ranks]
     if "pipeline" not in parallel:  # whose stages are not equally large
-        assert max(loads) <= 1.3 * sum(loads) / len(loads), loads
+        mean = sum(loads) / len(loads)
+        assert max(loads) <= 1.3 * mean, loads
+        config = small.config(tmp_path, parallel=parallel)
+        plan = make_plan(config, Layout.from_config(config, num_ranks), rank=0)
+        assert int(4 * mean) == plan.mine.copies_bytes
     if name in ("1 rank", "d2 z0"):  # no rank needs another
         assert all(stays for rank in of_ranks for *_, stays in rank)
     if name in ("d2 z1", "d2 z2"):  # but for the parameter on the border of two partitions

@@ -126,7 +126,8 @@ def test_peaks_are_those_of_the_fullest_stage(tmp_path: Path) -> None:
     layout = Layout.from_config(config, 2)
     choice = choose(config, layout, 2**40, Peaks(config, layout))
     plan = make_plan(choice.applied(config), layout, rank=0)
-    assert choice.peak_bytes == max(stage.total_bytes for stage in plan.stages)
+    peaks = [stage.total_bytes + stage.copies_bytes for stage in plan.stages]
+    assert choice.peak_bytes == max(peaks)  # on a CPU they share its memory
     assert choice.applied(config).training.sequences_at_a_time == 32
     again = Peaks(config, layout)
     assert again(2, False) < again(4, False) and again(4, True) < again(4, False)
