@@ -47,17 +47,19 @@ class Variant:
 
 FULL = (
     Variant(name="16 sequences", micro_batch_sequences=16, plain=True),
-    Variant(name="as shipped", micro_batch_sequences=4, accumulation=8, recompute=True),
+    Variant(
+        name="4 sequences, recomputed", micro_batch_sequences=4, accumulation=8, recompute=True
+    ),
     Variant(name="24 sequences", micro_batch_sequences=24),
     Variant(name="16 sequences, losses read last", micro_batch_sequences=16, reads_losses=False),
     Variant(name="16 sequences, compiled", micro_batch_sequences=16, compiled=True),
-    Variant(name="125M as shipped", shape="125m", micro_batch_sequences=16),
+    Variant(name="125M, 16 sequences", shape="125m", micro_batch_sequences=16),
 )
 TOY = (
     Variant(name="16 sequences", micro_batch_sequences=2, plain=True),
-    Variant(name="as shipped", micro_batch_sequences=1, recompute=True),
+    Variant(name="4 sequences, recomputed", micro_batch_sequences=1, recompute=True),
     Variant(name="16 sequences, losses read last", micro_batch_sequences=2, reads_losses=False),
-    Variant(name="125M as shipped", shape="125m", micro_batch_sequences=2),
+    Variant(name="125M, 16 sequences", shape="125m", micro_batch_sequences=2),
 )
 WARMUP, STEPS = 2, 5
 TOY_WARMUP, TOY_STEPS = 1, 2
