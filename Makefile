@@ -3,7 +3,7 @@
 # make test-slow     the other tests: whole recipes, many ranks, a Slurm cluster on loopback
 # make test-all      both
 # make test-layouts  every layout against one rank, every change of layout on resume
-# make bench         training, start-up, loader and ranks, each beside peers; about 15 minutes
+# make bench         training, start-up, loader, ranks, checkpoints beside peers; about 20 minutes
 # make gpu-wheels    what the GPU suite needs on a machine without a network, as wheels
 # make check         ruff, strict pyright, the import contracts
 # make setup         only the virtual environment with the pinned packages

@@ -1,6 +1,6 @@
-"""One command that measures training, start-up, loading and ranks, each beside a peer.
+"""One command that measures training, start-up, loading, ranks and checkpoints beside peers.
 
-    make bench                                             # all parts, in about 15 minutes
+    make bench                                             # all parts, in about 20 minutes
     make bench BENCH="--only training,startup training.turns=9"
     python -m tests.bench --toy                            # tiny sizes: shows that all runs
     python -m tests.bench --show build/bench/bench.json    # a result's tables as Markdown
