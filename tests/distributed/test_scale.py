@@ -130,10 +130,14 @@ def test_one_rank_lists_the_checkpoints_and_all_evaluate(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "parallel", [{}, {"tensor": 2, "pipeline": 2}], ids=["data", "tensor and pipeline"]
+    ("num_ranks", "parallel"),
+    [(MANY, {}), (16, {"tensor": 2, "pipeline": 2})],
+    ids=["data", "tensor and pipeline"],
 )
-def test_64_ranks_train_evaluate_save_and_resume(tmp_path: Path, parallel: dict[str, Any]) -> None:
-    for attempts in _train_and_resume(tmp_path, MANY, **parallel):
+def test_many_ranks_train_evaluate_save_and_resume(
+    tmp_path: Path, num_ranks: int, parallel: dict[str, Any]
+) -> None:
+    for attempts in _train_and_resume(tmp_path, num_ranks, **parallel):
         assert not any(attempt.listings for attempt in attempts[1:])
         assert all(attempt.questions for attempt in attempts)
         if not parallel:  # over gloo two groups of all ranks, since DeepSpeed has one of its own
