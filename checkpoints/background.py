@@ -1,4 +1,4 @@
-"""Writes checkpoints in a thread of each rank while training goes on.
+"""Writes checkpoints in a thread of each rank while training continues.
 
     writer = BackgroundWriter(store, ranks)
     writer.finish()                               # all ranks: one checkpoint at a time

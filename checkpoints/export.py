@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from checkpoints import universal
 from checkpoints.store import find_checkpoint
+from parallel.sharding import WEIGHT
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS
 from training.config.values import HeadKind
@@ -107,10 +108,10 @@ class Source:
             self._empty: nn.Module = kind(self.shape)
         self.sizes = {name: value.shape for name, value in self._empty.named_parameters()}
         expected = {
-            str(universal.path_of(checkpoint, name, universal.WEIGHT).relative_to(checkpoint))
+            str(universal.path_of(checkpoint, name, WEIGHT).relative_to(checkpoint))
             for name in self.sizes
         }
-        found = {name for name in listed if name.endswith(f"/{universal.WEIGHT}.pt")}
+        found = {name for name in listed if name.endswith(f"/{WEIGHT}.pt")}
         for path in weights.iterdir():
             if str(path.relative_to(checkpoint)) not in listed:
                 raise CheckpointError(f"{path} is in no manifest: training did not write it")
@@ -135,7 +136,7 @@ class Source:
         """
         for name, size in self.sizes.items():
             try:
-                value = universal.read_tensor(self.folder, name, universal.WEIGHT, size)
+                value = universal.read_tensor(self.folder, name, WEIGHT, size)
             except ValueError as error:
                 raise CheckpointError(str(error)) from error
             rounded = value.to(dtype)

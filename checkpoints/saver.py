@@ -1,4 +1,4 @@
-"""Saves a running engine: what a checkpoint holds, copied and written while training goes on.
+"""Saves a running engine: what a checkpoint holds, copied and written while training continues.
 
     saver = Saver(config, engine, store, tokenizer)
     saver.save(state)        # all ranks, between two steps

@@ -25,6 +25,7 @@ from typing import Any
 from checkpoints import universal
 from checkpoints.together import written_together
 from parallel.ranks import ALONE, Ranks
+from parallel.sharding import STATES
 from training import manifest, verification
 from training.checkpoint_paths import CHECKPOINTS, step_name, step_of
 from training.disk import NotWritten, error_of, reported, require
@@ -125,7 +126,7 @@ class CheckpointStore:
             self._folder,
             sizes,
             what=f"the checkpoint of step {step}",
-            num_folders=len(sizes) // universal.NUM_STATES,
+            num_folders=len(sizes) // len(STATES),
         )
 
     def discard_unfinished(self) -> None:

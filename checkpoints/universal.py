@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from parallel.sharding import STATES, WEIGHT
 from parallel.tensor_plan import shard_dim
 from training import manifest
 from training.config.values import HeadKind
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from parallel.engine import Engine  # DeepSpeed takes seconds to import
 
 FOLDER = "universal"
-WEIGHT = "fp32"
-"""The weight among a parameter's states."""
-NUM_STATES = 3
-"""Of each parameter: the weight and two moments."""
 _PARAMETERS = "zero"
 _VALUE, _CUT_DIM = "param", "cat_dim"
 _ZIP_BYTES = 1700
@@ -103,7 +100,7 @@ def write(folder: Path, copies: Copies, head: HeadKind) -> Iterator[Path]:
 def file_sizes(sizes: Mapping[str, torch.Size]) -> list[int]:
     """Bytes of each file that all ranks write, for a model of parameters of these sizes."""
     per_parameter = [4 * size.numel() + _ZIP_BYTES for size in sizes.values()]
-    return per_parameter * NUM_STATES
+    return per_parameter * len(STATES)
 
 
 def read(folder: Path, engine: "Engine", *, step: int) -> None:

@@ -36,6 +36,8 @@ from deepspeed.utils import (  # noqa: E402
     safe_get_full_optimizer_state,
 )
 
+from parallel.sharding import WEIGHT  # noqa: E402
+
 logger.setLevel("WARNING")
 # It calls collectives by names that newer versions of torch deprecate.
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
@@ -124,13 +126,13 @@ def fragment(parameter: Any, state: str) -> tuple[int, torch.Tensor]:
 
     Args:
         parameter: Of a model under ZeRO 1, 2 or 3.
-        state: `fp32` for the weight, `exp_avg`, `exp_avg_sq`.
+        state: One of `parallel.sharding.STATES`.
 
     Returns:
         Where the fragment begins in the flattened parameter, and its values, not copied. ZeRO-3
         pads a parameter, so that its last fragments may reach beyond the end.
     """
-    moment = None if state == "fp32" else state
+    moment = None if state == WEIGHT else state
     if hasattr(parameter, "ds_id"):
         optimizer = parameter._z3_optimizer
         held = optimizer._get_fp32_opt_state_partition(parameter, False, moment)[0]

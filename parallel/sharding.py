@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from parallel.groups import Groups
 
+WEIGHT, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
+STATES = (WEIGHT, *MOMENTS)
+"""What is saved of each parameter, in fp32, as DeepSpeed's universal checkpoints name it."""
+
 ValueOf = Callable[[str], Tensor]
 """A parameter's unsharded value by its name."""
 

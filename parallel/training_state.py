@@ -16,11 +16,7 @@ from torch import Tensor, nn
 
 from parallel import backend
 from parallel.groups import Groups
-from parallel.sharding import shard_of, unshard, unsharded_size
-
-WEIGHT, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
-STATES = (WEIGHT, *MOMENTS)
-"""What is saved of each parameter, as DeepSpeed's universal checkpoint format names it."""
+from parallel.sharding import MOMENTS, STATES, WEIGHT, shard_of, unshard, unsharded_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -352,7 +352,7 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        """Begin a checkpoint of this step; it is written while training goes on."""
+        """Begin a checkpoint of this step; it is written while training continues."""
         self._check_weights()
         self._tracker.sync()
         self._state.loader = self._data.state_dict()

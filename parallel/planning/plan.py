@@ -27,9 +27,9 @@ from parallel.planning.trace import (
     run_micro_batch,
     supervised_fraction,
 )
-from parallel.planning.zero import RankParameters, Transfer, zero_costs
+from parallel.planning.zero import FP32, RankParameters, Transfer, zero_costs
 from parallel.settings import check_precision
-from parallel.sharding import unsharded_size
+from parallel.sharding import STATES, unsharded_size
 from training.config import TrainConfig
 from training.flops import block_matmul_parameters, head_matmul_parameters
 from training.optimizer import adamw
@@ -38,8 +38,8 @@ INTEGER_BYTES = 8
 """Of a token id, a position or a document id."""
 
 
-_STATES_BYTES = 12
-"""Of a parameter in a checkpoint: the fp32 weight and two fp32 moments."""
+_STATES_BYTES = FP32 * len(STATES)
+"""Of a parameter in a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

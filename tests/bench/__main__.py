@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from tests.bench import parts
-from tests.bench.gpu.record import Record, environment, short
+from tests.bench.gpu.record import environment
 from tests.bench.gpu.setting import Setting
 from tests.bench.sizes import sizes_of
 from training.files import write_json
@@ -58,7 +58,8 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     if arguments.part:
-        return _run_part(arguments)
+        _run_part(arguments)
+        return 0
     arguments.folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -86,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("overrides", nargs="*", metavar="part.name=value", help="of the sizes")
     parser.add_argument("--toy", action="store_true", help="tiny sizes")
-    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help=", ".join(MODULES))
+    parser.add_argument(
+        "--only", type=parts.names_of(MODULES), metavar="NAME,NAME", help=", ".join(MODULES)
+    )
     parser.add_argument(
         "--folder", type=Path, default=Path("build/bench"), help="of results and prepared data"
     )
@@ -96,28 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in MODULES:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(MODULES)}")
-    return names
-
-
-def _run_part(arguments: argparse.Namespace) -> int:
-    """In the part's own process: rows are written as they come, an error is its exit."""
-    record = Record(arguments.out)
+def _run_part(arguments: argparse.Namespace) -> None:
     sizes = sizes_of(arguments.part, toy=arguments.toy, overrides=arguments.overrides)
-    try:
-        module = importlib.import_module(MODULES[arguments.part])
-        module.run(sizes, arguments.folder.resolve(), record)
-    except Exception as error:
-        record.note(f"ended by {short(error)}")
-        raise
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-    return 0
+    module = importlib.import_module(MODULES[arguments.part])
+    folder = arguments.folder.resolve()
+    parts.run_here(lambda record: module.run(sizes, folder, record), arguments.out)
 
 
 def _machine() -> dict[str, Any]:

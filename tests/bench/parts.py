@@ -3,20 +3,50 @@
 Running out of memory, a crash or a hang ends one part alone; its rows until then are kept.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.bench.gpu import table
+from tests.bench.gpu.record import Record, short
 from tests.bench.gpu.setting import ROOT
 
 Result = dict[str, Any]
+
+
+def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """A type for argparse: names of parts, separated by commas."""
+
+    def names(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return found
+
+    return names
+
+
+def run_here(measure: Callable[[Record], None], out: Path) -> None:
+    """Run one part in this process: its rows go to `out` as they come."""
+    record = Record(out)
+    try:
+        measure(record)
+    except Exception as error:
+        record.note(f"ended by {short(error)}")
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def in_a_process(command: Sequence[str], *, limit_seconds: float) -> Result:

@@ -9,7 +9,7 @@ from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
 from parallel.ranks import Ranks
-from parallel.training_state import STATES
+from parallel.sharding import STATES
 from tests import small
 from tests.ranks import run_distributed
 from training.data.dataset import SequenceDataset

@@ -1,4 +1,4 @@
-"""What ranks save together, and what each reads again, while training goes on."""
+"""What ranks save together, and what each reads again, while training continues."""
 
 import shutil
 import time
@@ -18,7 +18,7 @@ from parallel.parallelize import parallelize
 from parallel.planning.plan import make_plan
 from parallel.planning.trace import typical_micro_batch
 from parallel.ranks import Ranks
-from parallel.training_state import MOMENTS, STATES
+from parallel.sharding import MOMENTS, STATES
 from tests import small
 from tests.ranks import run_distributed
 from training.config import TrainConfig, resolved

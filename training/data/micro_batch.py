@@ -61,7 +61,7 @@ class Batch(MicroBatch):
     """Pairs of a token and a key it attends to, over all examples: n (n + 1) / 2 each."""
 
     def pinned(self) -> "Batch":
-        """The same in memory that a GPU reads while the host goes on."""
+        """The same in memory that a GPU reads while the host continues."""
         return replace(
             self, **{name: value.pin_memory() for name, value in self._tensors().items()}
         )

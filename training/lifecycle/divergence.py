@@ -29,7 +29,7 @@ class SkippedUpdates:
         """Count a skipped update on these sequences.
 
         Returns:
-            Why the run has diverged, as the first words of `diverged`; empty if it may go on.
+            Why the run has diverged, as the first words of `diverged`; empty if it may continue.
         """
         self._in_a_row.append(", ".join(map(str, sequences)))
         if len(self._in_a_row) < MOST_SKIPPED:

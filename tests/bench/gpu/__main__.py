@@ -25,7 +25,7 @@ import torch
 
 from tests.bench import parts
 from tests.bench.gpu import expected
-from tests.bench.gpu.record import Record, environment, short
+from tests.bench.gpu.record import environment
 from tests.bench.gpu.setting import Setting
 from training.files import write_json
 
@@ -95,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--toy", action="store_true", help="tiny shapes, on any device")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", type=_names, metavar="NAME,NAME", help=", ".join(LIMIT_SECONDS))
+    which.add_argument(
+        "--only",
+        type=parts.names_of(LIMIT_SECONDS),
+        metavar="NAME,NAME",
+        help=", ".join(LIMIT_SECONDS),
+    )
     which.add_argument("--first-look", action="store_true", help=", ".join(FIRST_LOOK))
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE.json")
     parser.add_argument("--show", type=Path, metavar="FILE.json", help="print a result again")
@@ -103,25 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in LIMIT_SECONDS:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(LIMIT_SECONDS)}")
-    return names
-
-
 def run_part(name: str, setting: Setting, out: Path) -> None:
     """Run one part in this process: its rows go to `out` as they come."""
-    record = Record(out)
-    try:
-        importlib.import_module(f"tests.bench.gpu.{name}").run(setting, record)
-    except Exception as error:
-        record.note(f"ended by {short(error)}")
-        raise
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    module = importlib.import_module(f"tests.bench.gpu.{name}")
+    parts.run_here(lambda record: module.run(setting, record), out)
 
 
 def _in_a_process(name: str, setting: Setting) -> dict[str, Any]:

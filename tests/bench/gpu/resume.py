@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 in no fixed order, and the weights are rounded to bf16."""
 _RATE = 1e-4
 _COPY_SECONDS = 30.0
-"""Before an update goes on without the copies: then the state read differs."""
+"""Before an update is made without the copies: then the state read differs."""
 
 
 def run(setting: Setting, record: Record) -> None:

@@ -88,28 +88,19 @@ class PeerTrainer:
 
 def padded(config: TrainConfig, updates: Updates) -> PeerTrainer:
     """The examples of each update of ours as one batch, padded to the longest."""
-    from transformers import Trainer, TrainingArguments
-
-    return PeerTrainer(
-        config,
-        base=Trainer,
-        arguments=TrainingArguments,
-        data=[_items(update) for update in updates],
-        batch_size=1,
-        collate=lambda found: _padded(found[0]),
-        train_sampling_strategy="sequential",
-    )
+    return _with_our_updates(config, updates, _padded)
 
 
 def flattened(config: TrainConfig, updates: Updates) -> PeerTrainer:
     """The examples of each update of ours as one sequence without padding."""
-    from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
+    from transformers import DataCollatorWithFlattening
 
-    collate: Any = DataCollatorWithFlattening()
-    return PeerTrainer(
+    return _with_our_updates(config, updates, DataCollatorWithFlattening())
+
+
+def _with_our_updates(config: TrainConfig, updates: Updates, collate: Any) -> PeerTrainer:
+    return _trainer(
         config,
-        base=Trainer,
-        arguments=TrainingArguments,
         data=[_items(update) for update in updates],
         batch_size=1,
         collate=lambda found: collate(found[0]),
@@ -119,18 +110,20 @@ def flattened(config: TrainConfig, updates: Updates) -> PeerTrainer:
 
 def grouped(config: TrainConfig, updates: Updates) -> PeerTrainer:
     """Padded batches of examples of similar lengths, as many in each as ours has on average."""
-    from transformers import Trainer, TrainingArguments
-
     items = [item for update in updates for item in _items(update)]
-    return PeerTrainer(
+    return _trainer(
         config,
-        base=Trainer,
-        arguments=TrainingArguments,
         data=items,
         batch_size=-(-len(items) // len(updates)),
         collate=_padded,
         train_sampling_strategy="group_by_length",
     )
+
+
+def _trainer(config: TrainConfig, **settings: Any) -> PeerTrainer:
+    from transformers import Trainer, TrainingArguments
+
+    return PeerTrainer(config, base=Trainer, arguments=TrainingArguments, **settings)
 
 
 def packed_by_trl(config: TrainConfig, updates: Updates) -> PeerTrainer:
