@@ -1,8 +1,9 @@
 """What ranks save together, and what each reads again, while training continues."""
 
 import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from checkpoints import universal
 from parallel import backend
+from parallel.engine import Engine
 from parallel.groups import Groups
 from parallel.layout import Layout
 from parallel.parallelize import parallelize
@@ -22,8 +24,10 @@ from parallel.sharding import MOMENTS, STATES
 from tests import small
 from tests.ranks import run_distributed
 from training.config import TrainConfig, resolved
+from training.disk import NotWritten
 from training.models.build import parameter_sizes
 from training.stages.runs import train as training
+from training.verification import problems_of
 
 LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
     "1 rank": (1, {"zero_stage": 1}),
@@ -178,3 +182,83 @@ def test_a_run_resumes_to_the_bit_from_a_checkpoint_written_behind_it(
     again = _states(resumed / "checkpoints" / "step_6")
     assert again.keys() == whole.keys() and whole
     assert all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+def _slow_saves(ranks: Ranks, tree: dict[str, Any]) -> tuple[int, int]:
+    """How many checkpoints were written at a time at most, and in how many steps one was."""
+    at_a_time: list[int] = []
+    overlapped: list[bool] = []
+
+    def threads() -> int:
+        return sum(thread.name == "checkpoint" for thread in threading.enumerate())
+
+    def slow(write: Callable[..., Iterator[Path]]) -> Callable[..., Iterator[Path]]:
+        def writes(*args: Any) -> Iterator[Path]:
+            for path in write(*args):
+                at_a_time.append(threads())
+                time.sleep(0.02)
+                yield path
+
+        return writes
+
+    def watched(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def steps(*args: Any, **kwargs: Any) -> Tensor:
+            overlapped.append(threads() > 0)
+            return step(*args, **kwargs)
+
+        return steps
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(universal, "write", slow(universal.write))
+        patched.setattr(Engine, "train_step", watched(Engine.train_step))
+        training.train(TrainConfig.model_validate(tree), ranks)
+    return max(at_a_time), sum(overlapped)
+
+
+def test_steps_continue_while_one_checkpoint_is_written_and_the_next_waits(tmp_path: Path) -> None:
+    config = small.prepared(tmp_path, training={"max_steps": 4}, checkpoint={"every_steps": 1})
+    ((at_a_time, overlapped),) = run_distributed(_slow_saves, 1, resolved(config))
+    assert at_a_time == 1
+    assert overlapped == 3  # all steps but the first
+    checkpoints = config.run.folder / "checkpoints"
+    assert all(not problems_of(checkpoints / f"step_{step}") for step in range(1, 5))
+
+
+def _failing_save(ranks: Ranks, tree: dict[str, Any]) -> tuple[str, int]:
+    """The run's error, and the steps that were begun."""
+    begun: list[int] = []
+
+    def fails(folder: Path, *_: Any) -> Iterator[Path]:
+        if ranks.rank == 1:
+            raise NotWritten(f"{folder} cannot be written: Input/output error", 5)
+        yield from ()
+
+    def counted(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def steps(*args: Any, **kwargs: Any) -> Tensor:
+            begun.append(1)
+            time.sleep(0.3)  # the thread has failed by the end of the step
+            return step(*args, **kwargs)
+
+        return steps
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(universal, "write", fails)
+        patched.setattr(Engine, "train_step", counted(Engine.train_step))
+        try:
+            training.train(TrainConfig.model_validate(tree), ranks)
+        except NotWritten as error:
+            return str(error), len(begun)
+    return "", len(begun)
+
+
+def test_a_rank_that_cannot_write_ends_all_at_the_next_step(tmp_path: Path) -> None:
+    config = small.prepared(
+        tmp_path,
+        training={"max_steps": 9, "micro_batch_sequences": 4},
+        checkpoint={"every_steps": 3},
+    )
+    for message, begun in run_distributed(_failing_save, 2, resolved(config)):
+        assert "Input/output error (on rank 1)" in message
+        assert "at the checkpoint of step 3" in message
+        assert begun == 4
+    assert not (config.run.folder / "checkpoints" / "step_3").exists()

@@ -1,11 +1,14 @@
 """Layouts as arithmetic: who sits where, and which blocks a pipeline stage holds."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from parallel.layout import Layout, Place, stage_blocks
-from training.config import ModelConfig
+from parallel.planning import auto
+from tests import small
+from training.config import ConfigError, ModelConfig
 
 PAPER = ModelConfig()
 SMALL = ModelConfig(hidden_size=768, num_layers=12, num_heads=12, ffn_size=3072)
@@ -56,3 +59,23 @@ def test_no_other_cut_has_a_lighter_heaviest_stage(model: ModelConfig, num_stage
         for last in range(1, model.num_layers - num_stages + 2)
     )
     assert found == best
+
+
+def test_sums_in_bf16_take_one_micro_batch_and_say_its_size(tmp_path: Path) -> None:
+    def layout(size: int | str, num_ranks: int) -> Layout:
+        batch = {"global_batch_sequences": 8, "micro_batch_sequences": size, "precision": "bf16"}
+        parallel = {"reduce_dtype": "bf16"}
+        return Layout.from_config(
+            small.config(tmp_path, training=batch, parallel=parallel), num_ranks
+        )
+
+    assert layout(4, 2).data == 2 and layout("auto", 2).data == 2
+    with pytest.raises(ConfigError, match="2 micro-batches.*micro_batch_sequences = 8"):
+        layout(4, 1)
+
+
+def test_auto_with_sums_in_bf16_has_one_size_to_choose_from(tmp_path: Path) -> None:
+    batch = {"global_batch_sequences": 8, "micro_batch_sequences": "auto", "precision": "bf16"}
+    for dtype, expected in (("bf16", [4]), ("fp32", [1, 2, 4])):
+        config = small.config(tmp_path, training=batch, parallel={"reduce_dtype": dtype})
+        assert auto.sizes(config, Layout.from_config(config, 2)) == expected

@@ -120,6 +120,26 @@ def test_compiled_blocks_with_zero_three_name_zero_two(minimal: Path) -> None:
         load(TrainConfig, [minimal], ["training.compile=true", "parallel.zero_stage=3"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.precision=fp32"], "training.precision = 'fp32'"),
+        (["parallel.zero_stage=0"], "zero_stage = 0"),
+        (["parallel.zero_stage=3"], "zero_stage = 3"),
+        (["parallel.pipeline=2"], "pipeline = 2"),
+        (["parallel.offload_optimizer=true", "parallel.zero_stage=2"], "offload_optimizer = true"),
+    ],
+)
+def test_sums_in_bf16_name_what_excludes_them(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    asked = ["training.precision=bf16", "parallel.reduce_dtype=bf16"]
+    load(TrainConfig, [minimal], asked)
+    with pytest.raises(ConfigError, match=message) as error:
+        load(TrainConfig, [minimal], [*asked, *overrides])
+    assert "reduce_dtype = 'fp32'" in str(error.value)
+
+
 def test_missing_and_broken_files(minimal: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"minimall.toml does not exist; did you mean .*minimal"):
         load(TrainConfig, [tmp_path / "minimall.toml"])
