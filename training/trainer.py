@@ -166,10 +166,8 @@ class Trainer:
             TrainingDiverged: nothing was saved of the step that met it.
         """
         total = self._config.training.max_steps
-        is_main = self._ranks.is_main
-        bar = Progress("training", total=total, unit="steps", shown=is_main, logs_lines=False)
-        with self._watchdog, bar:
-            bar.skip(self._state.step)
+        with self._watchdog, self._bar:
+            self._bar.skip(self._state.step)
             try:
                 if self._evaluation_is_missing():
                     self._evaluate()

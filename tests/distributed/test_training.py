@@ -175,6 +175,13 @@ def test_a_finished_run_is_skipped(one_rank: Path) -> None:
     assert "nothing to do" in run_ranks(1, [TRAIN, str(path)])[0].stdout
 
 
+def test_a_terminal_has_a_bar_that_follows_the_steps(data: TrainConfig, tmp_path: Path) -> None:
+    path = _config_file(data, tmp_path / "run", **ONE_RANK)
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    (output,) = run_ranks(1, [TRAIN, str(path)], extra=terminal)
+    assert "0/10" in output.stderr and "10/10" in output.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_one_rank_saves_and_stops_all(
     data: TrainConfig, tmp_path: Path, number: signal.Signals

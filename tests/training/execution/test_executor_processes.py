@@ -1,6 +1,7 @@
 # pyright: reportPrivateUsage=false
 """The executor's processes: they start isolated, are replaced, and leave none behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -103,6 +104,40 @@ def test_no_process_is_left_when_the_parent_ends(number: signal.Signals) -> None
     finally:
         process.kill()
         process.wait()
+
+
+STARTER = """
+import os, signal, threading
+from training.execution.sandbox.jail import Jail, Limits
+signal.signal(signal.SIGINT, lambda *_: None)
+interrupting = True
+def interrupt():
+    while interrupting:
+        os.killpg(0, signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+jail = Jail("light", Limits())
+try:
+    reply = jail.ask({"code": "def f():\\n    return 3\\n", "kind": "func:f"})
+finally:
+    interrupting = False
+    thread.join()
+print(reply["report"])
+jail.close()
+"""
+
+
+def test_a_jail_starts_and_judges_while_its_process_group_is_interrupted() -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", STARTER],
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert json.loads(completed.stdout) == {"status": "ok", "number": "3.0"}
 
 
 def test_closing_leaves_no_process() -> None:

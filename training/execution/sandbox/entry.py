@@ -27,9 +27,9 @@ def main() -> NoReturn:
     control = os.dup(int(sys.argv[1]))  # a low number, whatever the parent has open
     os.close(int(sys.argv[1]))
     options = json.loads(sys.argv[2])
-    # Ctrl-C and Slurm's warnings go to whole process groups; the parent decides what they mean.
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in zygote.GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, zygote.GROUP_SIGNALS)  # jail.py has blocked them
     os.umask(0o022)
     in_namespaces = lockdown.enter_namespaces()
     ours, theirs = socket.socketpair()

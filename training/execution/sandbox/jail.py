@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -44,6 +46,19 @@ _END_SECONDS = 1.0
 
 _PROBE = "from training.execution.sandbox.program import num_escapes"
 """A program that tries each way out of the sandbox; the number that worked must be 0."""
+
+
+@contextmanager
+def _group_signals_blocked() -> Generator[None, None, None]:
+    """Start a process that group signals do not reach until it has told the system to ignore them.
+
+    An interpreter that is still starting ends with code 1 at Ctrl-C, as one that is broken does.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, zygote.GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class IsolationError(UserError):
@@ -218,7 +233,7 @@ class Jail:
             environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
         command = [sys.executable, "-c", _START.format(root=str(_ROOT))]
         self._complaints = tempfile.TemporaryFile()
-        with theirs:
+        with theirs, _group_signals_blocked():
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), json.dumps(options)],
                 pass_fds=[theirs.fileno()],

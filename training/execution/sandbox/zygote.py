@@ -19,6 +19,11 @@ from typing import Any, NoReturn
 from training.execution.sandbox import channel, lockdown, program, reader, seeds
 from training.execution.sandbox.reader import Weight
 
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C and Slurm's warnings go to whole process groups; the process that started the jail
+decides what they mean. Jailed processes ignore them, programs too: one that Ctrl-C ended would be
+judged to have failed."""
+
 LIGHT_MODULES = (
     "__future__ _strptime abc argparse array ast base64 binascii bisect calendar cmath cmd codecs "
     "collections collections.abc colorsys contextlib contextvars copy csv ctypes dataclasses "
@@ -170,8 +175,7 @@ class Zygote:
             os.dup2(result, descriptor)
         # Keep only the result pipe: neither the control channel nor a folder of the library.
         os.closerange(3, _MAX_DESCRIPTOR)
-        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         limits = self._limits
         lockdown.limit_resources(
             address_space=self._address_space, cpu_seconds=limits.timeout_seconds
