@@ -98,7 +98,7 @@ class Trainer:
                 data_rank=self._groups.place.data,
                 data_degree=self._layout.data,
                 counts=self._groups.counts,
-                pinned=self._device.type == "cuda",
+                device=self._device,
             )
             stack.callback(self._data.close)
             self._tokenizer = tokenizer_of(config)

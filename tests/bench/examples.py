@@ -11,6 +11,7 @@ from training.data.dataset import SequenceDataset
 from training.data.loader import Loader
 from training.data.micro_batch import Batch
 from training.data.prepare import prepare
+from training.data.step_batches import keeps_padding
 
 CONFIG = ROOT / "configs/generator_demo.toml"
 CPU = torch.device("cpu")
@@ -52,6 +53,7 @@ def steps_of(
         rank=rank,
         world_size=world_size,
         head="language_model",
+        padded=keeps_padding(config, CPU),
     )
     try:
         return [loader.next_step() for _ in range(count)]
@@ -62,8 +64,4 @@ def steps_of(
 def examples_of(batch: Batch) -> list[Tensor]:
     """The tokens of each example."""
     ids, tokens = batch.document_ids, batch.tokens
-    return [
-        tokens[row][ids[row] == number]
-        for row in range(len(ids))
-        for number in range(int(ids[row].max()) + 1)
-    ]
+    return [tokens[ids == number] for number in range(batch.num_examples)]

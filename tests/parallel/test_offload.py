@@ -38,7 +38,13 @@ def _trained(ranks: Ranks, folder: Path, offload: bool, stop_at: int) -> dict[st
     config, device = _config(folder, offload), ranks.device("cpu")
     layout = Layout.from_config(config, ranks.world_size)
     groups = Groups.connect(layout, ranks)
-    data = StepBatches(config, ranks, data_rank=ranks.rank, data_degree=ranks.world_size)
+    data = StepBatches(
+        config,
+        ranks,
+        data_rank=ranks.rank,
+        data_degree=ranks.world_size,
+        device=device,
+    )
     engine = parallelize(config, groups, device)
     numbers: list[tuple[float, float]] = []
     for step in range(STEPS):

@@ -42,6 +42,7 @@ class Loader:
         head: HeadKind,
         question_weight: float = 1.0,
         source_weights: Sequence[float] = (),
+        padded: bool = True,
         pinned: bool = False,
     ) -> None:
         """Start at the first sequence; `load_state_dict` resumes at a later one.
@@ -57,6 +58,7 @@ class Loader:
             question_weight: Loss weight of a supervised question token; a program token's is 1.
             source_weights: How often each source is drawn, relative to the others; empty: the
                 sources are not told apart.
+            padded: Give all batches one shape, or leave the padding out; see `collate`.
             pinned: Make batches in pinned memory, for a GPU.
 
         Raises:
@@ -83,7 +85,8 @@ class Loader:
             micro_batch_sequences,
         )
         self._rank, self._world_size = rank, world_size
-        self._question_weight, self._pinned = question_weight, pinned
+        self._question_weight = question_weight
+        self._padded, self._pinned = padded, pinned
         self._sequence_length = int(dataset.facts["sequence_length"])
         self._most_examples = int(dataset.facts["most_examples_in_a_sequence"])
         self.consumed_sequences = 0
@@ -128,6 +131,7 @@ class Loader:
                 head=self._head,
                 question_weight=self._question_weight,
                 most_examples=self._most_examples,
+                padded=self._padded,
             )
             for indices in self._indices_at(consumed)
         ]

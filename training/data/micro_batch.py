@@ -19,9 +19,10 @@ class MicroBatch:
     """
 
     tokens: Tensor
-    """int64 `[sequences, sequence_length]`; 0 in the padding."""
+    """int64 `[sequences, sequence_length]`, 0 in the padding; or `[1, tokens]` without padding, the
+    sequences one after the other."""
     positions: Tensor
-    """int64 `[sequences, sequence_length]`, from 0 in each example; 0 in the padding."""
+    """int64, of the same shape: from 0 in each example; 0 in the padding."""
     borders: Tensor
     """int32 `[n]`: where each document begins in the flattened batch, in ascending order, and then
     the number of its tokens. Each sequence's padding is a document. `n` is the same for all
@@ -49,8 +50,8 @@ class Batch(MicroBatch):
     """A micro-batch on the CPU, with what is counted in it."""
 
     document_ids: Tensor
-    """int64 `[sequences, sequence_length]`: the number of the example in its sequence, from 0; -1
-    in the padding."""
+    """int64, of the shape of `tokens`: the number of the example in the batch, from 0; -1 in the
+    padding."""
     num_examples: int
     num_tokens: int
     """Without padding."""
@@ -74,34 +75,37 @@ def collate(
     head: HeadKind,
     question_weight: float = 1.0,
     most_examples: int = 0,
+    padded: bool = True,
 ) -> Batch:
-    """Pad sequences to `sequence_length`, stack them, and derive labels and weights.
+    """Lay sequences out, each padded to `sequence_length` or all one after the other.
 
     Args:
-        sequences: What to stack.
+        sequences: What to lay out.
         sequence_length: In tokens.
         head: The head that the labels are for.
         question_weight: Loss weight of a supervised question token; a program token's is 1.
         most_examples: Of one sequence of the run, for the length of `borders`; 0: of these.
+        padded: Whether all batches of a run have the same shape, or no padding.
     """
-    shape = (len(sequences), sequence_length)
+    sizes = [len(sequence.tokens) for sequence in sequences]
+    shape = (len(sequences), sequence_length) if padded else (1, sum(sizes))
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     documents, modes = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
     weights = np.ones(shape, np.float32)
-    num_examples = num_tokens = num_attended = 0
-    for number, sequence in enumerate(sequences):
+    num_examples = num_attended = 0
+    for number, (sequence, size) in enumerate(zip(sequences, sizes, strict=True)):
+        start = number * sequence_length if padded else sum(sizes[:number])
+        here = slice(start, start + size)
         lengths = sequence.lengths[0::2] + sequence.lengths[1::2]
-        size = len(sequence.tokens)
         starts = np.cumsum(lengths) - lengths
-        tokens[number, :size] = sequence.tokens
-        positions[number, :size] = np.arange(size) - np.repeat(starts, lengths)
-        documents[number, :size] = np.repeat(np.arange(len(lengths)), lengths)
-        modes[number, :size] = np.repeat(sequence.modes, sequence.lengths)
+        tokens.flat[here] = sequence.tokens
+        positions.flat[here] = np.arange(size) - np.repeat(starts, lengths)
+        documents.flat[here] = num_examples + np.repeat(np.arange(len(lengths)), lengths)
+        modes.flat[here] = np.repeat(sequence.modes, sequence.lengths)
         # Segments alternate: a question, its program, the next question.
         segment_weights = np.tile(np.array([question_weight, 1.0], np.float32), len(lengths))
-        weights[number, :size] = np.repeat(segment_weights, sequence.lengths)
+        weights.flat[here] = np.repeat(segment_weights, sequence.lengths)
         num_examples += len(lengths)
-        num_tokens += size
         num_attended += int((lengths * (lengths + 1) // 2).sum())
     if head == "verifier":
         supervised = np.flatnonzero(modes >= Mode.WRONG)
@@ -124,7 +128,7 @@ def collate(
         labels=torch.from_numpy(labels),
         weights=torch.from_numpy(weights),
         num_examples=num_examples,
-        num_tokens=num_tokens,
+        num_tokens=sum(sizes),
         num_supervised=len(supervised),
         weight=float(weights.sum(dtype=np.float64)),
         num_attended=num_attended,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from parallel.ranks import Ranks
 from training.config import TrainConfig
@@ -67,7 +68,7 @@ class StepBatches:
         data_rank: int,
         data_degree: int,
         counts: bool = True,
-        pinned: bool = False,
+        device: torch.device,
     ) -> None:
         """Open the data, and start to compare it with its manifest.
 
@@ -78,7 +79,7 @@ class StepBatches:
             data_rank: This process's number among the data-parallel ranks.
             data_degree: The number of data-parallel ranks.
             counts: Whether this rank's batches are counted: one rank of each model replica's.
-            pinned: Make batches in pinned memory, for a GPU.
+            device: Where this rank computes.
 
         Raises:
             UserError, FileNotFoundError: the data cannot be used; see `SequenceDataset`, `Loader`.
@@ -99,7 +100,8 @@ class StepBatches:
             head=config.model.head,
             question_weight=config.training.prompt_loss_weight,
             source_weights=config.data.source_weights,
-            pinned=pinned,
+            padded=keeps_padding(config, device),
+            pinned=device.type == "cuda",
         )
         self._integrity = (
             Integrity(folder, url=config.data.remote) if ranks.local_rank == 0 else None
@@ -227,6 +229,20 @@ class StepBatches:
                     f"{name} ({order.sizes[source]:,} sequences): beyond {USEFUL_EPOCHS} epochs, "
                     "repeated data adds less and less (arXiv 2305.16264)"
                 )
+
+
+def keeps_padding(config: TrainConfig, device: torch.device) -> bool:
+    """Whether all micro-batches need one shape.
+
+    A GPU's memory is reused where shapes repeat; a compiled block has one graph per shape; stages
+    receive activations of a known shape; and sequence parallelism shards each sequence evenly.
+    """
+    return (
+        device.type == "cuda"
+        or config.training.compile
+        or config.parallel.pipeline > 1
+        or config.parallel.sequence_parallel
+    )
 
 
 def _remote_file(config: TrainConfig) -> Callable[[str], RemoteFile]:

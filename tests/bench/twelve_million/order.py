@@ -153,7 +153,7 @@ def _same(batches: Sequence[Batch], others: Sequence[Batch]) -> bool:
             torch.cat([getattr(batch, name) for batch in batches]),
             torch.cat([getattr(batch, name) for batch in others]),
         )
-        for name in ("tokens", "positions", "document_ids", "labels", "weights")
+        for name in ("tokens", "positions", "labels", "weights")
     )
 
 

@@ -260,6 +260,30 @@ def test_the_program_is_supervised_one_position_ahead(tmp_path: Path) -> None:
     assert batch.num_attended == 15 + 10
 
 
+def test_without_padding_the_sequences_follow_each_other(tmp_path: Path) -> None:
+    sequences = [
+        [example([11, 12, 13], [21, 22]), example([14], [23, 24, 25])],
+        [example([15], [26])],
+        [example([16, 17], [27])],
+    ]
+    dataset = write(tmp_path, sequences, sequence_length=12)
+    stored = [dataset.sequence(number) for number in range(3)]
+    options: dict[str, Any] = {"sequence_length": 12, "head": "language_model", "most_examples": 2}
+    padded = collate(stored, **options)
+    batch = collate(stored, **options, padded=False)
+    assert batch.tokens.tolist() == [[11, 12, 13, 21, 22, 14, 23, 24, 25, 15, 26, 16, 17, 27]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 0, 1, 2]]
+    assert batch.document_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3]]
+    assert batch.borders.tolist() == [0, 5, 9, 11, 14, 14, 14, 14, 14, 14]
+    assert batch.supervised.tolist() == [2, 3, 5, 6, 7, 9, 12]
+    # All else is as with padding.
+    assert torch.equal(batch.tokens, padded.tokens[padded.document_ids >= 0][None])
+    assert torch.equal(batch.document_ids, padded.document_ids[padded.document_ids >= 0][None])
+    assert torch.equal(batch.labels, padded.labels) and torch.equal(batch.weights, padded.weights)
+    for count in ("num_examples", "num_tokens", "num_supervised", "weight", "num_attended"):
+        assert getattr(batch, count) == getattr(padded, count)
+
+
 def test_the_whole_text_is_supervised_but_for_first_tokens(tmp_path: Path) -> None:
     sequences = [[example([11, 12], [21], Mode.SUPERVISED), example([13], [22], Mode.SUPERVISED)]]
     dataset = write(tmp_path, sequences, sequence_length=6)

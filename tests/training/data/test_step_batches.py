@@ -11,16 +11,22 @@ import torch
 
 from parallel.ranks import ALONE, Ranks
 from tests import small
+from tests.initial_values import initialise
 from tests.ranks import ROOT, run_distributed, run_ranks
 from training import manifest
 from training.config import TrainConfig, resolved
+from training.data import step_batches
 from training.data.loader import Loader
 from training.data.micro_batch import Batch
 from training.data.order import sequence_indices
-from training.data.step_batches import StepBatches
+from training.data.step_batches import StepBatches, keeps_padding
 from training.errors import DataError
 from training.files import write_json
+from training.losses import language_model_loss, micro_batch_loss
+from training.models.build import empty_model
 from training.monitoring.metrics import StepCounts
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -38,7 +44,13 @@ def message_of_two_ranks(ranks: Ranks, tree: dict[str, Any], damaged_copy: str) 
     """The second rank reads a damaged copy, as a rank on another node may."""
     if ranks.rank == 1:
         tree["data"]["folder"] = damaged_copy
-    data = StepBatches(TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2)
+    data = StepBatches(
+        TrainConfig.model_validate(tree),
+        ranks,
+        data_rank=ranks.rank,
+        data_degree=2,
+        device=CPU,
+    )
     try:
         for _ in range(100):
             if data.next_step(is_last=False).failed:
@@ -82,7 +94,13 @@ def test_repeats_are_counted_and_many_of_them_are_warned_of(
         tree["training"]["max_steps"] = max_steps
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            return StepBatches(TrainConfig.model_validate(tree), ALONE, data_rank=0, data_degree=1)
+            return StepBatches(
+                TrainConfig.model_validate(tree),
+                ALONE,
+                data_rank=0,
+                data_degree=1,
+                device=CPU,
+            )
 
     sequences = manifest.read(config.data.folder)["facts"]["sequences"]
     opened(4 * sequences // 8).close()
@@ -106,7 +124,7 @@ def test_sources_with_weights_are_prepared_and_drawn_in_proportion(tmp_path: Pat
     config = small.prepared(
         tmp_path, data=small.config(tmp_path).data.model_dump(mode="json") | {"sources": sources}
     )
-    data = StepBatches(config, ALONE, data_rank=0, data_degree=1)
+    data = StepBatches(config, ALONE, data_rank=0, data_degree=1, device=CPU)
     for _ in range(4):
         data.next_step(is_last=False)
     sizes = [
@@ -119,7 +137,7 @@ def test_sources_with_weights_are_prepared_and_drawn_in_proportion(tmp_path: Pat
 
 
 def _opened(config: TrainConfig) -> StepBatches:
-    return StepBatches(config, ALONE, data_rank=0, data_degree=1)
+    return StepBatches(config, ALONE, data_rank=0, data_degree=1, device=CPU)
 
 
 def test_the_state_is_that_of_the_last_step_although_the_next_is_prepared(
@@ -158,7 +176,13 @@ def test_a_step_that_cannot_be_read_is_not_consumed(
 
 
 def _sums_of_two_ranks(ranks: Ranks, tree: dict[str, Any]) -> list[StepCounts]:
-    data = StepBatches(TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2)
+    data = StepBatches(
+        TrainConfig.model_validate(tree),
+        ranks,
+        data_rank=ranks.rank,
+        data_degree=2,
+        device=CPU,
+    )
     found = [data.next_step(is_last=False).counts for _ in range(3)]
     data.close()
     return found
@@ -169,3 +193,40 @@ def test_counts_are_those_of_all_ranks(config: TrainConfig) -> None:
     alone = [data.next_step(is_last=False).counts for _ in range(3)]
     data.close()
     assert run_distributed(_sums_of_two_ranks, 2, resolved(config)) == [alone, alone]
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "keeps"),
+    [
+        ("cpu", {}, False),
+        ("cuda", {}, True),
+        ("cpu", {"training": {"compile": True}}, True),
+        ("cpu", {"parallel": {"pipeline": 2}}, True),
+        ("cpu", {"parallel": {"tensor": 2, "sequence_parallel": True}}, True),
+    ],
+)
+def test_padding_is_left_out_where_shapes_may_differ(
+    tmp_path: Path, device: str, changes: dict[str, Any], keeps: bool
+) -> None:
+    assert keeps_padding(small.config(tmp_path, **changes), torch.device(device)) is keeps
+
+
+def test_the_losses_are_those_with_padding(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losses(keeps: bool) -> list[float]:
+        monkeypatch.setattr(step_batches, "keeps_padding", lambda *_: keeps)
+        data = StepBatches(config, ALONE, data_rank=0, data_degree=1, device=CPU)
+        model = empty_model(config.model, "cpu")
+        initialise(model, seed=1, std=0.05)
+        try:
+            batches = data.next_step(is_last=True).batches
+        finally:
+            data.close()
+        shapes = {tuple(batch.tokens.shape) for batch in batches}
+        assert (len(shapes) == 1) is keeps
+        return [
+            micro_batch_loss(model, language_model_loss, batch, CPU).item() for batch in batches
+        ]
+
+    assert losses(False) == pytest.approx(losses(True), rel=1e-6)
