@@ -30,6 +30,7 @@ from checkpoints.store import find_checkpoint
 from parallel.sharding import WEIGHT
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS
+from training.config.model_json import class_of
 from training.config.values import HeadKind
 from training.data.tokenizer import Tokenizer
 from training.disk import require
@@ -41,7 +42,7 @@ from training.models.attention import causal_attention
 from training.models.build import WEIGHTS
 from training.models.dtypes import DTYPES
 from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_config import ARCHITECTURES, to_huggingface
+from training.models.huggingface_names import to_huggingface
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
         exported = Exported(
             checkpoint=source.folder,
             folder=folder,
-            architecture=_architecture(source),
+            architecture=class_of(source.shape.architecture, source.kind),
             dtype=dtype,
             num_parameters=source.num_parameters,
             num_bytes=sum(path.stat().st_size for path in files),
@@ -312,11 +313,13 @@ def _largest_difference(
     model = _read_back(source, folder)
     theirs: dict[str, Tensor] = dict(model.named_parameters())
     for name, value in source.tensors(dtype):
-        if not torch.equal(theirs[to_huggingface(name, source.kind)], value.double()):
+        if not torch.equal(theirs[to_huggingface(name, source.shape, source.kind)], value.double()):
             raise ExportDiffers(f"{name} is not read back from {folder} as it was written")
     largest = 0.0
     for sequence, wanted in zip(sequences, expected, strict=True):
         found = model(sequence[None]).logits[0]
+        if source.kind == "verifier":
+            wanted = wanted[-1:]  # a sequence classifier reads the last token
         difference = float((found.view_as(wanted) - wanted).abs().max())
         # Written so that a difference that is not a number fails as well.
         if not difference <= TOLERANCE:
@@ -347,7 +350,7 @@ def _read_back(source: Source, folder: Path) -> Any:
     import transformers
     from transformers.utils import logging
 
-    kind = "TokenClassification" if source.kind == "verifier" else "CausalLM"
+    kind = "SequenceClassification" if source.kind == "verifier" else "CausalLM"
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -358,16 +361,12 @@ def _read_back(source: Source, folder: Path) -> Any:
         if bars:
             logging.enable_progress_bar()
     faults = {what: names for what, names in info.items() if names}
-    if faults or type(model).__name__ != _architecture(source):
+    if faults or type(model).__name__ != class_of(source.shape.architecture, source.kind):
         raise ExportDiffers(
             f"transformers reads a {type(model).__name__} of {source.folder}, with {faults}: "
             "nothing was exported"
         )
     return model.eval()
-
-
-def _architecture(source: Source) -> str:
-    return next(name for name, kind in ARCHITECTURES.items() if kind == source.kind)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -54,10 +54,12 @@ __all__ = [
     "deepspeed",
     "disconnect",
     "fragment",
+    "is_copy",
     "link_moments",
     "safe_get_full_fp32_param",
     "safe_get_full_optimizer_state",
     "silenced",
+    "tie",
 ]
 
 
@@ -119,6 +121,30 @@ def add_gradients_in_place(optimizer: Any) -> None:
             lp.grad.zero_()
 
     vars(optimizer)["_update_hp_grad"] = add
+
+
+def tie(module: PipelineModule, copy: torch.nn.Module, *, group: Any, is_owner: bool) -> None:
+    """Have a pipeline's ranks add up the gradients of a module that several of them hold.
+
+    Args:
+        module: Before DeepSpeed's engine is made of it.
+        copy: This rank's, with the same weights as the others'.
+        group: The ranks that hold one.
+        is_owner: Whether this rank's counts in norms and is saved.
+    """
+    # What PipelineModule makes of TiedLayerSpecs, which would have to be layers of their own.
+    names = [name for name, _ in copy.named_parameters()]
+    ranks = dist.get_process_group_ranks(group)
+    entry = {"ranks": ranks, "group": group, "weight_attr": names, "module": copy}
+    module.tied_comms = {"tied": entry}
+    module.tied_modules = torch.nn.ModuleDict({"tied": copy})
+    for parameter in copy.parameters():
+        vars(parameter)["ds_pipe_replicated"] = not is_owner
+
+
+def is_copy(parameter: Any) -> bool:
+    """Whether another pipeline stage owns this parameter; see `tie`."""
+    return getattr(parameter, "ds_pipe_replicated", False)
 
 
 def fragment(parameter: Any, state: str) -> tuple[int, torch.Tensor]:

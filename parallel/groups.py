@@ -9,7 +9,7 @@ which takes seconds to import, is not imported.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch.distributed as dist
 
@@ -30,6 +30,8 @@ class Groups:
     """Ranks of the other pipeline stages; None: no pipeline parallelism."""
     data: dist.ProcessGroup | None = None
     """Data-parallel ranks, which hold the same parameters; None: all ranks."""
+    embedding: dist.ProcessGroup | None = None
+    """The first and the last of the pipeline's ranks; None: this rank is neither, or both."""
 
     @classmethod
     def connect(cls, layout: Layout, ranks: Ranks) -> "Groups":
@@ -53,6 +55,7 @@ class Groups:
             tensor=state.get_tensor_model_parallel_group() if layout.tensor > 1 else None,
             pipeline=state.get_pipeline_model_parallel_group() if layout.pipeline > 1 else None,
             data=state.get_data_parallel_group(),
+            embedding=_ends_of_pipeline(layout, place),
         )
 
     def disconnect(self) -> None:
@@ -71,6 +74,14 @@ class Groups:
     def computes_loss(self) -> bool:
         """Whether this rank's loss enters the step's loss: one rank per model replica."""
         return self.place.tensor == 0 and self.place.stage == self.layout.pipeline - 1
+
+
+def _ends_of_pipeline(layout: Layout, place: Place) -> dist.ProcessGroup | None:
+    from megatron.core import parallel_state
+
+    if layout.pipeline == 1 or place.stage not in (0, layout.pipeline - 1):
+        return None
+    return cast(dist.ProcessGroup, parallel_state.get_embedding_group())
 
 
 class TensorUnit:

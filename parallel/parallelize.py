@@ -88,10 +88,13 @@ def _keep_pipeline_stage(
     stage, last = groups.place.stage, groups.layout.pipeline - 1
     for number in set(range(config.num_layers)) - set(stage_blocks(config, last + 1)[stage]):
         del model.body.blocks[str(number)]
-    if stage > 0:
+    # The last stage has its own copy of an embedding that is the head too; see pipeline.py.
+    if stage > 0 and not (stage == last and config.embedding_is_head):
         del model.body.embedding
     if stage < last:
-        del model.body.final_norm, model.head
+        del model.body.final_norm
+        if not config.embedding_is_head:
+            del model.head
 
 
 def fill_parameters(

@@ -3,7 +3,8 @@
 Each pipeline stage is one layer to DeepSpeed: consecutive blocks, with the embedding before the
 first and the head after the last (`layout.stage_blocks` balances them). Stages pass on activations
 only: every rank has the step's micro-batches, and takes positions and borders from its own. The
-schedule is DeepSpeed's 1F1B, in which every stage sees the micro-batches in their order.
+schedule is DeepSpeed's 1F1B, in which every stage sees the micro-batches in their order. Where the
+embedding is the head as well, the first and the last stage both have it, and add their gradients.
 `parallelize.py` chooses this engine where there are several stages.
 """
 
@@ -32,7 +33,7 @@ class PipelineEngine(Engine):
 
     def _initialize(self, optimizer: torch.optim.Optimizer) -> Any:
         layout = self.groups.layout
-        self._stage = _Stage(self.model)
+        self._stage = _Stage(self.model, is_first=self.groups.place.stage == 0)
         module = backend.PipelineModule(
             # One entry per stage; DeepSpeed uses only the entry of this rank's stage.
             layers=[self._stage] * layout.pipeline,
@@ -42,6 +43,13 @@ class PipelineEngine(Engine):
             loss_fn=self._loss_of_stage,
             partition_method="uniform",
         )
+        if self.groups.embedding is not None and self.config.model.embedding_is_head:
+            backend.tie(
+                module,
+                self.model.body.embedding,
+                group=self.groups.embedding,
+                is_owner=self.groups.place.stage == 0,
+            )
         return backend.deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings.for_deepspeed(self.config, layout)
         )[0]
@@ -72,16 +80,16 @@ class PipelineEngine(Engine):
 class _Stage(nn.Module):
     """One stage of a model as DeepSpeed calls it, once for each micro-batch."""
 
-    def __init__(self, model: LanguageModel | Verifier) -> None:
+    def __init__(self, model: LanguageModel | Verifier, *, is_first: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._is_first = model, is_first
         self.batches: Iterator[MicroBatch] = iter(())
         """The micro-batches of the step that are still to come."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """From tokens `[sequences, tokens]` or the previous stage's activations to this stage's."""
         batch, body = next(self.batches), self.model.body
-        if hasattr(body, "embedding"):
+        if self._is_first:
             hidden = body.embedding(hidden)
         attention = PackedAttention(batch.borders, longest=batch.tokens.shape[1])
         hidden = body.run(hidden, batch.positions, attention)

@@ -8,7 +8,8 @@ parameter with the dim it is sharded along; DeepSpeed's norms and `sharding.py` 
 Their collectives are not used: q, k, v and fc1 read the same input, and attention output and fc2
 add into the same sum, so a block needs one all-reduce in forward (on leaving the tensor-parallel
 region) and one in backward (on entering it), where Megatron's layers would run one per Linear.
-The model has two seams for them, `enter` and `leave`.
+The model has two seams for them, `enter` and `leave`; a block whose feed-forward network follows
+attention passes each twice.
 
 With sequence parallelism (arXiv 2205.05198) each rank of the tensor group also holds only its
 part of the sequence between blocks: an all-gather enters, a reduce-scatter leaves.
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from parallel.groups import Groups
 from parallel.tensor_plan import Sharding, sharding_of
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import Block
+from training.models.parts import Block
 
 _Function = Callable[[Tensor, Any], Tensor]
 
@@ -63,8 +64,10 @@ def shard_modules(model: LanguageModel | Verifier, head: str, groups: Groups) ->
                     _replace(owner, name, _RowLinear(plain, config, group))
                 case Sharding.VOCABULARY, nn.Embedding():
                     _replace(owner, name, _Embedding(plain, config, group, sequence=sequence))
-                case Sharding.REPLICATED, nn.LayerNorm() if sequence:
-                    _replace(owner, name, _SequenceParallelNorm(plain, group))
+                case Sharding.REPLICATED, nn.LayerNorm() | nn.RMSNorm() if sequence:
+                    _replace(owner, name, _SummedGradients(plain, group))
+                case Sharding.PER_HEAD, nn.RMSNorm():
+                    _replace(owner, name, _SummedGradients(plain, group))
                 case None, Block():
                     _replace(plain, "enter", _EnterTensorParallel(group, sequence=sequence))
                     _replace(plain, "leave", _LeaveTensorParallel(group, sequence=sequence))
@@ -101,6 +104,7 @@ class _ColumnLinear(ColumnParallelLinear):
             linear.out_features,
             config=config,
             init_method=_no_init,
+            bias=_has_bias(linear),
             tp_group=group,
         )
 
@@ -119,7 +123,7 @@ class _RowLinear(RowParallelLinear):
             linear.out_features,
             config=config,
             init_method=_no_init,
-            bias=True,
+            bias=_has_bias(linear),
             input_is_parallel=True,
             skip_bias_add=False,
             tp_group=group,
@@ -128,7 +132,8 @@ class _RowLinear(RowParallelLinear):
 
     def forward(self, input_: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """`[..., in / degree]` to an addend of `[..., out]`."""
-        return F.linear(input_, self.weight, _BiasAddend.apply(self.bias, self._degree))
+        bias = _BiasAddend.apply(self.bias, self._degree) if _has_bias(self) else None
+        return F.linear(input_, self.weight, bias)
 
 
 class _Embedding(VocabParallelEmbedding):
@@ -153,19 +158,25 @@ class _Embedding(VocabParallelEmbedding):
         return self.leave(F.embedding(local, self.weight).masked_fill(elsewhere[..., None], 0.0))
 
 
-class _SequenceParallelNorm(nn.LayerNorm):
-    """A LayerNorm over this rank's part of the sequence; its gradients are all-reduced."""
+class _SummedGradients(nn.Module):
+    """A norm over this rank's part of the sequence or of the heads; its gradients are all-reduced.
 
-    def __init__(self, norm: nn.LayerNorm, group: Any) -> None:
-        super().__init__(list(norm.normalized_shape), eps=norm.eps)
-        self._group = group
+    The parameters keep their names.
+    """
+
+    def __init__(self, norm: nn.LayerNorm | nn.RMSNorm, group: Any) -> None:
+        super().__init__()
+        self.weight = norm.weight
+        self.bias = getattr(norm, "bias", None)
+        self._size, self._eps, self._group = norm.normalized_shape, norm.eps, group
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the last dim."""
-        weight, bias = (
-            _collective(p, _identity, all_reduce, self._group) for p in (self.weight, self.bias)
-        )
-        return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
+        weight = _collective(self.weight, _identity, all_reduce, self._group)
+        if self.bias is None:
+            return F.rms_norm(input, self._size, weight, self._eps)
+        bias = _collective(self.bias, _identity, all_reduce, self._group)
+        return F.layer_norm(input, self._size, weight, bias, self._eps or 0.0)
 
 
 class _EnterTensorParallel(nn.Module):
@@ -207,6 +218,10 @@ class _GatherSequence(nn.Module):
         """`[sequences, tokens / degree, hidden]` to `[sequences, tokens, hidden]`."""
         # The head's gradients are equal on all ranks: none are summed.
         return _collective(hidden, all_gather_sequence, _own_part, self._group)
+
+
+def _has_bias(linear: nn.Module) -> bool:
+    return getattr(linear, "bias", None) is not None
 
 
 def _no_init(weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which modules of the model tensor parallelism shards, and how: a table.
+"""Which modules of the models tensor parallelism shards, and how: a table for all architectures.
 
     tensor_plan("language_model")["body.blocks.*.query"]                 # Sharding.COLUMN
     shard_dim("body.blocks.7.fc2.weight", head="language_model")         # 1
@@ -23,6 +23,8 @@ class Sharding(Enum):
     """An Embedding sharded along its rows: each rank looks up some of the tokens."""
     REPLICATED = "replicated"
     """Whole on every rank."""
+    PER_HEAD = "per head"
+    """Whole on every rank, and applied to each of its heads: gradients are summed."""
 
 
 _BODY = {
@@ -34,9 +36,16 @@ _BODY = {
     "body.blocks.*.attention_output": Sharding.ROW,
     "body.blocks.*.fc1": Sharding.COLUMN,
     "body.blocks.*.fc2": Sharding.ROW,
+    "body.blocks.*.query_norm": Sharding.PER_HEAD,
+    "body.blocks.*.key_norm": Sharding.PER_HEAD,
+    "body.blocks.*.ffn_norm": Sharding.REPLICATED,
+    "body.blocks.*.gate": Sharding.COLUMN,
+    "body.blocks.*.up": Sharding.COLUMN,
+    "body.blocks.*.down": Sharding.ROW,
     "body.final_norm": Sharding.REPLICATED,
 }
-# A verifier's head has a single output.
+# A verifier's head has a single output. One that is tied is sharded as the embedding, which gives
+# the same logits on each rank.
 _HEADS = {"language_model": Sharding.COLUMN, "verifier": Sharding.REPLICATED}
 
 _DIMS: Mapping[Sharding, Mapping[str, int]] = {
@@ -44,6 +53,7 @@ _DIMS: Mapping[Sharding, Mapping[str, int]] = {
     Sharding.ROW: {"weight": 1},
     Sharding.VOCABULARY: {"weight": 0},
     Sharding.REPLICATED: {},
+    Sharding.PER_HEAD: {},
 }
 """The dim that each sharded parameter of a module is sharded along."""
 

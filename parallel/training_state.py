@@ -62,6 +62,8 @@ class TrainingState:
         layout, place = self._groups.layout, self._groups.place
         loads = np.zeros((layout.data, layout.tensor), dtype=np.int64)
         for name, parameter in self.parameters.items():
+            if backend.is_copy(parameter):
+                continue
             # What one rank holds whole is saved by it, and needs no communication.
             holder = self._holders.get(name)
             for state in STATES:

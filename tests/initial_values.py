@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from training.models.phi import initial_value
+from training.models.parts import initial_value
 
 
 @torch.no_grad()

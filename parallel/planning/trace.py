@@ -35,7 +35,7 @@ from training.data.micro_batch import MicroBatch, borders_of
 from training.models.attention import PackedAttention
 from training.models.build import empty_model
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import Block, rotary_angles
+from training.models.parts import Block, rotary_angles
 
 DOCUMENT_TOKENS = 150
 """Tokens of a typical example of TinyGSM: a question and its program."""
@@ -154,9 +154,9 @@ def run_micro_batch(config: TrainConfig, groups: Groups) -> MicroBatchRun:
                     start = _start(model, tokens, config, groups)
                     hidden = ending = body.run(start, positions, attention)
                     body_bytes = saved.num_bytes()
-                    if hasattr(model, "head"):
+                    if hasattr(body, "final_norm"):
                         ending = model.predict(body.final_norm(hidden), at)
-                if hasattr(model, "head"):
+                if hasattr(body, "final_norm"):
                     ending = loss(ending, labels, weights)
             saved_bytes, boundary_bytes = saved.num_bytes(), hidden.nbytes
             saved.clear()
@@ -203,7 +203,7 @@ def _fill(model: Model, config: TrainConfig, groups: Groups) -> None:
 
 def _start(model: Model, tokens: Tensor, config: TrainConfig, groups: Groups) -> Tensor:
     """The input of the rank's first block: the embedding's or the previous stage's output."""
-    if hasattr(model.body, "embedding"):
+    if groups.place.stage == 0:
         return model.body.embedding(tokens)
     layout = groups.layout
     num_sequences, num_tokens = tokens.shape

@@ -22,8 +22,8 @@ from tests.bench.gpu.record import Record, short
 from tests.bench.gpu.setting import ROOT, installed
 from tests.bench.sizes import Startup
 from training.config import TrainConfig
+from training.config.model_json import config_of
 from training.models.build import shape_of
-from training.models.huggingface_config import config_of
 
 _FIRST = "step 1"
 """What both print when the first update is made."""
@@ -73,11 +73,11 @@ def _ours(folder: Path, examples: int, run_folder: Path) -> list[str]:
 
 def _trainer(config: TrainConfig, scratch: Path) -> list[str]:
     """The script's arguments; writes what it reads."""
-    import torch
     from datasets import Dataset
 
     model = scratch / "model.json"
-    facts = config_of(shape_of(config.model), "language_model", torch.float32, None)
+    shape = shape_of(config.model)
+    facts = config_of(shape.settings(), "language_model", "float32", end_token=None)
     model.write_text(json.dumps({**facts, "use_cache": False}), encoding="utf-8")
     steps = [
         [example.tolist() for batch in step for example in examples_of(batch)]

@@ -15,10 +15,10 @@ from training.losses import (
     verifier_loss,
 )
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
 CPU = torch.device("cpu")
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=16, num_layers=1, num_heads=2, ffn_size=32, vocab_size=11, max_tokens=8
 )
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from training.config import OptimizerConfig
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 from training.optimizer import adamw
 
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=16, num_layers=2, num_heads=2, ffn_size=32, vocab_size=11, max_tokens=8
 )
 CONFIG = OptimizerConfig(learning_rate=0.01, weight_decay=0.1, beta1=0.8, beta2=0.95, eps=1e-6)

@@ -10,22 +10,10 @@ from typing_extensions import Self
 from training.checkpoint_paths import step_number
 from training.config import links
 from training.config.evaluation import EvaluationConfig, SamplingConfig
+from training.config.model_json import SHAPE
 from training.config.run import ExecutionConfig, RunConfig, TrackingConfig
 from training.config.values import MOST_WORKERS, Section
 from training.config.verbs import TrainConfig, check_evaluates_once
-
-_SHAPE = (
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "ffn_size",
-    "vocab_size",
-    "rotary_fraction",
-    "rope_theta",
-    "layer_norm_eps",
-)
-"""What the verifier's body must have in common with the generator's to take its weights."""
-
 
 STAGE_VERBS: Mapping[str, str] = {
     "data_generator": "prepare",
@@ -162,7 +150,7 @@ class RecipeConfig(Section):
     @model_validator(mode="after")
     def _verifier_takes_the_generators_weights(self) -> Self:
         ours, theirs = self.verifier.model, self.generator.model
-        for name in _SHAPE:
+        for name in SHAPE:
             if getattr(ours, name) != getattr(theirs, name):
                 raise ValueError(
                     f"verifier.model.{name} = {getattr(ours, name)} with generator.model.{name} = "

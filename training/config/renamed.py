@@ -12,6 +12,7 @@ _RENAMED = {
     "training.keep_checkpoints": "checkpoint.keep_latest",
     "training.keep_steps": "checkpoint.keep_steps",
     "training.question_loss_weight": "training.prompt_loss_weight",
+    "model.layer_norm_eps": "model.norm_eps",
     "optimizer.clip_norm": "optimizer.max_grad_norm",
     "parallel.sequence": "parallel.sequence_parallel",
     "run.hang_minutes": "run.watchdog_minutes",

@@ -1,6 +1,7 @@
 """The sections on training: model, loop, checkpoints, optimizer, layout."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -12,6 +13,7 @@ from training.config.values import (
     MOST_TOKENS,
     MOST_WORKERS,
     SMALLEST_FLOAT32,
+    ArchitectureName,
     AutoCount,
     AutoSwitch,
     HeadKind,
@@ -23,15 +25,57 @@ from training.config.values import (
 )
 
 
-class ModelConfig(Section):
-    """The shape of a Phi-1.5 style transformer, and where its weights come from."""
+class RotaryScalingConfig(Section):
+    """Rotary scaling of Llama 3 to documents longer than it was first trained on."""
 
+    factor: float = Field(ge=1.0, le=LARGEST_FLOAT32)
+    """Low frequencies are divided by it."""
+    low_freq_factor: float = Field(default=1.0, gt=0.0, le=LARGEST_FLOAT32)
+    """Frequencies that turn fewer times in `original_max_tokens` are divided."""
+    high_freq_factor: float = Field(default=4.0, gt=0.0, le=LARGEST_FLOAT32)
+    """Frequencies that turn more often are kept; above `low_freq_factor`."""
+    original_max_tokens: int = Field(default=8192, ge=1, le=MOST_TOKENS)
+    """Longest document of the first training."""
+
+    @model_validator(mode="after")
+    def _factors_ascend(self) -> Self:
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(
+                f"low_freq_factor = {self.low_freq_factor} is not below high_freq_factor = "
+                f"{self.high_freq_factor}"
+            )
+        return self
+
+
+def _of_phi(phi: Any, others: Any) -> Callable[[dict[str, Any]], Any]:
+    """A default that depends on the architecture."""
+    return lambda known: phi if known["architecture"] == "phi" else others
+
+
+class ModelConfig(Section):
+    """The architecture and shape of a transformer, and where its weights come from.
+
+    With `initial_weights`, what is left out is taken from the `config.json` beside the weights.
+    """
+
+    architecture: ArchitectureName = "phi"
+    """`phi` (Phi-1.5), `llama` (SmolLM2, Llama 3.2, TinyLlama), `qwen2` (Qwen2.5) or `qwen3`."""
     hidden_size: int = Field(default=2048, ge=8, le=2**20)
-    """Width of the hidden states; a multiple of `num_heads`."""
+    """Width of the hidden states; a multiple of `num_heads`, unless `head_dim` is set."""
     num_layers: int = Field(default=24, ge=1, le=10_000)
     """Number of transformer blocks."""
     num_heads: int = Field(default=32, ge=1, le=2**20)
     """Number of attention heads in each block."""
+    num_key_value_heads: int = Field(
+        default_factory=lambda known: known["num_heads"], ge=1, le=2**20
+    )
+    """Number of heads of keys and values, a divisor of `num_heads` (grouped-query attention)."""
+    head_dim: int = Field(
+        default_factory=lambda known: max(1, known["hidden_size"] // known["num_heads"]),
+        ge=1,
+        le=2**16,
+    )
+    """Width of a head; by default `hidden_size / num_heads`."""
     ffn_size: int = Field(default=8192, ge=8, le=2**24)
     """Width of the MLP's hidden layer."""
     vocab_size: int = Field(default=51200, ge=300, le=65536)
@@ -39,13 +83,17 @@ class ModelConfig(Section):
     since token ids are stored as uint16."""
     max_tokens: int = Field(default=2048, ge=16, le=MOST_TOKENS)
     """Longest document, in tokens, that the model is meant for; at least `data.sequence_length`."""
-    rotary_fraction: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Fraction of each head's dimensions that is rotated (1 / 2 in Phi-1.5). The number of rotated
-    dimensions must be even."""
+    rotary_fraction: float = Field(default_factory=_of_phi(0.5, 1.0), gt=0.0, le=1.0)
+    """Fraction of each head's dimensions that is rotated. The number of rotated dimensions must be
+    even."""
     rope_theta: float = Field(default=10000.0, gt=1.0, le=LARGEST_FLOAT32)
     """Base of the rotary position embedding (arXiv 2104.09864)."""
-    layer_norm_eps: float = Field(default=1e-5, ge=SMALLEST_FLOAT32, le=1.0)
-    """Constant added to the variance in LayerNorm."""
+    rope_scaling: RotaryScalingConfig | None = None
+    """Rotary scaling of Llama 3; left out: none."""
+    norm_eps: float = Field(default_factory=_of_phi(1e-5, 1e-6), ge=SMALLEST_FLOAT32, le=1.0)
+    """Constant added to the variance in LayerNorm (Phi) or RMSNorm (the others)."""
+    tied_head: bool = False
+    """Use the embedding's matrix as the language-model head; not with Phi."""
     init_std: float = Field(default=0.02, ge=SMALLEST_FLOAT32, le=1e6)
     """Standard deviation of the normal distribution that random initial weights are drawn from."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -65,20 +113,47 @@ class ModelConfig(Section):
         """`activation_checkpointing`, once `auto` is resolved."""
         return chosen(self.activation_checkpointing)
 
+    @property
+    def embedding_is_head(self) -> bool:
+        """Whether this model's own head is the embedding's matrix: a verifier's never is."""
+        return self.tied_head and self.head == "language_model"
+
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> Self:
-        if self.hidden_size % self.num_heads:
+        if self.hidden_size % self.num_heads and "head_dim" not in self.model_fields_set:
             raise ValueError(
                 f"hidden_size = {self.hidden_size} is not a multiple of num_heads = "
-                f"{self.num_heads}: set num_heads to a divisor of hidden_size"
+                f"{self.num_heads}: set num_heads to a divisor of hidden_size, or head_dim"
             )
-        rotated = self.rotary_fraction * (self.hidden_size // self.num_heads)
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_heads = {self.num_heads} is not a multiple of num_key_value_heads = "
+                f"{self.num_key_value_heads}: set num_key_value_heads to a divisor of num_heads"
+            )
+        rotated = self.rotary_fraction * self.head_dim
         if rotated != int(rotated) or int(rotated) % 2:
             raise ValueError(
-                f"rotary_fraction = {self.rotary_fraction} of a head of "
-                f"{self.hidden_size // self.num_heads} dimensions is {rotated}: "
-                "it must be an even whole number"
+                f"rotary_fraction = {self.rotary_fraction} of a head of {self.head_dim} "
+                f"dimensions is {rotated}: it must be an even whole number"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_its_architecture(self) -> Self:
+        wanted: dict[str, Any] = {"rotary_fraction": 1.0}
+        if self.architecture == "phi":
+            wanted = {
+                "num_key_value_heads": self.num_heads,
+                "head_dim": self.hidden_size // self.num_heads,
+                "rope_scaling": None,
+                "tied_head": False,
+            }
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r} with architecture = "
+                    f"{self.architecture!r}, which has {value!r}: leave it out"
+                )
         return self
 
 

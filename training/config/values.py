@@ -37,6 +37,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 HeadKind = Literal["language_model", "verifier"]
 """What a model has on its body: next-token logits, or one score per position."""
+ArchitectureName = Literal["phi", "llama", "qwen2", "qwen3"]
+"""As transformers calls them (`model_type`)."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """In what numbers a model is trained or exported."""
 

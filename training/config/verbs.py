@@ -95,14 +95,14 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _tensor_divides_the_model(self) -> Self:
         degree, model = self.parallel.tensor, self.model
-        cut = ("num_heads", "ffn_size", "vocab_size")
+        cut = ("num_heads", "num_key_value_heads", "ffn_size", "vocab_size")
         indivisible = [name for name in cut if getattr(model, name) % degree]
         if indivisible:
             found = ", ".join(f"model.{name} = {getattr(model, name)}" for name in indivisible)
             raise ValueError(
                 f"parallel.tensor = {degree} does not divide {found}: each rank holds an equal "
-                "part; set a common divisor of model.num_heads, ffn_size and vocab_size "
-                f"({model.num_heads}, {model.ffn_size}, {model.vocab_size})"
+                "part; set a common divisor of "
+                + ", ".join(f"model.{name} = {getattr(model, name)}" for name in cut)
             )
         return self
 

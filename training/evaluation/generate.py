@@ -130,7 +130,7 @@ class _Batch:
         self._end_token = end_token
         self._max_new_tokens = max_new_tokens
         self._num_token_ids = num_token_ids
-        self._device = model.head.weight.device
+        self._device = model.body.embedding.weight.device
         max_batch = min(max_batch, len(requests))
         self.cache = KeyValueCache(
             model.shape,
@@ -139,7 +139,7 @@ class _Batch:
             max_prompt_tokens=max(len(request.prompt) for request in requests),
             max_new_tokens=max_new_tokens,
             device=self._device,
-            dtype=model.head.weight.dtype,
+            dtype=model.body.embedding.weight.dtype,
         )
 
         def table(*size: int, dtype: torch.dtype) -> Tensor:

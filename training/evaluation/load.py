@@ -21,7 +21,7 @@ from training.errors import CheckpointError, UserError
 from training.models import huggingface
 from training.models.build import WEIGHTS, fingerprint, weights_folder
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
 __all__ = [
     "check",
@@ -65,7 +65,7 @@ def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenize
     return model.eval(), _tokenizer(folder)
 
 
-def shape_of(source: str, expected: HeadKind) -> PhiShape:
+def shape_of(source: str, expected: HeadKind) -> ModelShape:
     """A saved model's shape; its weights are looked for, not read. Raises as the loaders."""
     with huggingface.WeightFolder(weights_folder(source)) as weights:
         kind, shape = weights.kind, weights.shape

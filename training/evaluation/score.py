@@ -53,7 +53,7 @@ def score(
     if any(len(sequence) == 0 for sequence in sequences):
         raise ValueError("a sequence has no tokens: there is nothing to score")
     distinct = list(dict.fromkeys(tuple(sequence) for sequence in sequences))
-    device = verifier.head.weight.device
+    device = verifier.body.embedding.weight.device
     scores: dict[tuple[int, ...], float] = {}
     was_training = verifier.training
     verifier.eval()

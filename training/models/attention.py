@@ -1,7 +1,8 @@
 """Computes causal attention in training and scoring, within each packed document.
 
-Every layer calls it with `[sequences, tokens, heads, head_dim]` tensors. `PackedAttention` is
-built once per micro-batch and holds the borders of documents, which all layers use:
+Every layer calls it with `[sequences, tokens, heads, head_dim]` tensors, as `parts.Attention` says.
+`PackedAttention` is built once per micro-batch and holds the borders of documents, which all layers
+use:
 
     hidden = body(tokens, positions, PackedAttention(batch.borders, longest=sequence_length))
 
@@ -32,8 +33,19 @@ def _variable_length_kernel() -> tuple[Callable[..., Any], dict[str, Any]]:
     return varlen_attn, {"is_causal": True}
 
 
+def repeated(heads: Tensor, num_heads: int) -> Tensor:
+    """Keys or values `[..., key_value_heads, head_dim]` once for each query head that they serve.
+
+    Returns:
+        `[..., num_heads, head_dim]`; the same tensor if there are as many.
+    """
+    times = num_heads // heads.shape[-2]
+    return heads if times == 1 else heads.repeat_interleave(times, -2)
+
+
 def causal_attention(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Causal attention over whole sequences of one document each, with any padding on the right."""
+    key, value = (repeated(heads, query.shape[-2]) for heads in (key, value))
     return F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True
     ).transpose(1, 2)
@@ -60,7 +72,8 @@ class PackedAttention:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend within each document."""
-        flat = [heads.flatten(0, 1) for heads in (query, key, value)]
+        num_heads = query.shape[-2]
+        flat = [repeated(heads, num_heads).flatten(0, 1) for heads in (query, key, value)]
         if not query.is_cuda:
             attended, _ = document_attention(*flat, self._borders)
         elif query.dtype != torch.float32:

@@ -13,7 +13,8 @@ from training.config import ModelConfig
 from training.errors import CheckpointError
 from training.models import huggingface
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import PhiShape, initial_value
+from training.models.parts import initial_value
+from training.models.shape import ModelShape
 
 WEIGHTS = "huggingface"
 """Folder within a checkpoint that holds the model in Hugging Face's form."""
@@ -54,21 +55,9 @@ def fingerprint(source: str) -> str:
     return verification.listed_fingerprint(folder) or manifest.fingerprint(folder)
 
 
-def shape_of(config: ModelConfig) -> PhiShape:
+def shape_of(config: ModelConfig) -> ModelShape:
     """The model's shape according to its config."""
-    return PhiShape(
-        hidden_size=config.hidden_size,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        ffn_size=config.ffn_size,
-        vocab_size=config.vocab_size,
-        max_tokens=config.max_tokens,
-        rotary_fraction=config.rotary_fraction,
-        rope_theta=config.rope_theta,
-        layer_norm_eps=config.layer_norm_eps,
-        init_std=config.init_std,
-        dropout=config.dropout,
-    )
+    return ModelShape.from_settings(config.model_dump())
 
 
 def empty_model(config: ModelConfig, device: torch.device | str) -> LanguageModel | Verifier:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.models.attention import causal_attention
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
 
 def filled_holes(keep: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -39,7 +39,7 @@ class KeyValueCache:
 
     def __init__(
         self,
-        shape: PhiShape,
+        shape: ModelShape,
         *,
         max_sequences: int,
         max_groups: int,
@@ -48,8 +48,11 @@ class KeyValueCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Allocate; memory is `2 x layers x hidden x (groups x prompt + sequences x new)`."""
-        heads, dim = shape.num_heads, shape.head_dim
+        """Allocate; memory is `2 x layers x width x (groups x prompt + sequences x new)`.
+
+        The width is that of a token's keys: `key_value_heads x head_dim`.
+        """
+        heads, dim = shape.num_key_value_heads, shape.head_dim
         prompt_size = (2, shape.num_layers, max_groups, heads, max_prompt_tokens, dim)
         written_size = (2, shape.num_layers, max_sequences, heads, max_new_tokens, dim)
         # Zeros, not empty: an unused position has weight 0, and 0 x NaN is NaN.
@@ -146,32 +149,37 @@ class StepAttention:
         positions = torch.arange(max(self._longest_prompt, longest_written), device=groups.device)
         beyond_prompt = positions[: self._longest_prompt] >= lengths[groups][:, None]
         beyond_written = positions[:longest_written] > written[:, None]
-        self._hidden = torch.cat((beyond_prompt, beyond_written), dim=1)[:, None]
+        self._hidden = torch.cat((beyond_prompt, beyond_written), dim=1)[:, None, None]
         self._prompt = cache.prompt[:, :, : cache.num_groups, :, : self._longest_prompt]
         self._own = cache.written[:, :, : cache.num_sequences, :, :longest_written]
 
     def _to_table(self, rows: Tensor) -> Tensor:
-        # [sequences, heads, n] -> [groups, heads, largest group, n]. Unused cells hold arbitrary
-        # values: the rows of a product are independent, and theirs are never read.
+        # [sequences, key heads, queries, n] -> [groups, key heads, largest group x queries, n].
+        # Unused cells hold arbitrary values: the rows of a product are independent, and theirs are
+        # never read.
         num_cells = self._prompt.shape[2] * self._largest_group
         table = rows.new_empty(num_cells, *rows.shape[1:]).index_copy_(0, self._cells, rows)
-        return table.unflatten(0, (-1, self._largest_group)).transpose(1, 2)
+        return table.unflatten(0, (-1, self._largest_group)).transpose(1, 2).flatten(2, 3)
 
     def _from_table(self, table: Tensor) -> Tensor:
-        return table.transpose(1, 2).flatten(0, 1).index_select(0, self._cells)
+        rows = table.unflatten(2, (self._largest_group, -1)).transpose(1, 2)
+        return rows.flatten(0, 1).index_select(0, self._cells)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Store this token's key and value, then attend; all `[sequences, 1, heads, dim]`."""
+        """Store this token's key and value, then attend; each `[sequences, 1, heads, dim]`."""
         prompt_keys, prompt_values = self._prompt[:, layer]
         keys, values = self._own[:, layer]
         keys[self._rows, :, self._written] = key[:, 0]
         values[self._rows, :, self._written] = value[:, 0]
-        scaled = query[:, 0] * query.shape[-1] ** -0.5
+        num_heads, num_key_value_heads = query.shape[2], key.shape[2]
+        # Query heads that read the same keys, side by side: [sequences, key heads, queries, dim].
+        scaled = (query[:, 0] * query.shape[-1] ** -0.5).unflatten(1, (num_key_value_heads, -1))
         on_prompt = self._from_table(self._to_table(scaled) @ prompt_keys.transpose(-1, -2))
-        on_own = (keys @ scaled[..., None]).squeeze(-1)
+        on_own = scaled @ keys.transpose(-1, -2)
         scores = torch.cat((on_prompt, on_own), dim=-1).masked_fill_(self._hidden, -torch.inf)
         weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
         prompt_weights = weights[..., : self._longest_prompt]
-        own_weights = weights[..., None, self._longest_prompt :]
+        own_weights = weights[..., self._longest_prompt :]
         attended = self._from_table(self._to_table(prompt_weights) @ prompt_values)
-        return (attended + (own_weights @ values).squeeze(-2))[:, None]
+        attended = attended + own_weights @ values
+        return attended.reshape(len(attended), 1, num_heads, -1)

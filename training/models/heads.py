@@ -1,27 +1,33 @@
-"""Puts a head on a Phi body: next-token logits, or one verifier score per position.
+"""Puts a head on a body: next-token logits, or one verifier score per position.
 
 Both models are called as `model(tokens, positions, attention, at=None)`. `at` selects positions
 before the head is applied: logits over 51,200 tokens at every position of a batch would be the
 largest tensor of a training step, and only supervised positions need them.
 """
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.phi import Attention, Phi, PhiShape
+from training.models.architectures import ARCHITECTURES
+from training.models.body import Body
+from training.models.parts import Attention
+from training.models.shape import ModelShape
 
 
 class _Headed(nn.Module):
-    """A body and one Linear on top of it."""
+    """A body and one Linear on top of it, which may be the embedding's matrix."""
 
-    def __init__(self, shape: PhiShape, outputs: int, checkpoint_activations: bool) -> None:
+    head: nn.Linear
+    """Absent where the head is the embedding's matrix."""
+
+    def __init__(self, shape: ModelShape, checkpoint_activations: bool) -> None:
         super().__init__()
-        self.body = Phi(shape, checkpoint_activations=checkpoint_activations)
+        self.body = Body(shape, checkpoint_activations=checkpoint_activations)
         # Replaced where ranks hold shards of the head's Linear and have to communicate.
         self.enter = nn.Identity()
-        self.head = nn.Linear(shape.hidden_size, outputs)
 
     @property
-    def shape(self) -> PhiShape:
+    def shape(self) -> ModelShape:
         """The body's shape."""
         return self.body.shape
 
@@ -31,15 +37,22 @@ class _Headed(nn.Module):
         With `at`, indices into the flattened `sequences * tokens` positions: `[chosen, outputs]`.
         """
         hidden = self.enter(hidden)
-        return self.head(hidden if at is None else hidden.flatten(0, 1)[at])
+        return self.outputs(hidden if at is None else hidden.flatten(0, 1)[at])
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Map `[..., hidden]` to `[..., outputs]`."""
+        return self.head(hidden)
 
 
 class LanguageModel(_Headed):
     """The generator: logits for the token after each position."""
 
-    def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
-        """Build with an untied head that has a bias, as in Phi-1.5."""
-        super().__init__(shape, shape.vocab_size, checkpoint_activations)
+    def __init__(self, shape: ModelShape, *, checkpoint_activations: bool = False) -> None:
+        """Build with the head of the architecture."""
+        super().__init__(shape, checkpoint_activations)
+        bias = ARCHITECTURES[shape.architecture].head_bias
+        if not shape.tied_head:
+            self.head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=bias)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None = None
@@ -54,13 +67,23 @@ class LanguageModel(_Headed):
         """
         return self.predict(self.body(tokens, positions, attention), at)
 
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Map `[..., hidden]` to logits `[..., vocab]`."""
+        if self.shape.tied_head:
+            return F.linear(hidden, self.body.embedding.weight)
+        return self.head(hidden)
+
 
 class Verifier(_Headed):
-    """The verifier: a scalar score at each position, from one head without dropout."""
+    """The verifier: a scalar score at each position, from one head without dropout or bias.
 
-    def __init__(self, shape: PhiShape, *, checkpoint_activations: bool = False) -> None:
+    So it is what transformers calls a sequence classifier with one label.
+    """
+
+    def __init__(self, shape: ModelShape, *, checkpoint_activations: bool = False) -> None:
         """Build with a new head; the body is usually loaded from a generator next."""
-        super().__init__(shape, 1, checkpoint_activations)
+        super().__init__(shape, checkpoint_activations)
+        self.head = nn.Linear(shape.hidden_size, 1, bias=False)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attention: Attention, at: Tensor | None = None

@@ -1,6 +1,6 @@
-"""Loads and saves Phi weights as Hugging Face folders: `config.json` and safetensors.
+"""Loads and saves weights as Hugging Face folders: `config.json` and safetensors.
 
-A generator is a `PhiForCausalLM`, a verifier a `PhiForTokenClassification` with one label.
+A generator is a `...ForCausalLM`, a verifier a `...ForSequenceClassification` with one label.
 transformers reads both without any code of ours, and this module reads folders that transformers
 saved, or the hub's `microsoft/phi-1_5`.
 
@@ -27,18 +27,15 @@ from torch import Tensor, nn
 
 from parallel.ranks import Ranks
 from training import hub, verification
+from training.config.model_json import SHAPE, config_of, head_of, settings_of
 from training.config.values import HeadKind
 from training.disk import reported
 from training.errors import CheckpointError, DataError, UserError
 from training.files import read_json_object, write_json
 from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_config import (
-    config_of,
-    kind_of,
-    shape_of,
-    to_huggingface,
-)
-from training.models.phi import PhiShape, initial_value
+from training.models.huggingface_names import HEADS, to_huggingface
+from training.models.parts import initial_value
+from training.models.shape import ModelShape
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -111,7 +108,7 @@ class WeightFolder:
 
         Raises:
             FileNotFoundError: no such folder, or it lacks `config.json` or safetensors.
-            CheckpointError: the folder's model is not a Phi model, or is damaged.
+            CheckpointError: the folder's model is of no supported architecture, or is damaged.
         """
         self.folder = resolve(source)
         config_path = self.folder / _CONFIG
@@ -119,8 +116,8 @@ class WeightFolder:
             raise FileNotFoundError(f"{self.folder} has no {_CONFIG}")
         paths = _paths(self.folder)
         config = read_json_object(config_path)
-        self.shape = shape_of(config, str(config_path))
-        self.kind: HeadKind = kind_of(config, str(config_path))
+        self.shape = ModelShape.from_settings(settings_of(config, str(config_path)))
+        self.kind: HeadKind = head_of(config, str(config_path))
         self._files: dict[str, Any] = {}
         self._stack = ExitStack()
         try:
@@ -182,9 +179,9 @@ class WeightFolder:
         return tensor
 
 
-def _check_same_arithmetic(expected: PhiShape, actual: PhiShape, folder: Path) -> None:
-    # These change the outputs but no tensor's shape, so no other check would notice.
-    for name in ("num_layers", "num_heads", "rotary_fraction", "rope_theta", "layer_norm_eps"):
+def _check_same_arithmetic(expected: ModelShape, actual: ModelShape, folder: Path) -> None:
+    # Most change the outputs but no tensor's shape, so no other check would notice.
+    for name in SHAPE:
         if getattr(expected, name) != getattr(actual, name):
             raise CheckpointError(
                 f"{folder} has {name} = {getattr(actual, name)}, "
@@ -227,17 +224,19 @@ def reading(
         _check_same_arithmetic(model.shape, weights.shape, weights.folder)
         new: set[str] = set()
         unused: set[str] = set()
+        head = HEADS["language_model"]
         if kind == "verifier" and weights.kind == "language_model":
-            new, unused = {"head.weight", "head.bias"}, {"lm_head.weight", "lm_head.bias"}
-        hub_sizes = {
-            to_huggingface(name, kind): size for name, size in sizes.items() if name not in new
-        }
+            new, unused = {"head.weight"}, {f"{head}.weight", f"{head}.bias"}
+        elif model.shape.tied_head:
+            unused = {f"{head}.weight"}  # some folders hold the embedding's matrix twice
+        theirs = {name: to_huggingface(name, model.shape, kind) for name in sizes.keys() - new}
+        hub_sizes = {theirs[name]: sizes[name] for name in sizes if name not in new}
         _check_tensors(hub_sizes, weights, unused)
 
         def read(name: str) -> Tensor:
             if name in new:
                 return initial_value(name, sizes[name], seed=seed, std=model.shape.init_std)
-            return weights.read(to_huggingface(name, kind))
+            return weights.read(theirs[name])
 
         yield read
 
@@ -255,7 +254,7 @@ _Model = TypeVar("_Model", LanguageModel, Verifier)
 
 
 def _load_new(
-    build: Callable[[PhiShape], _Model],
+    build: Callable[[ModelShape], _Model],
     source: str | Path,
     device: torch.device | str,
     dtype: torch.dtype,
@@ -294,7 +293,7 @@ def load_verifier(
 
 def write_folder(
     folder: Path,
-    shape: PhiShape,
+    shape: ModelShape,
     kind: HeadKind,
     tensors: Iterable[tuple[str, Tensor]],
     *,
@@ -318,7 +317,7 @@ def write_folder(
     total = 0
     num_shards = 0
     for num_shards, shard in enumerate(_shards(tensors, dtype, max_shard_bytes), 1):
-        renamed = {to_huggingface(name, kind): tensor for name, tensor in shard.items()}
+        renamed = {to_huggingface(name, shape, kind): tensor for name, tensor in shard.items()}
         num_bytes = sum(tensor.nbytes for tensor in renamed.values())
         path = folder / f"shard-{num_shards}.tmp"
         with reported(path, num_bytes):
@@ -338,7 +337,10 @@ def write_folder(
     if num_shards > 1:
         located = {name: names[shard] for name, shard in weight_map.items()}
         write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": located})
-    write_json(folder / "config.json", config_of(shape, kind, dtype, end_token))
+    named = str(dtype).removeprefix("torch.")
+    write_json(
+        folder / "config.json", config_of(shape.settings(), kind, named, end_token=end_token)
+    )
 
 
 def _shards(
@@ -372,7 +374,7 @@ def save(
         model.shape,
         "verifier" if isinstance(model, Verifier) else "language_model",
         module.named_parameters(),
-        dtype=dtype or model.head.weight.dtype,
+        dtype=dtype or model.body.embedding.weight.dtype,
         end_token=end_token,
         max_shard_bytes=max_shard_bytes,
     )

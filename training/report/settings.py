@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.config import STAGE_VERBS
+from training.config import STAGE_VERBS, ModelConfig
 from training.report.collect import Run
 from training.report.formatting import count, duration, number
 
@@ -20,17 +20,14 @@ _STAGE_LABELS = {
 
 
 def num_parameters(model: Tree) -> int | None:
-    """Parameters of a Phi-1.5 shaped model with its head; None when a size is not given."""
+    """Parameters of a model with its head; None when its settings describe none."""
+    from training.models.build import parameter_sizes  # torch takes seconds to import
+
     try:
-        hidden, ffn = int(model["hidden_size"]), int(model["ffn_size"])
-        layers, vocabulary = int(model["num_layers"]), int(model["vocab_size"])
-    except (KeyError, TypeError, ValueError):
+        config = ModelConfig.model_validate(model)
+    except ValueError:
         return None
-    attention = 4 * (hidden * hidden + hidden)
-    mlp = 2 * hidden * ffn + ffn + hidden
-    head = hidden + 1 if model.get("head") == "verifier" else vocabulary * (hidden + 1)
-    # One LayerNorm per block and one at the end, each with a scale and a shift.
-    return vocabulary * hidden + layers * (attention + mlp + 2 * hidden) + 2 * hidden + head
+    return sum(size.numel() for size in parameter_sizes(config).values())
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:

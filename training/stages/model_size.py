@@ -8,7 +8,7 @@ from training import hub
 from training.config import EvaluationConfig, SamplingConfig
 
 if TYPE_CHECKING:
-    from training.models.phi import PhiShape
+    from training.models.shape import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +20,7 @@ class ModelSize:
     """Numbers in a token's keys, or values, over all layers."""
 
     @classmethod
-    def from_shape(cls, shape: "PhiShape", head: str) -> "ModelSize":
+    def from_shape(cls, shape: "ModelShape", head: str) -> "ModelSize":
         """Count a model's parameters without allocating them."""
         import torch
 
@@ -29,7 +29,10 @@ class ModelSize:
         with torch.device("meta"):
             model: torch.nn.Module = (Verifier if head == "verifier" else LanguageModel)(shape)
         count = sum(parameter.numel() for parameter in model.parameters())
-        return cls(num_parameters=count, width=shape.num_layers * shape.hidden_size)
+        return cls(
+            num_parameters=count,
+            width=shape.num_layers * shape.num_key_value_heads * shape.head_dim,
+        )
 
 
 def saved_models(sources: Iterable[tuple[str, str]]) -> list[ModelSize]:

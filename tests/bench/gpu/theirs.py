@@ -9,10 +9,11 @@ import torch
 from tests.bench.gpu.sequences import labels_in_place
 from tests.bench.gpu.setting import Setting, installed
 from training.config import TrainConfig
+from training.config.model_json import config_of
 from training.data.micro_batch import Batch
 from training.models.build import shape_of
 from training.models.heads import LanguageModel
-from training.models.huggingface_config import config_of, to_huggingface
+from training.models.huggingface_names import to_huggingface
 
 WITHOUT_ACCELERATE = (
     "accelerate is not installed, which transformers' Trainer needs: its model is trained "
@@ -34,7 +35,12 @@ def build(setting: Setting, config: TrainConfig, dtype: torch.dtype) -> Any:
     """Their model with random weights, on the device."""
     from transformers import PhiConfig, PhiForCausalLM
 
-    facts = config_of(shape_of(config.model), "language_model", dtype, None)
+    facts = config_of(
+        shape_of(config.model).settings(),
+        "language_model",
+        str(dtype).removeprefix("torch."),
+        end_token=None,
+    )
     theirs_config = PhiConfig.from_dict(facts)
     theirs_config.use_cache = False  # nothing reads a cache while training
     with torch.device(setting.device):
@@ -44,9 +50,12 @@ def build(setting: Setting, config: TrainConfig, dtype: torch.dtype) -> Any:
 
 def with_weights_of(ours: LanguageModel, setting: Setting, config: TrainConfig) -> Any:
     """Their model with our weights."""
-    theirs = build(setting, config, ours.head.weight.dtype)
+    theirs = build(setting, config, ours.body.embedding.weight.dtype)
     theirs.load_state_dict(
-        {to_huggingface(name, "language_model"): value for name, value in ours.state_dict().items()}
+        {
+            to_huggingface(name, ours.shape, "language_model"): value
+            for name, value in ours.state_dict().items()
+        }
     )
     return theirs.eval()
 

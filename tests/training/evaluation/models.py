@@ -12,7 +12,7 @@ from training.execution.programs import prompt
 from training.lifecycle.signals import Stopped
 from training.models.heads import LanguageModel, Verifier
 from training.models.huggingface import save
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 from training.records import Question
 
 PROGRAM = "    result = 3 + 4\n    return result"
@@ -22,8 +22,8 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train([prompt("How many apples are 3 and 4?") + PROGRAM], vocab_size=300)
 
 
-def shape(vocab_size: int = 320) -> PhiShape:
-    return PhiShape(
+def shape(vocab_size: int = 320) -> ModelShape:
+    return ModelShape(
         hidden_size=16,
         num_layers=1,
         num_heads=2,

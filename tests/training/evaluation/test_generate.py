@@ -16,9 +16,9 @@ from training.lifecycle.signals import Stopped
 from training.models import huggingface
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=32, num_layers=2, num_heads=2, ffn_size=64, vocab_size=53, max_tokens=96
 )
 NEW_TOKENS = 24

@@ -10,9 +10,9 @@ from training.evaluation.score import score
 from training.lifecycle.signals import Stopped
 from training.models.attention import causal_attention
 from training.models.heads import Verifier
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=32, num_layers=2, num_heads=2, ffn_size=64, vocab_size=53, max_tokens=96
 )
 

@@ -10,9 +10,9 @@ from tests.initial_values import initialise
 from training.data.micro_batch import borders_of
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel
-from training.models.phi import PhiShape
+from training.models.shape import ModelShape
 
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=16, num_layers=3, num_heads=2, ffn_size=32, vocab_size=40, max_tokens=32
 )
 TOKENS, MOST_EXAMPLES = 32, 8

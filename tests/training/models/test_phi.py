@@ -11,17 +11,18 @@ from tests.attention import packed
 from tests.initial_values import initialise
 from training.models.attention import causal_attention
 from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_config import to_huggingface
-from training.models.phi import Phi, PhiShape, initial_value
+from training.models.huggingface_names import to_huggingface
+from training.models.parts import initial_value
+from training.models.shape import ModelShape
 
-SHAPE = PhiShape(
+SHAPE = ModelShape(
     hidden_size=64, num_layers=3, num_heads=4, ffn_size=160, vocab_size=101, max_tokens=64
 )
 # Sums of 160 terms of size one in another order: a few units in the last place of fp32.
 TOLERANCE = 1e-5
 
 
-def build(seed: int = 0, shape: PhiShape = SHAPE) -> LanguageModel:
+def build(seed: int = 0, shape: ModelShape = SHAPE) -> LanguageModel:
     model = LanguageModel(shape)
     initialise(model, seed=seed, std=0.2)
     torch.manual_seed(seed)
@@ -46,7 +47,8 @@ def reference(model: LanguageModel) -> PhiForCausalLM:
         )
     ).eval()
     renamed = {
-        to_huggingface(name, "language_model"): value for name, value in model.state_dict().items()
+        to_huggingface(name, shape, "language_model"): value
+        for name, value in model.state_dict().items()
     }
     theirs.load_state_dict(renamed, strict=True)
     return theirs
@@ -175,7 +177,7 @@ def test_bf16_stays_close_to_fp32() -> None:
 def test_published_shape_counts_the_published_parameters() -> None:
     with torch.device("meta"):
         model = LanguageModel(
-            PhiShape(
+            ModelShape(
                 hidden_size=2048,
                 num_layers=24,
                 num_heads=32,
@@ -212,6 +214,8 @@ def test_initial_values_depend_on_seed_and_name_alone() -> None:
 
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="hidden_size 64 is not a multiple of num_heads 5"):
-        Phi(replace(SHAPE, num_heads=5))
+        replace(SHAPE, num_heads=5, num_key_value_heads=0, head_dim=0)
+    with pytest.raises(ValueError, match="num_heads 4 is not a multiple of num_key_value_heads 3"):
+        replace(SHAPE, num_key_value_heads=3)
     with pytest.raises(ValueError, match="rotated in pairs"):
-        Phi(replace(SHAPE, rotary_fraction=0.35))
+        replace(SHAPE, rotary_fraction=0.35)

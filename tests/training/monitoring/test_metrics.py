@@ -6,7 +6,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.metrics import step_counts
 from training.config import ModelConfig
 from training.models.heads import LanguageModel, Verifier
-from training.models.phi import Attention, PhiShape
+from training.models.parts import Attention
+from training.models.shape import ModelShape
 from training.monitoring import metrics, names
 from training.monitoring.metrics import Goodput, StepSeconds, StepTimer, Throughput
 
@@ -64,7 +65,7 @@ def test_flops_are_those_that_torch_counts_in_both_passes(
     sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "ffn_size": 24, "vocab_size": 300}
     lengths, num_rows = [3, 5, 4], 2
     num_tokens = sum(lengths)
-    model = kind(PhiShape(**sizes, max_tokens=16))
+    model = kind(ModelShape.from_settings(sizes | {"max_tokens": 16}))
     tokens = torch.zeros((num_rows, num_tokens), dtype=torch.long)
     positions = torch.cat([torch.arange(length) for length in lengths]).expand(num_rows, -1)
     at = torch.arange(0, num_rows * num_tokens, every)
