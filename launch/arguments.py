@@ -90,13 +90,20 @@ def parser(
     return made
 
 
-def config_of(arguments: argparse.Namespace, kind: type[ConfigType]) -> ConfigType:
+def config_of(
+    arguments: argparse.Namespace, kind: type[ConfigType], *, saved_model: str = ""
+) -> ConfigType:
     """Load the config that the parsed command line names.
+
+    Args:
+        arguments: The parsed command line.
+        kind: The config's class.
+        saved_model: See `load`.
 
     Raises:
         ConfigError: no file, or something in the files or overrides is wrong.
     """
-    return load(kind, *_settings(arguments))
+    return load(kind, *_settings(arguments), saved_model=saved_model)
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

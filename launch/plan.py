@@ -4,6 +4,9 @@
         --world-size 1024
     python launch/plan.py CONFIG --world-size 64 --rank 9 --json plan.json
     python launch/plan.py CONFIG --world-size 2 --device-gb 24
+    python launch/plan.py CONFIG path/to/Qwen3-0.6B --world-size 8
+
+A folder with a `config.json`, or such a file, replaces the config's model.
 
 One process, no GPU and no memory to speak of. Without `training.device=cpu` it plans for GPUs.
 What the config leaves to `auto` is chosen as on a device of `--device-gb`.
@@ -15,6 +18,7 @@ from pathlib import Path
 from launch.arguments import DEFAULT_CONFIG, config_of, parser, run
 from parallel.layout import Layout
 from training.config import ConfigError, TrainConfig
+from training.config.from_weights import is_saved_model
 from training.files import refuse_existing, write_json
 
 
@@ -32,7 +36,11 @@ def main(argv: Sequence[str]) -> int:
         "--json", type=Path, metavar="FILE", help="write the plan here as well; a new file"
     )
     chosen = options.parse_args(argv)
-    config = config_of(chosen, TrainConfig)
+    models = [text for text in chosen.settings if is_saved_model(text)]
+    if len(models) > 1:
+        raise ConfigError(f"{' and '.join(models)} are models: name one")
+    chosen.settings = [text for text in chosen.settings if text not in models]
+    config = config_of(chosen, TrainConfig, saved_model="".join(models))
     if chosen.world_size < 1:
         raise ConfigError(f"--world-size {chosen.world_size}: a run has at least 1 rank")
     if chosen.json is not None:

@@ -274,5 +274,4 @@ class _PlannedAttention(PackedAttention):
         """Attend within each document."""
         if not self._on_gpu or query.dtype == torch.float32:
             return super().__call__(layer, query, key, value)
-        flat = [heads.flatten(0, 1) for heads in (query, key, value)]
-        return self._variable_length(*flat).view(query.shape)
+        return self.variable_length(query, key, value)

@@ -10,6 +10,7 @@ import tomli
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from training.config.from_weights import with_settings_of_weights
 from training.config.read import MOST_LEVELS, Tree, levels, merged, read, with_bases
 from training.config.recipe import RecipeConfig
 from training.config.renamed import renamed
@@ -23,22 +24,38 @@ _LARGEST_POSITION_DIGITS = 6
 
 
 def load(
-    kind: type[ConfigType], files: Iterable[str | Path], overrides: Sequence[str] = ()
+    kind: type[ConfigType],
+    files: Iterable[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    saved_model: str = "",
 ) -> ConfigType:
     """Merge files left to right, then overrides (`section.key=value`), and check the whole.
+
+    Where `model.initial_weights` names a saved model, its settings are filled in.
 
     A value is read as TOML (`true`, `3`, `[1, 2]`, `"text"`), and as plain text where it
     is none. A number in a key is a position: `data.sources.0.num_examples=100`.
 
+    Args:
+        kind: The config's class.
+        files: Config files.
+        overrides: As on the command line.
+        saved_model: A folder or `config.json` whose model replaces the files' `model`.
+
     Raises:
         ConfigError: a file is missing or malformed, a key is unknown, a value is wrong.
+        CheckpointError: the initial weights are of no supported model.
     """
     tree: Tree = {}
     for file in files:
         tree = merged(tree, _tables(kind, Path(file)))
+    if saved_model:
+        head = tree.get("model", {}).get("head", "language_model")
+        tree["model"] = {"head": head, "initial_weights": saved_model}
     for override in overrides:
         _apply(tree, override)
-    return checked(kind, tree)
+    return checked(kind, with_settings_of_weights(tree))
 
 
 def checked(kind: type[ConfigType], tree: Tree) -> ConfigType:
@@ -125,6 +142,8 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
         _line(kind, problem)
         for problem in problems
         if not (problem["type"] == "too_short" and problem["loc"] in above)
+        # Its default follows from a field that is wrong itself.
+        and problem["type"] != "default_factory_not_called"
     ]
     more = len(lines) - _MOST_PROBLEMS
     return "\n".join([*lines[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])

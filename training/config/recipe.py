@@ -69,6 +69,8 @@ class RecipeConfig(Section):
                 table = {**table, section: {**settings, **own}}
         if name == "generator":
             table = _keeping_sampled(table, info.data)
+        else:
+            table = _of_the_generators_shape(table, info.data)
         return links.filled(table, _links(name, info.data))
 
     @field_validator("evaluation", mode="before")
@@ -176,6 +178,16 @@ class RecipeConfig(Section):
         """By table, the settings that the recipe itself makes, and what it makes them."""
         made = {"run": self.run, "generator": self.generator, "verifier": self.verifier}
         return {table: _links(table, made) for table in links.LINKS}
+
+
+def _of_the_generators_shape(table: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The verifier's table; what its model leaves out is as the generator's sets it."""
+    model, generator = table.get("model", {}), known.get("generator")
+    if generator is None or not isinstance(model, dict):
+        return table
+    given = {*SHAPE, "max_tokens"} & generator.model.model_fields_set
+    shape = generator.model.model_dump(mode="json", include=given)
+    return {**table, "model": shape | cast("dict[str, Any]", model)}
 
 
 def _shared(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

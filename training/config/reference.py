@@ -95,7 +95,9 @@ def _below(kind: type[Section], prefix: str) -> Iterator[tuple[str, type[Section
 
 
 def _section_of(field: FieldInfo) -> type[Section] | None:
-    inner = get_args(field.annotation)[0] if _is_list(field.annotation) else field.annotation
+    inner = field.annotation
+    if _is_list(inner) or type(None) in get_args(inner):
+        inner = get_args(inner)[0]
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
@@ -148,7 +150,11 @@ def _bare(annotation: Any) -> Any:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
+    if field.default_factory is not None:
+        return "see meaning"
     default: Any = field.default
+    if default is None:
+        return "none"
     if isinstance(default, Section):
         changed = default.changed(*type(default).model_fields)
         return f"`{changed}`" if changed else "its defaults"

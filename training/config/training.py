@@ -69,7 +69,8 @@ class ModelConfig(Section):
     num_key_value_heads: int = Field(
         default_factory=lambda known: known["num_heads"], ge=1, le=2**20
     )
-    """Number of heads of keys and values, a divisor of `num_heads` (grouped-query attention)."""
+    """Number of heads of keys and values, a divisor of `num_heads` (grouped-query attention); by
+    default as many."""
     head_dim: int = Field(
         default_factory=lambda known: max(1, known["hidden_size"] // known["num_heads"]),
         ge=1,
@@ -84,14 +85,15 @@ class ModelConfig(Section):
     max_tokens: int = Field(default=2048, ge=16, le=MOST_TOKENS)
     """Longest document, in tokens, that the model is meant for; at least `data.sequence_length`."""
     rotary_fraction: float = Field(default_factory=_of_phi(0.5, 1.0), gt=0.0, le=1.0)
-    """Fraction of each head's dimensions that is rotated. The number of rotated dimensions must be
-    even."""
+    """Fraction of each head's dimensions that is rotated: by default 0.5 of Phi's, all of the
+    others'. The number of rotated dimensions must be even."""
     rope_theta: float = Field(default=10000.0, gt=1.0, le=LARGEST_FLOAT32)
     """Base of the rotary position embedding (arXiv 2104.09864)."""
     rope_scaling: RotaryScalingConfig | None = None
     """Rotary scaling of Llama 3; left out: none."""
     norm_eps: float = Field(default_factory=_of_phi(1e-5, 1e-6), ge=SMALLEST_FLOAT32, le=1.0)
-    """Constant added to the variance in LayerNorm (Phi) or RMSNorm (the others)."""
+    """Constant added to the variance in LayerNorm (Phi, 1e-5 by default) or RMSNorm (the others,
+    1e-6)."""
     tied_head: bool = False
     """Use the embedding's matrix as the language-model head; not with Phi."""
     init_std: float = Field(default=0.02, ge=SMALLEST_FLOAT32, le=1e6)

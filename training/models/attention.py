@@ -21,6 +21,8 @@ from torch import Tensor
 
 from training.models.document_attention import document_attention
 
+_GROUPED = "enable_gqa"
+
 
 @functools.cache
 def _variable_length_kernel() -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -72,22 +74,29 @@ class PackedAttention:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend within each document."""
-        num_heads = query.shape[-2]
-        flat = [repeated(heads, num_heads).flatten(0, 1) for heads in (query, key, value)]
-        if not query.is_cuda:
-            attended, _ = document_attention(*flat, self._borders)
-        elif query.dtype != torch.float32:
-            attended = self._variable_length(*flat)
-        else:
+        if query.is_cuda and query.dtype != torch.float32:
+            return self.variable_length(query, key, value)
+        flat = [repeated(heads, query.shape[-2]).flatten(0, 1) for heads in (query, key, value)]
+        if query.is_cuda:
             attended = self._per_document(*flat)
+        else:
+            attended, _ = document_attention(*flat, self._borders)
         return attended.view(query.shape)
 
-    def _variable_length(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        varlen_attn, causal = _variable_length_kernel()
+    def variable_length(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The same by torch's kernel for GPUs, in bf16 or fp16."""
+        kernel, arguments = _variable_length_kernel()
+        if key.shape[-2] < query.shape[-2]:
+            # Later versions of torch read each key for all of its queries.
+            if _GROUPED in inspect.signature(kernel).parameters:
+                arguments = {**arguments, _GROUPED: True}
+            else:
+                key, value = (repeated(heads, query.shape[-2]) for heads in (key, value))
+        flat = [heads.flatten(0, 1) for heads in (query, key, value)]
         borders, longest = self._borders, self._longest
-        attended = varlen_attn(query, key, value, borders, borders, longest, longest, **causal)
+        attended = kernel(*flat, borders, borders, longest, longest, **arguments)
         assert isinstance(attended, Tensor)
-        return attended
+        return attended.view(query.shape)
 
     def _per_document(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         lengths = [length for length in self._borders.diff().tolist() if length]

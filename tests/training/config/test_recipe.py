@@ -188,7 +188,7 @@ def test_a_mistake_of_the_recipe_is_said_once() -> None:
         (["sampling.checkpoints=[]"], "sampling.checkpoints is empty"),
         (["sampling.checkpoints=[2000]"], "write it in quotes"),
         (["verifier.model.hidden_size=256"], "verifier.model.hidden_size = 256 with generator"),
-        (["generator.model.rope_theta=5000.0"], "verifier.model.rope_theta = 10000.0"),
+        (["verifier.model.rope_theta=5000.0"], "verifier.model.rope_theta = 5000.0"),
         (["evaluation.every_steps=100"], "evaluation.every_steps = 100"),
         (["evaluation.benchmarks=[]"], "evaluation.benchmarks is empty"),
         (["generator.config=x.toml"], "generator.config: unknown key"),

@@ -1,4 +1,4 @@
-"""A tiny model of each architecture, as tests of layouts, folders and sampling take them."""
+"""A tiny model of each architecture, for tests of layouts, folders and sampling."""
 
 from typing import Any
 

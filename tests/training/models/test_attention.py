@@ -91,10 +91,12 @@ def test_variable_length_call_gets_the_borders(monkeypatch: pytest.MonkeyPatch) 
 
     causal = module._variable_length_kernel()[1]
     monkeypatch.setattr(module, "_variable_length_kernel", lambda: (emulate, causal))
-    flat = [part.flatten(0, 1) for part in heads()]
-    torch.testing.assert_close(
-        packed(DOCUMENTS)._variable_length(*flat).view(2, 10, 3, 8),
-        masked(*heads()),
-        atol=1e-6,
-        rtol=0,
-    )
+    query, key, value = heads()
+    attention = packed(DOCUMENTS)
+    found = attention.variable_length(query, key, value)
+    torch.testing.assert_close(found, masked(query, key, value), atol=1e-6, rtol=0)
+    # One head of keys and values for all three of the queries.
+    key, value = key[..., :1, :], value[..., :1, :]
+    found = attention.variable_length(query, key, value)
+    expected = masked(query, *(part.expand_as(query) for part in (key, value)))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
