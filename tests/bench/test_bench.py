@@ -41,7 +41,7 @@ def test_every_part_has_rows_and_its_checks_pass(tmp_path: Path) -> None:
         assert part["sizes"] and f"**{name}** (ok" in page
     training = {row["way"]: row for row in result["parts"]["training"]["rows"]}
     assert training["ours, 4 sequences at a time"]["ours is faster by"] == [1.0]
-    assert training["ours, 1 sequence at a time"]["loss difference"] < 1e-5
+    assert training["ours, 2 sequences at a time"]["loss difference"] < 1e-5
     for package, row in (
         ("accelerate", training["Trainer, flattened"]),
         ("trl", training["TRL, packed"]),
