@@ -44,11 +44,11 @@ class SamplingConfig(Section):
     @model_validator(mode="after")
     def _questions_are_no_test_set(self) -> Self:
         kind, split = self.questions.kind, self.questions.split
-        if kind == "svamp":
+        if kind != "problems" and self.questions.published.splits:
             raise ValueError(
-                "questions.kind = 'svamp': SVAMP is a test set, and a verifier that learns from "
-                "test questions makes every number after it worthless: sample 'gsm8k' with "
-                "split = 'train', or 'problems'"
+                f"questions.kind = {kind!r}: {self.questions.published.title} is a test set, and a "
+                "verifier that learns from test questions makes every number after it worthless: "
+                "sample 'gsm8k' with split = 'train', or 'problems'"
             )
         if kind != "problems" and split != "train":
             raise ValueError(

@@ -48,7 +48,7 @@ def read_questions(setting: str, entry: BenchmarkConfig) -> list[Question]:
     questions = questions_of(entry)
     if not questions:
         raise ConfigError(
-            f"{setting} ({entry.kind}, {entry.path}) gives no question: look at its path, "
+            f"{setting} ({entry.kind}, {entry.location}) gives no question: look at its path, "
             "split, skip_questions and num_questions"
         )
     return questions
