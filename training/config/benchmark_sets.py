@@ -2,8 +2,7 @@
 
 `SETS` has an entry for each `kind` of `BenchmarkConfig` that is read from files;
 training/data/benchmarks.py reads all of them by it. A set whose repository holds a loading script,
-Arrow or tab-separated files names the hub's own Parquet copy of it (`refs/convert/parquet`) as its
-revision.
+Arrow or tab-separated files names the revision that holds it as Parquet.
 """
 
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ GoldForm = Literal["marked", "number", "any"]
 a number with a unit after it (`9 (apples)`), a fraction (`3/4`), or the number after `####`."""
 
 _PARQUET_COPY = "refs/convert/parquet"
+"""The branch of the hub's own conversion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ SETS: Mapping[BenchmarkKind, BenchmarkSet] = {
     "asdiv": BenchmarkSet(
         title="ASDiv",
         hub="EleutherAI/asdiv",
-        revision=_PARQUET_COPY,
+        revision="refs/pr/1",  # Hugging Face's conversion
         splits=("validation",),
         question=("body", "question"),
         gold="any",

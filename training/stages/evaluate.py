@@ -64,9 +64,12 @@ class EvaluateStage(Stage[EvaluateConfig]):
         """Evaluate; the first rank prints the table."""
         from rich.console import Console
 
-        from training.report import summary_table
+        from training.report import against_table, summary_table
         from training.stages.runs.evaluate import evaluate
 
         evaluation = evaluate(self.config, ranks)
         if ranks.is_main:
-            Console().print(summary_table(evaluation))
+            console = Console()
+            console.print(summary_table(evaluation))
+            if (differences := against_table(evaluation)) is not None:
+                console.print(differences)

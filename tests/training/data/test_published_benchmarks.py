@@ -63,7 +63,7 @@ FILES: dict[str, dict[str, Rows]] = {
         "data/testmini-00000-of-00001.jsonl": PLUS[:1],
         "GSM-Plus.json": PLUS,
     },
-    "asdiv": {"asdiv/validation/0000.parquet": ASDIV},
+    "asdiv": {"asdiv/validation-00000-of-00001.parquet": ASDIV},
     "mawps": {
         "data/test-00000-of-00001-4f.parquet": [
             {"question": "How many?", "result": "7/2", "result_float": 3.5}
@@ -123,6 +123,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_table_has_every_kind() -> None:
     assert set(SETS) == set(get_args(BenchmarkKind)) - {"problems"}
     assert set(FILES) == set(SETS) - {"table"}
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text("utf-8")
+    for kind, published in SETS.items():
+        assert f"| `{kind}` |" in page and published.hub in page, kind
 
 
 @pytest.mark.parametrize(
