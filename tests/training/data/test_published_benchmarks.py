@@ -11,10 +11,13 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests import hub_cache
+from tests.training.data.preparing import config, jsonl, row
 from training.config import BenchmarkConfig
 from training.config.benchmark_sets import SETS, BenchmarkKind
+from training.data import reasons
 from training.data.benchmarks import ORIGINAL, question_set, questions, text_key
 from training.data.decontaminate import Overlap
+from training.data.prepare import prepare
 from training.errors import DataError
 
 Rows = list[dict[str, Any]]
@@ -257,3 +260,14 @@ def test_each_can_be_decontaminated_against(hub: Path) -> None:
         texts = [question.text for question in questions(benchmark(kind))]
         overlap = Overlap(texts, ngram=13, similarity=0.5)
         assert all(overlap.hits(text) for text in texts), kind
+
+
+def test_prepare_drops_what_a_published_set_holds(hub: Path) -> None:
+    taken = "The shop of Mr. Lee sells 3 boxes with 4 pens each and 2 single pens. How many pens?"
+    source = jsonl(hub, row(), row(taken.replace("3", "30")))
+    write(hub, {"platinum/test.jsonl": [{"question": taken, "answer": "#### 14"}]})
+    entry = {"name": "it", "kind": "gsm8k_platinum", "path": str(hub / "platinum")}
+
+    facts = prepare(config(hub / "data", source, decontaminate=[entry], decontaminate_ngram=8))
+
+    assert facts["sources"][0]["dropped"] == {reasons.OVERLAP: 1}
