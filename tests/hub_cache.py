@@ -6,19 +6,28 @@ from pathlib import Path
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def lay_out(home: Path, repository: str, files: dict[str, bytes], commit: str = COMMIT) -> None:
-    """Write blobs, links to them in the commit's snapshot, and the commit that `main` is.
+def lay_out(
+    home: Path,
+    repository: str,
+    files: dict[str, bytes],
+    commit: str = COMMIT,
+    revision: str = "main",
+) -> None:
+    """Write blobs, links to them in the commit's snapshot, and the commit that the revision is.
 
     Args:
         home: The folder that `HF_HOME` names.
         repository: The hub id of the data set.
         files: Contents by path.
         commit: The commit.
+        revision: The branch that it is the last commit of.
     """
     folder = home / "hub" / f"datasets--{repository.replace('/', '--')}"
     for path in (folder / "refs", folder / "blobs"):
         path.mkdir(parents=True, exist_ok=True)
-    (folder / "refs" / "main").write_text(commit)
+    reference = folder / "refs" / revision
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    reference.write_text(commit)
     for number, (name, content) in enumerate(files.items()):
         blob = folder / "blobs" / f"{commit[:8]}{number}"
         blob.write_bytes(content)

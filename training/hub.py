@@ -122,7 +122,7 @@ def snapshot(
             paths = (path for path in folder.rglob("*") if path.is_file())
             names = [path.relative_to(folder).as_posix() for path in paths]
     except Exception as error:  # the hub's client raises errors of four libraries
-        raise _unreachable(repository, setting, error, _DATA_SET) from error
+        raise _unreachable(repository, setting, error, _DATA_SET, revision) from error
     return Snapshot(
         repository=repository, commit=found.resolved, names=tuple(sorted(names)), setting=setting
     )
@@ -138,9 +138,12 @@ def _listed(repository: str, commit: str) -> list[str]:
         return []
 
 
-def _unreachable(repository: str, setting: str, error: Exception, repo_type: str = "") -> DataError:
+def _unreachable(
+    repository: str, setting: str, error: Exception, repo_type: str = "", revision: str = ""
+) -> DataError:
     reason = " ".join(str(error).split())[:200]
     option = f" --repo-type {repo_type}" if repo_type else ""
+    option += f" --revision {revision}" if revision else ""
     return DataError(
         f"{setting} = {repository!r} is no local path, and the hub does not give it "
         f"({type(error).__name__}: {reason}). Where there is no network, run `hf download "

@@ -12,7 +12,7 @@ HUGE = "7" * 400
 
 
 def evaluates(
-    kind: str, file: str, rows: Any, *, sampling: bool = False
+    kind: str, file: str, rows: Any, *, sampling: bool = False, **evaluation: Any
 ) -> Callable[[Site], Sequence[str]]:
     """Evaluates, or samples, the trained run on these questions."""
 
@@ -24,7 +24,7 @@ def evaluates(
         section: dict[str, Any] = (
             {"sampling": {"checkpoints": [model], "questions": {**questions, "split": "train"}}}
             if sampling
-            else {"evaluation": {"generator": model, "benchmarks": [questions]}}
+            else {"evaluation": {"generator": model, "benchmarks": [questions], **evaluation}}
         )
         return [site.write("verb.json", json.dumps({"run": run, **section}))]
 
@@ -63,6 +63,36 @@ CASES = [
         verb="evaluate",
         make=evaluates("svamp", "SVAMP.json", svamp(None)),
         says=["SVAMP.json", "question 0", "gold is None", "a number is needed"],
+    ),
+    BadInput(
+        name="a benchmark of an unknown kind",
+        verb="evaluate",
+        make=evaluates("gsm9k", "test.jsonl", gsm8k("#### 1")),
+        says=["evaluation.benchmarks.0.kind", "'gsm8k'", "'gsm_symbolic'", "'mgsm'"],
+    ),
+    BadInput(
+        name="a table with other columns",
+        verb="evaluate",
+        make=evaluates("table", "test.jsonl", [{"frage": "Wie viele?", "antwort": 3}]),
+        says=["no column 'answer'", "frage, antwort", "set question_column and answer_column"],
+    ),
+    BadInput(
+        name="a published set without any number",
+        verb="evaluate",
+        make=evaluates("gsm1k", "test.jsonl", gsm8k("many")),
+        says=["no question whose gold answer is a number", "question 0: gold is 'many'"],
+    ),
+    BadInput(
+        name="corrections of questions that are not evaluated",
+        verb="evaluate",
+        make=evaluates("gsm8k", "test.jsonl", gsm8k("#### 1"), corrections="shipped"),
+        says=["evaluation.corrections corrects 1 questions, none of which is evaluated"],
+    ),
+    BadInput(
+        name="corrections that are not there",
+        verb="evaluate",
+        make=evaluates("gsm8k", "test.jsonl", gsm8k("#### 1"), corrections="none.jsonl"),
+        says=["evaluation.corrections = 'none.jsonl'"],
     ),
 ]
 

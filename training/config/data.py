@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from training.config.benchmark_sets import SETS, BenchmarkKind, BenchmarkSet
 from training.config.values import (
     LARGEST_SEED,
     MOST_EXAMPLES,
@@ -73,7 +74,17 @@ class DifficultyConfig(Section):
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
     unread = {
-        "problems": ("path", "split", "damaged", "revision", "cache_folder", "cache_gib"),
+        "problems": (
+            "path",
+            "split",
+            "damaged",
+            "revision",
+            "cache_folder",
+            "cache_gib",
+            "subset",
+            "question_column",
+            "answer_column",
+        ),
         "candidates": (
             "split",
             "seed",
@@ -171,14 +182,26 @@ class BenchmarkConfig(Section):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     """Name in metrics and reports: `eval/NAME/pass_at_1`."""
-    kind: Literal["problems", "gsm8k", "svamp"]
-    """`problems`: the built-in problem writer; `gsm8k` and `svamp`: the files of these sets."""
+    kind: BenchmarkKind
+    """`problems`: the built-in problem writer; `table`: your own file with a question and an answer
+    in each row; all others: the published set of this name."""
     path: OptionalSource = ""
-    """Local file or folder, hub id (`openai/gsm8k`) or URL; not read by `problems`."""
+    """Local file or folder, hub id (`openai/gsm8k`) or URL; not read by `problems`. Empty: the hub
+    id of the published set; `table` needs a path."""
     revision: str = Field(default="", pattern=_REVISION)
-    """Commit, tag or branch of a hub data set; empty: its main branch."""
+    """Commit, tag or branch of a hub data set; empty: its main branch, or the branch with its
+    Parquet files."""
+    subset: str = Field(default="", pattern=r"^[\w-]*$")
+    """Hub config of a set that has several, which is a folder: `main`, `p1` or `p2` of
+    `gsm_symbolic`, the language of `mgsm`. Empty: the first of them."""
     split: str = "test"
-    """Split of `gsm8k`. SVAMP has one test set, whatever splits it is published in."""
+    """Split that is read. SVAMP, ASDiv and MultiArith are one test set each, whatever splits they
+    are published in."""
+    question_column: str = Field(default="question", min_length=1)
+    """Column of a `table` with the question."""
+    answer_column: str = Field(default="answer", min_length=1)
+    """Column of a `table` with the gold answer: a number, a number with a unit, a fraction, or text
+    that ends with `#### NUMBER`."""
     skip_questions: int = Field(default=0, ge=0, le=MOST_EXAMPLES)
     """Number of questions left out at the front, for example to separate a hold-out from a train
     split."""
@@ -192,14 +215,36 @@ class BenchmarkConfig(Section):
     @model_validator(mode="after")
     def _settings_are_of_the_kind(self) -> Self:
         _check_kind_reads(self, self.kind)
+        columns = self.changed("question_column", "answer_column")
+        if columns and self.kind != "table":
+            raise ValueError(
+                f"{columns} with kind = {self.kind!r}, whose columns are known: leave it out, or "
+                "set kind = 'table'"
+            )
         return self
 
     @model_validator(mode="after")
-    def _svamp_has_one_split(self) -> Self:
-        if self.kind == "svamp" and self.split != "test":
+    def _subset_is_one_of_the_set(self) -> Self:
+        if self.kind in ("problems", "table") or not self.subset:
+            return self
+        known = self.published.subsets
+        if len(known) < 2:
             raise ValueError(
-                f"split = {self.split!r} with kind = 'svamp': SVAMP is one test set of 1,000 "
-                "questions, all of which are read; leave split out"
+                f"subset = {self.subset!r} with kind = {self.kind!r}, which has no subsets: leave "
+                "it out"
+            )
+        if self.subset not in known:
+            raise ValueError(
+                f"subset = {self.subset!r} with kind = {self.kind!r}: set one of {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_set_has_one_split(self) -> Self:
+        if self.kind != "problems" and self.published.splits and self.split != "test":
+            raise ValueError(
+                f"split = {self.split!r} with kind = {self.kind!r}: {self.published.title} is one "
+                "test set, all of which is read; leave split out"
             )
         return self
 
@@ -207,9 +252,26 @@ class BenchmarkConfig(Section):
     def _benchmark_is_complete(self) -> Self:
         if self.kind == "problems" and not self.num_questions:
             raise ValueError("kind = 'problems' has no end: set num_questions")
-        if self.kind != "problems" and not self.path:
+        if self.kind == "table" and not self.path:
             raise ValueError(f"kind = {self.kind!r} needs a path")
         return self
+
+    @property
+    def published(self) -> BenchmarkSet:
+        """The set that its kind names; `problems` has none."""
+        return SETS[self.kind]
+
+    @property
+    def location(self) -> str:
+        """Where it is read from: its path, or the hub id of the set; empty for `problems`."""
+        return self.path or ("" if self.kind == "problems" else self.published.hub)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the location that holds the subset; empty: the location has no subsets."""
+        if self.kind == "problems":
+            return ""
+        return self.subset or next(iter(self.published.subsets), "")
 
 
 class DataConfig(Section):

@@ -44,11 +44,11 @@ class SamplingConfig(Section):
     @model_validator(mode="after")
     def _questions_are_no_test_set(self) -> Self:
         kind, split = self.questions.kind, self.questions.split
-        if kind == "svamp":
+        if kind != "problems" and self.questions.published.splits:
             raise ValueError(
-                "questions.kind = 'svamp': SVAMP is a test set, and a verifier that learns from "
-                "test questions makes every number after it worthless: sample 'gsm8k' with "
-                "split = 'train', or 'problems'"
+                f"questions.kind = {kind!r}: {self.questions.published.title} is a test set, and a "
+                "verifier that learns from test questions makes every number after it worthless: "
+                "sample 'gsm8k' with split = 'train', or 'problems'"
             )
         if kind != "problems" and split != "train":
             raise ValueError(
@@ -96,6 +96,10 @@ class EvaluationConfig(Section):
     """Questions of one committed part of `evaluate`."""
     num_bootstrap: int = Field(default=2000, ge=100, le=10**6)
     """Bootstrap resamples of the questions for each 95 % interval."""
+    corrections: OptionalSource = ""
+    """File of corrected gold answers, by which `evaluate` measures a second time, beside the
+    published ones; `shipped`: the file that comes with this package, for GSM8K's test split. Not
+    for evaluations in training."""
 
     @model_validator(mode="after")
     def _candidates_spread_evenly(self) -> Self:
@@ -103,5 +107,24 @@ class EvaluationConfig(Section):
             raise ValueError(
                 f"num_candidates = {self.num_candidates} does not spread over "
                 f"{len(self.temperatures)} temperatures: set a multiple of {len(self.temperatures)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _benchmarks_have_names_of_their_own(self) -> Self:
+        names = [entry.name for entry in self.benchmarks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"benchmarks has the name {twice[0]!r} twice, in {', '.join(names)}: metrics and "
+                "files are named by it; set another name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _corrections_are_read(self) -> Self:
+        if self.corrections and self.every_steps:
+            raise ValueError(
+                f"corrections = {self.corrections!r} with every_steps = {self.every_steps}: "
+                "evaluations in training do not read it; leave corrections out, or every_steps"
             )
         return self

@@ -1,53 +1,91 @@
-"""Reads questions with gold answers: GSM8K, SVAMP and the built-in problems.
+"""Reads questions with gold answers: the published benchmarks, your own, and built-in problems.
 
     questions(BenchmarkConfig(name="gsm8k", kind="gsm8k", path="data/gsm8k"))
 
-A question's id does not depend on which part of the set is read, so that the results of two runs
-can be paired by question.
+What the columns of each kind mean is in training/config/benchmark_sets.py. A question's id does not
+depend on which part of the set is read, so that the results of two runs can be paired by question.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from training import hub, remote
 from training.config import BenchmarkConfig, DifficultyConfig
-from training.data import gsm8k, locations, tables
-from training.data.locations import Files
+from training.data import golds, locations, tables
+from training.data.locations import Files, Location
 from training.data.problems import STORY_KINDS, Difficulty, write_problem
 from training.data.question_texts import normalised
 from training.errors import ConfigError, DataError
-from training.execution.numbers import read_gold
 from training.records import Question
 
-_SVAMP_SPLITS = ("train", "test")
-_SVAMP_FILE = "SVAMP.json"
+logger = logging.getLogger(__name__)
+
+ORIGINAL = "original"
+"""Tag of a variant of a GSM8K question: the `text_key` of that question."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuestionSet:
+    """The questions of a benchmark, and those that cannot be scored."""
+
+    questions: list[Question]
+    left_out: list[str] = field(default_factory=list[str])
+    """Rows whose gold is no number, each with the reason."""
 
 
 def questions(config: BenchmarkConfig) -> list[Question]:
+    """The questions of a benchmark that can be scored. Raises as `question_set`."""
+    return question_set(config).questions
+
+
+def question_set(config: BenchmarkConfig) -> QuestionSet:
     """The questions of a benchmark, without skipped ones and those beyond `num_questions`.
 
-    Built-in problems may repeat by chance; a set read from files must not contain duplicates.
+    Built-in problems may repeat by chance, and some published sets repeat questions; GSM8K, SVAMP
+    and a `table` must not. In a published set whose answers are not all numbers, the questions
+    without a number are left out, with a warning.
 
     Raises:
         DataError: its file or hub data set is missing, it holds too few questions, or one of
             them has no readable answer or occurs twice.
     """
     if config.kind == "problems":
-        return _problems(config)
-    origins: list[str] = []
-    rows = _noted(_rows(config), origins)
-    all_questions = _gsm8k(config, rows) if config.kind == "gsm8k" else _svamp(config, rows)
+        return QuestionSet(questions=_problems(config))
+    left_out: list[str] = []
     end = config.skip_questions + config.num_questions if config.num_questions else None
-    taken = list(islice(all_questions, config.skip_questions, end))
-    if len(taken) < max(1, config.num_questions):
+    found = list(islice(_read(config, left_out), config.skip_questions, end))
+    if not found and left_out:
+        raise DataError(
+            f"benchmark {config.name}: {config.location} has no question whose gold answer is a "
+            f"number: {left_out[0]}"
+        )
+    if len(found) < max(1, config.num_questions):
         raise DataError(
             f"benchmark {config.name}: skip_questions = {config.skip_questions} and "
-            f"num_questions = {config.num_questions} need more questions than {config.path} "
-            f"holds: it gave {len(taken)}"
+            f"num_questions = {config.num_questions} need more questions than {config.location} "
+            f"holds: it gave {len(found)}"
         )
-    _check_distinct(config, taken, origins[config.skip_questions :])
-    return taken
+    taken = [question for _, question in found]
+    if config.published.is_strict:
+        _check_distinct(config, taken, [origin for origin, _ in found])
+    if left_out:
+        logger.warning(
+            "benchmark %s: %d of %d questions have no number as gold answer and are left out (%s)",
+            config.name,
+            len(left_out),
+            len(left_out) + len(taken),
+            left_out[0],
+        )
+    return QuestionSet(questions=taken, left_out=left_out)
+
+
+def text_key(text: str) -> str:
+    """A short digest of a question's text, equal where only case, space or punctuation differ."""
+    return hashlib.sha256(normalised(text).encode()).hexdigest()[:16]
 
 
 def difficulty_of(config: DifficultyConfig) -> Difficulty:
@@ -108,43 +146,48 @@ def _check_distinct(
         )
 
 
-def _noted(rows: Iterable[tuple[str, tables.Row]], origins: list[str]) -> Iterator[tables.Row]:
-    """The rows; appends the file of each to `origins`."""
-    for origin, row in rows:
-        origins.append(origin)
-        yield row
-
-
-def _gsm8k(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
-    for index, row in enumerate(rows):
-        answer = _text(row, "answer", config)
-        num_marks = answer.count("<<")
+def _read(config: BenchmarkConfig, left_out: list[str]) -> Iterator[tuple[str, Question]]:
+    """Each question with the file that it was read from; `left_out` gets those without a number."""
+    published = config.published
+    part = published.title if published.splits else config.split
+    is_table = config.kind == "table"
+    columns = (config.question_column,) if is_table else published.question
+    answer_column = config.answer_column if is_table else published.answer
+    for index, (origin, row) in enumerate(_rows(config)):
+        answer = _cell(row, answer_column, config)
+        text = " ".join(_text(row, column, config).strip() for column in columns)
         try:
-            gold = gsm8k.gold_of(answer)
+            gold = golds.read(answer, published.gold)
         except ValueError as error:
-            raise DataError(f"{config.path}, {config.split} question {index}: {error}") from None
-        yield Question(
-            id=f"gsm8k-{config.split}-{index}",
-            text=_text(row, "question", config).strip(),
-            gold=gold,
-            tags={"operations": num_marks} if num_marks else {},
-        )
+            if published.is_strict:
+                place = f"{config.location}, {part} question {index}"
+                raise DataError(f"{place}: {error}") from None
+            left_out.append(f"question {index}: {error}")
+            continue
+        tags = _tags(row, answer, config)
+        yield origin, Question(id=_id(row, index, config), text=text, gold=gold, tags=tags)
 
 
-def _svamp(config: BenchmarkConfig, rows: Iterable[tables.Row]) -> Iterator[Question]:
-    """All of SVAMP, which is one set of 1,000 questions: both splits of the hub together."""
-    for index, row in enumerate(rows):
-        body, question = _text(row, "Body", config), _text(row, "Question", config)
-        try:
-            gold = read_gold(_cell(row, "Answer", config))
-        except ValueError as error:
-            raise DataError(f"{config.path}, SVAMP question {index}: {error}") from None
-        yield Question(
-            id=f"svamp-{row.get('ID', index)}",
-            text=f"{body.strip()} {question.strip()}",
-            gold=gold,
-            tags={"type": str(row["Type"])} if "Type" in row else {},
-        )
+def _id(row: tables.Row, index: int, config: BenchmarkConfig) -> str:
+    published = config.published
+    parts = [config.kind]
+    if config.subset or len(published.subsets) > 1:
+        parts.append(config.folder)
+    if not published.splits:
+        parts.append(config.split)
+    return "-".join([*parts, str(row.get(published.id, index))])
+
+
+def _tags(row: tables.Row, answer: object, config: BenchmarkConfig) -> dict[str, str | int]:
+    published = config.published
+    tags: dict[str, str | int] = {}
+    if isinstance(answer, str) and (num_marks := answer.count("<<")):
+        tags["operations"] = num_marks
+    if published.group and published.group in row:
+        tags["type"] = str(row[published.group])
+    if published.original:
+        tags[ORIGINAL] = text_key(_text(row, published.original, config))
+    return tags
 
 
 def files_of(config: BenchmarkConfig) -> list[Path]:
@@ -153,9 +196,9 @@ def files_of(config: BenchmarkConfig) -> list[Path]:
     Raises:
         DataError: its file or folder is missing.
     """
-    if config.kind == "problems" or remote.is_url(config.path):
+    if config.kind == "problems" or remote.is_url(config.location):
         return []
-    if hub.local_path(config.path, _setting(config)) is None:
+    if hub.local_path(config.location, _setting(config)) is None:
         return []
     return [path for files in found_at(config) for path in files.local_paths()]
 
@@ -171,30 +214,38 @@ def found_at(config: BenchmarkConfig, *, offline: bool = False) -> list[Files]:
         DataError: they are missing or cannot be listed.
     """
     endings = tables.PARQUET + tables.JSON
+    published = config.published
+    is_published = config.location == published.hub
     location = locations.located(
-        config.path,
+        config.location,
         setting=_setting(config),
         endings=endings,
-        revision=config.revision,
+        revision=config.revision or (published.revision if is_published else ""),
         offline=offline,
     )
-    what = f"{_setting(config)} = {config.path!r}"
-    if config.kind == "gsm8k":
-        return [
-            locations.chosen(
-                location,
-                what=what,
-                split=config.split,
-                endings=endings,
-                folder=gsm8k.HUB_CONFIG,
-            )
-        ]
-    if location.is_file or _SVAMP_FILE in location.names:
-        return [Files(location, location.names if location.is_file else [_SVAMP_FILE])]
+    what = f"{_setting(config)} = {config.location!r}"
+    if location.is_file and published.splits:
+        return [Files(location, location.names)]
+    if published.file and published.file in location.names:
+        return [Files(location, [published.file])]
+    _refuse_other_subsets(location, config, what)
     return [
-        locations.chosen(location, what=what, split=split, endings=endings)
-        for split in _SVAMP_SPLITS
+        locations.chosen(location, what=what, split=split, endings=endings, folder=config.folder)
+        for split in published.splits or (config.split,)
     ]
+
+
+def _refuse_other_subsets(location: Location, config: BenchmarkConfig, what: str) -> None:
+    """Raise where the location has folders for subsets, but not for the one that is asked for."""
+    if location.is_file or not config.folder:
+        return
+    folders = {name.partition("/")[0] for name in location.names if "/" in name}
+    others = folders.intersection(config.published.subsets or folders)
+    if config.folder not in folders and others:
+        raise DataError(
+            f"{what} has no folder {config.folder!r} for this subset: it has "
+            f"{', '.join(sorted(others))}; set subset to one of them"
+        )
 
 
 def _rows(config: BenchmarkConfig) -> Iterator[tuple[str, tables.Row]]:
@@ -212,7 +263,7 @@ def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
     text = _cell(row, column, config)
     if not isinstance(text, str):
         raise DataError(
-            f"benchmark {config.name}: {config.path} has a {column!r} that is not a text: "
+            f"benchmark {config.name}: {config.location} has a {column!r} that is not a text: "
             f"{text!r:.100}"
         )
     return text
@@ -220,8 +271,9 @@ def _text(row: tables.Row, column: str, config: BenchmarkConfig) -> str:
 
 def _cell(row: tables.Row, column: str, config: BenchmarkConfig) -> object:
     if column not in row:
+        remedy = "; set question_column and answer_column" if config.kind == "table" else ""
         raise DataError(
-            f"benchmark {config.name} is of kind {config.kind!r}, but {config.path} has no column "
-            f"{column!r}: it has {', '.join(row)}"
+            f"benchmark {config.name} is of kind {config.kind!r}, but {config.location} has no "
+            f"column {column!r}: it has {', '.join(row)}{remedy}"
         )
     return row[column]

@@ -304,7 +304,10 @@ def _cut_of(config: BenchmarkConfig | SourceConfig) -> _Cut | None:
         start, count = 0, config.num_examples
     if config.kind == "problems":
         name = f"the built-in problems of seed {config.seed}", config.difficulty.model_dump_json()
-    elif config.kind in ("gsm8k", "svamp"):
+    elif isinstance(config, BenchmarkConfig):
+        subset = f"/{config.folder}" if len(config.published.subsets) > 1 else ""
+        name = f"{config.location}{subset} ({config.split})", ""
+    elif config.kind == "gsm8k":
         name = f"{config.path} ({config.split})", ""
     else:
         return None

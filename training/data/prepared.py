@@ -16,6 +16,7 @@ from typing import Any
 
 from training import hub, manifest, remote
 from training.config import (
+    BenchmarkConfig,
     ConfigError,
     DataConfig,
     PrepareConfig,
@@ -33,6 +34,9 @@ from training.errors import DataError, UserError
 
 _TOKENIZER = "data.tokenizer"
 _TABLES = ("config", "inputs", "facts")
+_LATER_KEYS = ("subset", "question_column", "answer_column")
+"""Keys of a benchmark that earlier versions did not have: left out at their defaults, so that what
+those versions prepared stays up to date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +103,10 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
     for source in data["sources"]:
         del source["cache_folder"], source["cache_gib"]
         del source["weight"]  # read in training alone
+    for entry in data["decontaminate"]:
+        for key in _LATER_KEYS:
+            if entry[key] == BenchmarkConfig.model_fields[key].default:
+                del entry[key]
     if config.data.source_weights:
         data["packs_sources_apart"] = True
     execution = resolved(config.execution)
@@ -185,7 +193,7 @@ def _tables(
     for number, entry in enumerate(data.decontaminate):
         if entry.kind != "problems":
             find = partial(benchmarks.found_at, entry, offline=offline)
-            yield f"data.decontaminate.{number}", entry.path, find
+            yield f"data.decontaminate.{number}", entry.location, find
 
 
 def _files_of_source(source: SourceConfig, *, offline: bool) -> list[Files]:

@@ -134,6 +134,20 @@ def majority_at_k(
     return values
 
 
+def at_n(outcomes: Outcomes, *, seed: int = 0) -> dict[str, Values]:
+    """Each question's value of every measure, of all N candidates where it takes several."""
+    num_candidates = outcomes.num_candidates
+    values = {
+        "pass_at_1": _greedy(outcomes),
+        "sampled_pass_at_1": pass_at_k(outcomes.right, 1),
+        "pass_at_n": pass_at_k(outcomes.right, num_candidates),
+        "majority_at_n": majority_at_k(outcomes.right, outcomes.group, num_candidates, seed=seed),
+    }
+    if outcomes.score is not None:
+        values["verify_at_n"] = verify_at_k(outcomes, num_candidates)
+    return values
+
+
 def verify_at_k(outcomes: Outcomes, k: int) -> Values:
     """Chance that the verifier's choice among k of the candidates is right.
 

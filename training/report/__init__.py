@@ -8,6 +8,6 @@ computed already. Whatever a run lacks is left out of the page.
 """
 
 from training.report.build import build_report
-from training.report.table import summary_table
+from training.report.table import against_table, summary_table
 
-__all__ = ["build_report", "summary_table"]
+__all__ = ["against_table", "build_report", "summary_table"]

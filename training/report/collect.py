@@ -36,6 +36,30 @@ class Operations:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One measure on the questions that a benchmark shares with GSM8K."""
+
+    here: Interval
+    there: Interval
+    """On GSM8K."""
+    difference: Interval
+    """Here minus there, by question."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Against:
+    """A benchmark beside GSM8K."""
+
+    reference: str
+    """GSM8K's name in this evaluation."""
+    num_pairs: int
+    """GSM8K questions that have a partner; 0: the two are not paired."""
+    num_questions: int
+    """The benchmark's questions in these pairs."""
+    measures: Mapping[str, Compared]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
     """One benchmark's results; `verify_at_k` is empty without a verifier."""
 
@@ -50,6 +74,14 @@ class Benchmark:
     verify_minus_greedy: Interval | None
     verify_minus_majority: Interval | None
     by_operations: Mapping[str, Operations]
+    num_left_out: int = 0
+    """Questions whose gold is no number."""
+    against: Against | None = None
+    corrected: "Benchmark | None" = None
+    """The same candidates by corrected golds."""
+    num_changed: int = 0
+    """Of a corrected one: golds that differ from the published ones."""
+    num_removed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,6 +211,29 @@ def _benchmark(name: str, raw: Tree) -> Benchmark:
             )
             for key, entry in sorted((raw.get("by_operations") or {}).items(), key=_numeric)
         },
+        num_left_out=int(raw.get("num_left_out") or 0),
+        against=_against(raw.get("against_gsm8k")),
+        corrected=_benchmark(name, raw["corrected"]) if raw.get("corrected") else None,
+        num_changed=int(raw.get("num_changed") or 0),
+        num_removed=int(raw.get("num_removed") or 0),
+    )
+
+
+def _against(raw: Any) -> Against | None:
+    if not isinstance(raw, Mapping):
+        return None
+    measures: dict[str, Compared] = {}
+    for name, entry in raw.items():
+        if isinstance(entry, Mapping):
+            ends = [interval(entry.get(key)) for key in ("here", "there", "difference")]
+            here, there, difference = ends
+            if here and there and difference:
+                measures[name] = Compared(here=here, there=there, difference=difference)
+    return Against(
+        reference=str(raw.get("reference")),
+        num_pairs=int(raw.get("num_pairs") or 0),
+        num_questions=int(raw.get("num_questions") or 0),
+        measures=measures,
     )
 
 

@@ -4,9 +4,10 @@ Text from models, data and configs goes through `markup.escape`; a content secur
 policy in the page forbids scripts and the network besides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from training.report import plots
+from training.report.against import against_section
 from training.report.collect import Benchmark, Curve, Run
 from training.report.data_section import data_section
 from training.report.examples import examples_section
@@ -45,6 +46,7 @@ def render(
     sections = [
         ("headline", "Results", _headline(run)),
         ("settings", "What was run", _settings(run, seconds)),
+        ("against", "Beside GSM8K", against_section(run.benchmarks)),
         ("accuracy", "Accuracy by k", _accuracy(run)),
         ("operations", "By operations", _operations(run)),
         ("loss", "Training", _training(run)),
@@ -121,10 +123,11 @@ def _headline_table(benchmarks: Sequence[Benchmark]) -> str:
         "verify@N −<br>greedy pass@1",
         "verify@N −<br>majority@N",
     )
+    shown = [(name, row) for benchmark in benchmarks for name, row in _headline_rows(benchmark)]
     rows = [
         (
-            escape(benchmark.name),
-            f"{benchmark.num_questions:,}<small>N = {benchmark.num_candidates}</small>",
+            name,
+            f"{benchmark.num_questions:,}<small>{_counts(benchmark)}</small>",
             _percent(benchmark.greedy),
             _percent(benchmark.pass_at_k.get(1)),
             _percent(at_n(benchmark.pass_at_k)),
@@ -133,10 +136,33 @@ def _headline_table(benchmarks: Sequence[Benchmark]) -> str:
             _difference(benchmark.verify_minus_greedy),
             _difference(benchmark.verify_minus_majority),
         )
-        for benchmark in benchmarks
+        for name, benchmark in shown
     ]
     below = "Percent of questions; differences in points. 95\u00a0% intervals below each value."
+    if any(benchmark.num_left_out for benchmark in benchmarks):
+        below += " Left out: questions whose published gold answer is no single number."
+    if any(benchmark.corrected for benchmark in benchmarks):
+        below += " Corrected golds: the same candidates, judged again by corrected gold answers."
     return f'{table(head, rows)}<p class="note" style="margin:.8rem 0 0">{below}</p>'
+
+
+def _headline_rows(benchmark: Benchmark) -> Iterator[tuple[str, Benchmark]]:
+    """Heading and numbers: by the published golds and, where there are some, by corrected ones."""
+    yield escape(benchmark.name), benchmark
+    if benchmark.corrected:
+        yield f"{escape(benchmark.name)}<br>corrected golds", benchmark.corrected
+
+
+def _counts(benchmark: Benchmark) -> str:
+    counts = [f"N = {benchmark.num_candidates}"]
+    for count, what in (
+        (benchmark.num_left_out, "left out"),
+        (benchmark.num_changed, "corrected"),
+        (benchmark.num_removed, "removed"),
+    ):
+        if count:
+            counts.append(f"{count:,} {what}")
+    return "<br>".join(counts)
 
 
 def _percent(value: Interval | None) -> str:

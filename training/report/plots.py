@@ -135,6 +135,41 @@ def accuracy_by_operations(benchmark: Benchmark) -> str | None:
         return _svg(figure, f"Accuracy by number of operations on {benchmark.name}")
 
 
+def differences(benchmarks: Sequence[Benchmark], measures: Mapping[str, str]) -> str | None:
+    """Each paired benchmark's differences from GSM8K as horizontal intervals around zero.
+
+    Args:
+        benchmarks: From top to bottom.
+        measures: Keys of `Against.measures`, and how the legend calls them.
+    """
+    found = [(b.name, b.against) for b in benchmarks if b.against and b.against.measures]
+    if not found:
+        return None
+    looks = {"pass_at_1": (GREEDY, "^"), "majority_at_n": (MAJORITY, "s")}
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        figure, axes = _figure(height=1.3 + 0.5 * len(found))
+        axes.axvline(0, color=MUTED, lw=1.2)
+        for number, (key, name) in enumerate(measures.items()):
+            shift = 0.22 * (number - (len(measures) - 1) / 2)
+            colour, marker = looks.get(key, (VERIFY, "D"))
+            known = [
+                (row + shift, against.measures[key].difference)
+                for row, (_, against) in enumerate(found)
+                if key in against.measures
+            ]
+            heights = [height for height, _ in known]
+            lows, highs = (_percent([value.ends[end] for _, value in known]) for end in (0, 1))
+            axes.hlines(heights, lows, highs, color=colour, alpha=0.55, lw=1.6)
+            values = _percent([value.value for _, value in known])
+            axes.plot(values, heights, color=colour, marker=marker, linestyle="none", label=name)
+        axes.set_yticks(range(len(found)), [name for name, _ in found])
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.set_xlabel("difference, points")
+        columns = len(measures)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.02), ncols=columns, fontsize=10)
+        return _svg(figure, "Differences from GSM8K by question")
+
+
 def loss_curve(curve: Curve) -> str:
     """Training loss over tokens, and below it the accuracies measured in training."""
     losses = {k: v for k, v in curve.evaluations.items() if k.rsplit("/", 1)[-1] == "loss"}

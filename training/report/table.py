@@ -1,6 +1,6 @@
-"""The table that a recipe ends with on the terminal: one row per benchmark."""
+"""The tables that a recipe ends with on the terminal: benchmarks, and their distance from GSM8K."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -33,7 +33,7 @@ def summary_table(report: Mapping[str, Any]) -> Table:
     ):
         # Numbers are never truncated: on a narrow terminal the names wrap instead.
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, entry in benchmarks.items():
+    for name, entry in _with_corrected(benchmarks):
         table.add_row(
             # Names come from config files: as text, never as markup.
             Text(f"{name}\n{entry.get('num_questions') or 0:,}", overflow="fold"),
@@ -44,6 +44,40 @@ def summary_table(report: Mapping[str, Any]) -> Table:
             Text(_percent(_last(entry.get("verify_at_k"))), style="bold"),
             _difference(interval(entry.get("verify_minus_pass_at_1"))),
         )
+    return table
+
+
+def _with_corrected(benchmarks: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, entry in benchmarks.items():
+        yield name, entry
+        if entry.get("corrected"):
+            yield f"{name}, corrected golds", entry["corrected"]
+
+
+def against_table(report: Mapping[str, Any]) -> Table | None:
+    """Differences from GSM8K by question; None where nothing is paired with it."""
+    benchmarks: Mapping[str, Any] = report.get("benchmarks") or {}
+    found = {name: entry.get("against_gsm8k") or {} for name, entry in benchmarks.items()}
+    paired = {name: entry for name, entry in found.items() if entry.get("num_pairs")}
+    if not paired:
+        return None
+    table = Table(
+        title="Difference from GSM8K on the shared questions, points",
+        caption="Paired by question, with 95 % intervals",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column("benchmark\nGSM8K questions")
+    for heading in ("pass@1\ngreedy", "majority\n@N", "verify\n@N"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, entry in paired.items():
+        cells = [
+            _difference(interval((entry.get(measure) or {}).get("difference")))
+            for measure in ("pass_at_1", "majority_at_n", "verify_at_n")
+        ]
+        table.add_row(Text(f"{name}\n{entry['num_pairs']:,}", overflow="fold"), *cells)
     return table
 
 

@@ -12,7 +12,7 @@ def status_of_hub(models: Sequence[str], question_sets: Sequence[BenchmarkConfig
     """The status where models or questions would have to be fetched; None: all are on disk."""
     remote = [source for source in models if source and hub.local_path(source, "a model") is None]
     remote += [
-        benchmark.path
+        benchmark.location
         for benchmark in question_sets
         if benchmark.kind != "problems" and not benchmarks.files_of(benchmark)
     ]
@@ -41,4 +41,4 @@ def counted(
                 f"in {parts:,} parts"
             )
         else:
-            yield f"{benchmark.name}: all questions of {benchmark.path} x {each} candidates"
+            yield f"{benchmark.name}: all questions of {benchmark.location} x {each} candidates"

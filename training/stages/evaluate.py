@@ -8,6 +8,7 @@ from parallel.workers.array import ONLY_TASK, ArrayTask
 from training.config import BenchmarkConfig, EvaluateConfig, SourceConfig
 from training.lifecycle import run_folder
 from training.manifest import Status
+from training.stages import readable
 from training.stages.candidates import counted, status_of_hub
 from training.stages.model_size import ModelSize, replica_memory, saved_models
 from training.stages.stage import Stage
@@ -37,6 +38,10 @@ class EvaluateStage(Stage[EvaluateConfig]):
         """Refuse a folder that is not an evaluation's."""
         run_folder.refuse_others(self.folder, verb=self.verb)
 
+    def problems(self, num_ranks: int) -> Iterator[str]:
+        """The file of corrected golds."""
+        yield from readable.correction_problems(self.config.evaluation.corrections)
+
     def status(self) -> Status:
         """How many parts are to be drawn and scored."""
         section = self.config.evaluation
@@ -59,9 +64,12 @@ class EvaluateStage(Stage[EvaluateConfig]):
         """Evaluate; the first rank prints the table."""
         from rich.console import Console
 
-        from training.report import summary_table
+        from training.report import against_table, summary_table
         from training.stages.runs.evaluate import evaluate
 
         evaluation = evaluate(self.config, ranks)
         if ranks.is_main:
-            Console().print(summary_table(evaluation))
+            console = Console()
+            console.print(summary_table(evaluation))
+            if (differences := against_table(evaluation)) is not None:
+                console.print(differences)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parallel.layout import Layout
 from training.config import BenchmarkConfig, ConfigError, SourceConfig, TrainConfig
-from training.data import benchmarks, sources
+from training.data import benchmarks, corrections, sources
 from training.errors import UserError
 from training.hub import local_path
 
@@ -50,6 +50,11 @@ def missing_questions(question_sets: Iterable[SourceConfig | BenchmarkConfig]) -
             yield from messages(lambda entry=entry: sources.refuse_damaged(entry))
         else:
             yield from messages(lambda entry=entry: benchmarks.files_of(entry))
+
+
+def correction_problems(setting: str) -> Iterator[str]:
+    """Whether the file that `evaluation.corrections` names is missing or not of its form."""
+    yield from messages(lambda: corrections.read(setting))
 
 
 def layout_problems(config: TrainConfig, num_ranks: int, prefix: str = "") -> Iterator[str]:

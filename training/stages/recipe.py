@@ -148,6 +148,7 @@ class RecipeStage(Stage[RecipeConfig]):
         """Configs of stages, sampled checkpoints that are gone, and the layouts."""
         yield from readable.messages(lambda: [step.stage() for step in self.steps()])
         yield from self.lost_checkpoints()
+        yield from readable.correction_problems(self.config.evaluation.corrections)
         for name in ("generator", "verifier"):
             training = getattr(self.config, name)
             yield from readable.layout_problems(training, num_ranks, f"{name}: ")

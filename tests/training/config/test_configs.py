@@ -246,3 +246,17 @@ def test_an_offloaded_optimizer_needs_zero_2_and_bf16(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load(TrainConfig, [minimal], ["parallel.offload_optimizer=true", *overrides])
+
+
+def test_benchmarks_of_any_evaluation_have_names_of_their_own() -> None:
+    entry = "{name = 'it', kind = 'gsm1k'}"
+    for verb, path in ((TrainConfig, "generator_demo"), (RecipeConfig, "recipe_demo")):
+        with pytest.raises(ConfigError, match="has the name 'it' twice, in it, it"):
+            load(verb, [CONFIGS / f"{path}.toml"], [f"evaluation.benchmarks=[{entry}, {entry}]"])
+
+
+def test_corrections_are_not_for_evaluations_in_training() -> None:
+    settings = ["evaluation.corrections=shipped", "evaluation.every_steps=10"]
+    with pytest.raises(ConfigError, match="corrections = 'shipped' with every_steps = 10"):
+        load(TrainConfig, [CONFIGS / "generator_demo.toml"], settings)
+    load(RecipeConfig, [CONFIGS / "recipe_demo.toml"], settings[:1])

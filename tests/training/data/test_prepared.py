@@ -188,3 +188,13 @@ def test_limits_of_programs_that_are_not_run_do_not_matter(tmp_path: Path) -> No
             for limit in (1.0, 2.0)
         )
         assert (first != second) == matters
+
+
+def test_keys_that_were_added_since_do_not_make_data_old(made: PrepareConfig) -> None:
+    """What earlier versions prepared has none of these keys, and stays up to date."""
+    (entry,) = manifest.read(made.data.folder)["config"]["data"]["decontaminate"]
+    assert not {"subset", "question_column", "answer_column"} & set(entry)
+    other = {**entry, "kind": "table", "answer_column": "gold"}
+    assert "data.decontaminate.0.answer_column was not set, is 'gold'" in (
+        compare(changed(made, decontaminate=[other])).differences
+    )

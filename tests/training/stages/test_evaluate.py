@@ -13,8 +13,9 @@ from tests.ranks import run_ranks
 from tests.training.evaluation import models
 from tests.training.stages import folders
 from training import manifest
-from training.config import ConfigError, EvaluateConfig
+from training.config import EvaluateConfig
 from training.data import candidates
+from training.data.corrections import question_key
 from training.errors import CheckpointError
 from training.files import read_json
 from training.records import Candidate
@@ -181,7 +182,7 @@ def test_a_generator_is_no_verifier(inputs: Path, ranks: Ranks, tmp_path: Path):
 
 def test_a_benchmark_named_twice_is_refused(inputs: Path, ranks: Ranks, tmp_path: Path):
     twice = [{"name": "toy", "kind": "gsm8k", "path": str(inputs / "gsm8k")}] * 2
-    with pytest.raises(ConfigError, match="a name twice"):
+    with pytest.raises(ValueError, match="has the name 'toy' twice, in toy, toy"):
         run(inputs, tmp_path / "evaluation", ranks, benchmarks=twice)
 
 
@@ -204,3 +205,46 @@ def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_
     source = str(models.write_overflowing(tmp_path / "large"))
     with pytest.raises(CheckpointError, match="large: the model's logits are not finite"):
         run(inputs, tmp_path / "evaluation", ranks, generator=source)
+
+
+def test_benchmarks_are_compared_with_gsm8k_and_golds_corrected(
+    inputs: Path, ranks: Ranks, tmp_path: Path
+) -> None:
+    gsm8k = [json.loads(line) for line in (inputs / "gsm8k/test.jsonl").read_text().splitlines()]
+    rows: list[dict[str, Any]] = [
+        {"question": f"Variant {n}?", "answer": "8", "seed_question": gsm8k[n % 2]["question"]}
+        for n in range(4)
+    ]
+    rows.append({**rows[0], "question": "A vague one?", "answer": "None"})
+    (tmp_path / "plus.json").write_text(json.dumps(rows))
+    keys = [question_key(row["question"]) for row in gsm8k[:2]]
+    lines = [
+        {"question_sha256": key, "gold": gold, "source": "this test"}
+        for key, gold in zip(keys, (5, "removed"), strict=True)
+    ]
+    corrections = tmp_path / "corrections.jsonl"
+    corrections.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = {
+        "benchmarks": [
+            {"name": "gsm8k", "kind": "gsm8k", "path": str(inputs / "gsm8k")},
+            {"name": "plus", "kind": "gsm_plus", "path": str(tmp_path / "plus.json")},
+        ],
+        "corrections": str(corrections),
+    }
+
+    folder = tmp_path / "evaluation"
+    found = run(inputs, folder, ranks, **settings)["benchmarks"]
+
+    assert found["gsm8k"]["num_questions"] == NAMES["toy"]
+    again = found["gsm8k"]["corrected"]
+    assert (again["num_changed"], again["num_removed"]) == (1, 1)
+    assert again["num_questions"] == NAMES["toy"] - 1 and set(again["pass_at_1"]) >= {"value"}
+    assert found["plus"]["num_left_out"] == 1 and found["plus"]["num_questions"] == 4
+    against = found["plus"]["against_gsm8k"]
+    assert (against["num_pairs"], against["num_questions"]) == (2, 4)
+    assert set(against["verify_at_n"]) == {"here", "there", "difference"}
+    # Other corrections change what is measured, and draw nothing.
+    before = times(folder)
+    corrections.write_text(json.dumps(lines[0]) + "\n")
+    found = run(inputs, folder, ranks, **settings)["benchmarks"]
+    assert found["gsm8k"]["corrected"]["num_removed"] == 0 and times(folder) == before

@@ -15,14 +15,13 @@ from training.config import (
     SampleConfig,
     resolved,
 )
-from training.data.benchmarks import questions as questions_of
+from training.data.benchmarks import QuestionSet, question_set
 from training.lifecycle import run_folder
 from training.lifecycle.cancellation import Cancellation
 from training.lifecycle.signals import StopSignal
 from training.lifecycle.watchdog import Watchdog
 from training.monitoring.progress import Progress
 from training.monitoring.tracking import Tracker
-from training.records import Question
 from training.stages.readable import refuse_unwritable
 
 TIMEOUT_MINUTES = 24 * 60.0
@@ -39,19 +38,19 @@ def refuse_run_folder(folder: Path, *, verb: str) -> None:
     run_folder.refuse_others(folder, verb=verb)
 
 
-def read_questions(setting: str, entry: BenchmarkConfig) -> list[Question]:
+def read_questions(setting: str, entry: BenchmarkConfig) -> QuestionSet:
     """The questions of a set; `setting` names it in the message where it has none.
 
     Raises:
         ConfigError: it gives no question.
     """
-    questions = questions_of(entry)
-    if not questions:
+    found = question_set(entry)
+    if not found.questions:
         raise ConfigError(
-            f"{setting} ({entry.kind}, {entry.path}) gives no question: look at its path, "
+            f"{setting} ({entry.kind}, {entry.location}) gives no question: look at its path, "
             "split, skip_questions and num_questions"
         )
-    return questions
+    return found
 
 
 def made_from(

@@ -4,7 +4,8 @@
 
 What is left in the run folder:
 
-    evaluation.json             every measure of every benchmark, with intervals
+    evaluation.json             every measure of every benchmark, with intervals, and differences
+                                from GSM8K where it is one of them
     candidates_NAME.parquet     all candidates with scores; the greedy one has temperature 0
     questions_NAME.parquet      the questions with gold
     parts/NAME/part-*.parquet   what the ranks wrote; a killed stage resumes from them
@@ -16,6 +17,7 @@ never in memory together. Another verifier in the same folder scores what is the
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,16 @@ import torch
 
 from parallel.ranks import Ranks
 from training import files, manifest
-from training.config import ConfigError, EvaluateConfig, resolved
-from training.data import candidates
+from training.config import EvaluateConfig, resolved
+from training.data import candidates, corrections
+from training.data.corrections import Corrections
 from training.data.held_out import refuse_shared
-from training.evaluation import benchmark, load, slices, work
+from training.evaluation import benchmark, load, pairs, slices, work
+from training.evaluation.benchmark import Answers, BenchmarkResult
+from training.evaluation.corrected import corrected
 from training.evaluation.sampler import Sampler
 from training.evaluation.slices import Slice
+from training.evaluation.statistics import Outcomes
 from training.execution.executor import Executor
 from training.lifecycle.cancellation import Cancellation
 from training.monitoring.tracking import Tracker
@@ -52,6 +58,9 @@ class _Plan:
 
     questions: dict[str, list[Question]]
     """By benchmark."""
+    num_left_out: dict[str, int]
+    """By benchmark: questions whose gold is no number."""
+    corrections: Corrections
     inputs: dict[str, str]
     made_from: dict[str, str]
     """By benchmark: the fingerprint of what decides its candidates."""
@@ -115,12 +124,13 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     folder, evaluation = config.run.folder, config.evaluation
     refuse_run_folder(folder, verb="evaluate")
     names = [entry.name for entry in evaluation.benchmarks]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"evaluation.benchmarks has a name twice: {', '.join(names)}")
-    questions = {
+    read = {
         entry.name: read_questions(f"benchmark {entry.name}", entry)
         for entry in evaluation.benchmarks
     }
+    questions = {name: found.questions for name, found in read.items()}
+    corrected_golds = corrections.read(evaluation.corrections)
+    corrections.refuse_unmatched(corrected_golds, chain.from_iterable(questions.values()))
     refuse_shared(
         config,
         {
@@ -131,6 +141,9 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     inputs = {"generator": load.fingerprint(evaluation.generator)}
     if evaluation.verifier:
         inputs["verifier"] = load.fingerprint(evaluation.verifier)
+    if evaluation.corrections:
+        path = corrections.path_of(evaluation.corrections)
+        inputs["corrections"] = manifest.fingerprint(path)
     # A benchmark may be called `generator`.
     inputs |= {f"questions.{name}": work.fingerprint(each) for name, each in questions.items()}
     models = {"generator": evaluation.generator, "verifier": evaluation.verifier}
@@ -161,6 +174,8 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
             waiting += [(name, part) for part in missing]
     return _Plan(
         questions=questions,
+        num_left_out={name: len(found.left_out) for name, found in read.items()},
+        corrections=corrected_golds,
         inputs=inputs,
         made_from=labels,
         parts=parts,
@@ -267,6 +282,51 @@ def _stale(config: EvaluateConfig, plan: _Plan) -> list[Path]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measures:
+    """What is measured on one benchmark."""
+
+    summary: dict[str, Any]
+    metrics: dict[str, float]
+    outcomes: Outcomes
+
+
+def _measure(config: EvaluateConfig, plan: _Plan, name: str, tracker: Tracker) -> _Measures:
+    """Measure the candidates of a benchmark, also by corrected golds; log the table of samples."""
+    evaluation = config.evaluation
+
+    def measured(name: str, answers: Sequence[Answers]) -> tuple[BenchmarkResult, dict[str, Any]]:
+        result = benchmark.measured(
+            name,
+            answers,
+            num_candidates=evaluation.num_candidates,
+            with_scores=bool(evaluation.verifier),
+            num_table_rows=config.tracking.num_table_rows,
+        )
+        seed = config.run.seed
+        return result, result.summary(num_bootstrap=evaluation.num_bootstrap, seed=seed)
+
+    path = _candidates_path(config.run.folder, name)
+    answers = benchmark.grouped(plan.questions[name], list(candidates.read(path)))
+    result, summary = measured(name, answers)
+    metrics = result.metrics()
+    if num_left_out := plan.num_left_out[name]:
+        summary["num_left_out"] = num_left_out
+    if again := corrected(answers, plan.corrections):
+        result_again, summary_again = measured(f"{name}/corrected", again.answers)
+        counts = {"num_changed": again.num_changed, "num_removed": again.num_removed}
+        summary["corrected"] = {**counts, **summary_again}
+        metrics |= result_again.metrics()
+    tracker.table(
+        f"eval/{name}/samples", benchmark.TABLE_COLUMNS, result.table_rows, step=0, tokens=0
+    )
+    return _Measures(summary=summary, metrics=metrics, outcomes=result.outcomes)
+
+
+def _candidates_path(folder: Path, name: str) -> Path:
+    return folder / f"candidates_{name}.parquet"
+
+
 def _commit(
     config: EvaluateConfig, plan: _Plan, tracker: Tracker, started: float
 ) -> dict[str, Any]:
@@ -274,26 +334,26 @@ def _commit(
     outputs = [folder / EVALUATION]
     summaries: dict[str, Any] = {}
     metrics: dict[str, float] = {}
+    measured: dict[str, pairs.Measured] = {}
     for name, questions in plan.questions.items():
-        candidates_path = folder / f"candidates_{name}.parquet"
+        candidates_path = _candidates_path(folder, name)
         questions_path = folder / f"questions_{name}.parquet"
         candidates.merge(candidates.part_paths(_parts_folder(folder, name)), candidates_path)
         candidates.write_questions(questions_path, questions)
         outputs += [candidates_path, questions_path]
-        result = benchmark.measured(
-            name,
-            benchmark.grouped(questions, list(candidates.read(candidates_path))),
-            num_candidates=evaluation.num_candidates,
-            with_scores=bool(evaluation.verifier),
-            num_table_rows=config.tracking.num_table_rows,
-        )
-        summaries[name] = result.summary(
-            num_bootstrap=evaluation.num_bootstrap, seed=config.run.seed
-        )
-        metrics |= result.metrics()
-        tracker.table(
-            f"eval/{name}/samples", benchmark.TABLE_COLUMNS, result.table_rows, step=0, tokens=0
-        )
+        found = _measure(config, plan, name, tracker)
+        summaries[name] = found.summary
+        metrics |= found.metrics
+        measured[name] = pairs.Measured(name=name, questions=questions, outcomes=found.outcomes)
+    comparisons = pairs.compared(
+        evaluation.benchmarks,
+        measured,
+        num_bootstrap=evaluation.num_bootstrap,
+        seed=config.run.seed,
+    )
+    for name, comparison in comparisons.items():
+        summaries[name][pairs.AGAINST] = comparison
+    metrics |= pairs.metrics(comparisons)
     content: dict[str, Any] = {
         "benchmarks": summaries,
         "generator": evaluation.generator,

@@ -118,7 +118,7 @@ def _plan(
     refuse_run_folder(folder, verb="sample")
     if not sampling.checkpoints:
         raise ConfigError("sampling.checkpoints is empty: name checkpoint or model folders")
-    questions = read_questions("sampling.questions", sampling.questions)
+    questions = read_questions("sampling.questions", sampling.questions).questions
     texts = [question.text for question in questions]
     refuse_shared(config, {entry: texts for entry in (sampling.questions,)})
     names = load.names(sampling.checkpoints)
