@@ -160,4 +160,5 @@ def _checked(reward: object, source: SourceConfig, place: Place) -> float:
 
 
 def _kind(value: object) -> str:
-    return kind(value) if value is None or isinstance(value, (bool, str, list, dict)) else "no text"
+    in_json = value is None or isinstance(value, (bool, int, float, str, list, dict))
+    return kind(value) if in_json else f"of type {type(value).__name__}"
