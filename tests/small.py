@@ -43,8 +43,8 @@ def config(folder: Path, **sections: dict[str, Any]) -> TrainConfig:
     }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section}
-    if any(source["kind"] == "candidates" for source in tree["data"]["sources"]):
-        del tree["data"]["run_programs"]  # theirs were run already
+    if any(source["kind"] in ("candidates", "rollouts") for source in tree["data"]["sources"]):
+        del tree["data"]["run_programs"]  # not read for a verifier
     return TrainConfig.model_validate(tree)
 
 

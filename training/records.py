@@ -22,7 +22,8 @@ class Example:
     """The question's text, no surrounding white space."""
     program: str
     """The function's body as the model writes it after the prompt: indented by four
-    spaces, from its first statement through `return result`, no trailing newline."""
+    spaces, from its first statement through `return result`, no trailing newline. Of a source of
+    prose its text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ folder and sent to W&B. docs/configuration.md lists every key.
 Units are in the names of the fields. A field without a unit is a count, a fraction or a name.
 """
 
+from training.config.columns import ColumnsConfig, Extractor, Form
 from training.config.data import (
     BenchmarkConfig,
     DataConfig,
@@ -40,12 +41,15 @@ __all__ = [
     "STAGE_VERBS",
     "BenchmarkConfig",
     "CheckpointConfig",
+    "ColumnsConfig",
     "ConfigError",
     "DataConfig",
     "DifficultyConfig",
     "EvaluateConfig",
     "EvaluationConfig",
     "ExecutionConfig",
+    "Extractor",
+    "Form",
     "ModelConfig",
     "OptimizerConfig",
     "ParallelConfig",

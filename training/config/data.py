@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from training.config.benchmark_sets import SETS, BenchmarkKind, BenchmarkSet
+from training.config.columns import ColumnsConfig, Extractor, Form, column_problems
 from training.config.values import (
     LARGEST_SEED,
     MOST_EXAMPLES,
@@ -73,6 +74,7 @@ class DifficultyConfig(Section):
 
 def _check_kind_reads(section: Section, kind: str) -> None:
     """Refuse settings of a source or a benchmark that its kind does not read."""
+    mapping = ("columns", "form", "extractor", "reward_threshold")
     unread = {
         "problems": (
             "path",
@@ -84,6 +86,7 @@ def _check_kind_reads(section: Section, kind: str) -> None:
             "subset",
             "question_column",
             "answer_column",
+            *mapping,
         ),
         "candidates": (
             "split",
@@ -92,7 +95,9 @@ def _check_kind_reads(section: Section, kind: str) -> None:
             "revision",
             "cache_folder",
             "cache_gib",
+            *mapping,
         ),
+        "gsm8k": ("seed", "difficulty", *mapping),
     }.get(kind, ("seed", "difficulty"))
     known = type(section).model_fields
     if found := section.changed(*(name for name in unread if name in known)):
@@ -100,13 +105,15 @@ def _check_kind_reads(section: Section, kind: str) -> None:
 
 
 class SourceConfig(Section):
-    """One source of question-program pairs."""
+    """One source of questions with answers."""
 
-    kind: Literal["problems", "parquet", "jsonl", "gsm8k", "candidates"]
+    kind: Literal["problems", "parquet", "jsonl", "gsm8k", "candidates", "rollouts"]
     """`problems`: the built-in problem writer. `parquet`: TinyGSM's files, with the columns
-    `question` and `code`. `jsonl`: JSON lines or a JSON list with the same columns, or with
-    `question` and `program`. `gsm8k`: GSM8K answers, converted to programs through their
-    calculator marks. `candidates`: labelled candidates written by `sample`, for a verifier."""
+    `question` and `code`, or those that `columns` names. `jsonl`: JSON lines or a JSON list with
+    the same columns, or with `question` and `program`. `gsm8k`: GSM8K answers, converted to
+    programs through their calculator marks. `candidates`: labelled candidates written by `sample`,
+    for a verifier. `rollouts`: sampled answers of any generator with rewards or gold answers, for
+    a verifier; JSON or Parquet with the columns that `columns` names."""
     path: OptionalSource = ""
     """Local file or folder, hub id (`TinyGSM/TinyGSM`) or URL (`s3://`, `gs://`, `hf://`,
     `https://`) of a file or a folder; not read by `problems`."""
@@ -141,9 +148,25 @@ class SourceConfig(Section):
     """Lines, row groups and files that cannot be read. `refuse`: end with an error that names the
     first one; `skip`: leave them out and count them among the dropped rows."""
     balance: Literal["none", "question"] = "none"
-    """Which `candidates` are kept after all other filters. `none`: all; `question`: as many wrong
-    as right programs of each question, so that the difficulty of a question says nothing about the
-    label."""
+    """Which `candidates` and `rollouts` are kept after all other filters. `none`: all; `question`:
+    as many wrong as right ones of each question, so that the difficulty of a question says nothing
+    about the label."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which columns hold question, completion, reward and gold answer."""
+    form: Form = "code"
+    """What the completions are. `code`: functions as TinyGSM's, or bodies of them, which are
+    indented; `prose`: any other text, such as a chain of thought."""
+    extractor: Extractor = "last_number"
+    """How the answer of `prose` is found that is compared with gold. `last_number`: the last number
+    of the text; `boxed`: the number in the last `\\boxed{}`; `hashes`: the number after the last
+    `####`."""
+    reward_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Smallest reward of an answer that is labelled right."""
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its examples are right or wrong, for a verifier."""
+        return self.kind in ("candidates", "rollouts")
 
     @model_validator(mode="after")
     def _misread_are_problems(self) -> Self:
@@ -156,11 +179,26 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _balance_is_of_candidates(self) -> Self:
-        if self.balance != "none" and self.kind != "candidates":
+        if self.balance != "none" and not self.is_labelled:
             raise ValueError(
-                f"balance = {self.balance!r} with kind = {self.kind!r}: only 'candidates' "
-                "are labelled, leave balance out"
+                f"balance = {self.balance!r} with kind = {self.kind!r}: only 'candidates' and "
+                "'rollouts' are labelled, leave balance out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_complete(self) -> Self:
+        if self.kind not in ("jsonl", "parquet", "rollouts"):
+            return self
+        problems = column_problems(
+            self.columns,
+            kind=self.kind,
+            form=self.form,
+            unread_extractor=self.changed("extractor"),
+            unread_threshold=self.changed("reward_threshold"),
+        )
+        if found := [*problems]:
+            raise ValueError("\n".join(found))
         return self
 
     @model_validator(mode="after")
@@ -316,7 +354,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _settings_are_of_what_is_learned(self) -> Self:
-        # Candidates: nothing is learned from their questions, and their programs were run already.
+        # Candidates: nothing is learned from their questions, and their labels say how they end.
         unread = self.changed(
             "train_on_prompt",
             "min_question_characters",
@@ -325,9 +363,20 @@ class DataConfig(Section):
         )
         if self.is_for_verifier and unread:
             raise ValueError(
-                f"{unread} with sources of kind 'candidates', for which it is not read: leave it "
-                "out"
+                f"{unread} with sources of kind {self.sources[0].kind!r}, for which it is not "
+                "read: leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _compared_programs_are_run(self) -> Self:
+        for number, source in enumerate(self.sources):
+            if source.columns.gold and source.form == "code" and not self.run_programs:
+                raise ValueError(
+                    f"run_programs = false with sources.{number}.columns.gold = "
+                    f"{source.columns.gold!r}: programs are run to compare their results with it; "
+                    "leave one of the two out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -367,4 +416,10 @@ class DataConfig(Section):
     @property
     def is_for_verifier(self) -> bool:
         """Whether the data is labelled candidates."""
-        return all(source.kind == "candidates" for source in self.sources)
+        return all(source.is_labelled for source in self.sources)
+
+    def runs(self, source: SourceConfig) -> bool:
+        """Whether the programs of a source are executed when it is prepared."""
+        if source.is_labelled:
+            return source.form == "code" and bool(source.columns.gold)
+        return source.form == "code" and self.run_programs

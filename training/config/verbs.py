@@ -46,10 +46,11 @@ class TrainConfig(Section):
     def _verifier_learns_from_candidates(self) -> Self:
         kinds = [source.kind for source in self.data.sources]
         wants_labels = self.model.head == "verifier"
-        if any((kind == "candidates") != wants_labels for kind in kinds):
+        if any(source.is_labelled != wants_labels for source in self.data.sources):
             raise ValueError(
                 f"model.head = {self.model.head!r} with data.sources of kind {', '.join(kinds)}: "
-                "a verifier learns from 'candidates' alone, a generator never from them"
+                "a verifier learns from 'candidates' and 'rollouts' alone, a generator never from "
+                "them"
             )
         return self
 

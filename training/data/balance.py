@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from training.data import reasons
 from training.data.pack import Examples, Mode
-from training.records import Candidate
 
 
-def order_of(candidate: Candidate) -> int:
+def order_of(program: str, *, failed: bool) -> int:
     """A sort key of 64 bits among the candidates of one question and verdict; the first are kept.
 
-    Programs that gave no number come last: running them already shows that they are wrong, so
-    the verifier need not. Beyond that, a hash of the text gives an arbitrary but fixed order.
+    Programs that `failed`, those that gave no number, come last: running them already shows that
+    they are wrong, so the verifier need not. Beyond that, a hash of the text gives an arbitrary but
+    fixed order.
     """
-    digest = hashlib.sha256(candidate.program.encode("utf-8", "replace")).digest()
-    failed = candidate.verdict == "failed"
+    digest = hashlib.sha256(program.encode("utf-8", "replace")).digest()
     return failed << 63 | int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -44,6 +44,10 @@ class Piece(Protocol):
         """The rows, with a `Damaged` in place of each that cannot be read."""
         ...
 
+    def place(self, index: int) -> str:
+        """Where row `index` of the piece stands, for messages."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -75,13 +79,17 @@ class Batch:
         except ValueError:
             yield from map(self._row, range(len(self)))
 
+    def place(self, index: int) -> str:
+        """Where row `index` of the piece stands, for messages."""
+        return f"{self.path}, row {self.first + index}"
+
     def _row(self, number: int) -> Row | Damaged:
         try:
             return self.batch.slice(number, 1).to_pylist()[0]
         except ValueError as error:
             return Damaged(
                 reason="row is damaged",
-                message=f"{self.path}, row {self.first + number} is damaged: {cause(error)}",
+                message=f"{self.place(number)} is damaged: {cause(error)}",
             )
 
 
@@ -106,11 +114,15 @@ class Lines:
 
     def rows(self) -> Iterator[Row | Damaged]:
         """The rows, with a `Damaged` in place of each line that is not a JSON object."""
-        for number, line in self.lines:
+        for index, (_, line) in enumerate(self.lines):
             if isinstance(line, Damaged):
                 yield line
             else:
-                yield parsed(line, f"{self.path}, line {number}")
+                yield parsed(line, self.place(index))
+
+    def place(self, index: int) -> str:
+        """Where row `index` of the piece stands, for messages."""
+        return f"{self.path}, line {self.lines[index][0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +130,25 @@ class Rows:
     """Rows that are Python objects already."""
 
     entries: Sequence[Any]
+    path: str = ""
+    """What messages call the file; empty: they name no entry."""
+    first: int = 0
+    """Number of the first entry in the file."""
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def cut(self, start: int, stop: int) -> "Rows":
         """The rows from `start` to before `stop`."""
-        return Rows(self.entries[start:stop])
+        return Rows(self.entries[start:stop], self.path, self.first + start)
 
     def rows(self) -> Iterator[Any]:
         """The rows."""
         return iter(self.entries)
+
+    def place(self, index: int) -> str:
+        """Where row `index` of the piece stands, for messages."""
+        return f"{self.path}, entry {self.first + index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import DataConfig, ExecutionConfig
+from training.config import DataConfig, ExecutionConfig, Extractor, SourceConfig
 from training.data import parts, reasons, sources
+from training.data.balance import order_of
 from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
 from training.data.filter_counts import FilterCounts
@@ -25,7 +26,8 @@ from training.data.signatures import Questions, program_keys, signatures
 from training.data.sources import DroppedError, Labelled
 from training.data.tokenizer import Tokenizer
 from training.execution import programs
-from training.execution.executor import Cutter, Executor, Limits, Program
+from training.execution.answers import extract
+from training.execution.executor import Cutter, Executor, Limits, Program, same_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +73,7 @@ class Converter:
     def open(self) -> None:
         """Load the tokenizer and, where programs are to be run, start the sandbox."""
         self._tokenizer = Tokenizer.load(self._tokenizer_folder)
-        # The programs of candidates were run when they were sampled.
-        if self._data.run_programs and not self._data.is_for_verifier:
+        if any(map(self._data.runs, self._data.sources)):
             self._executor = Executor(limits=self._limits).__enter__()
 
     def close(self) -> None:
@@ -89,16 +90,16 @@ class Converter:
         return chunk.part
 
     def _converted(self, chunk: Chunk) -> parts.Converted:
-        counts = FilterCounts()
-        found = self._read(chunk, counts)
+        counts, source = FilterCounts(), self._data.sources[chunk.source]
+        found, num_rows = self._read(source, chunk, counts)
         found = self._compared(found, counts)
-        found = self._compared(self._cut(found, counts), counts)
-        found = self._running(found, counts)
+        found = self._compared(self._cut(source, found, counts), counts)
+        found = self._judged(source, found, counts)
         found, examples = self._tokenized(found, counts)
         return parts.Converted(
             head=parts.Head(
                 source=chunk.source,
-                num_rows=len(chunk.rows),
+                num_rows=num_rows,
                 keys=_stacked([labelled.keys for labelled in found]),
                 filters=counts,
             ),
@@ -106,11 +107,14 @@ class Converter:
             order=np.array([labelled.order for labelled in found], np.uint64),
         )
 
-    def _read(self, chunk: Chunk, counts: FilterCounts) -> list[Labelled]:
-        """The examples of rows, without those that a filter of one row drops."""
-        source = self._data.sources[chunk.source]
+    def _read(
+        self, source: SourceConfig, chunk: Chunk, counts: FilterCounts
+    ) -> tuple[list[Labelled], int]:
+        """The examples of rows, without those that a filter of one row drops, and all rows."""
         found: list[Labelled] = []
+        num_rows = 0
         for raw in sources.rows_of(source, chunk.rows):
+            num_rows += 1
             try:
                 labelled = sources.example_of(source, raw)
             except DroppedError as reason:
@@ -121,11 +125,11 @@ class Converter:
                 continue
             if labelled.raw or _has_program(labelled, counts):
                 found.append(labelled)
-        return found
+        return found, num_rows
 
     def _passes(self, labelled: Labelled, counts: FilterCounts) -> bool:
         """Whether an example's question, which is repaired first, is kept; counts both."""
-        if labelled.right is not None:
+        if self._data.is_for_verifier:
             return True
         question, repaired = repaired_question(labelled.example.question)
         for name in repaired:
@@ -169,10 +173,13 @@ class Converter:
             return signatures(questions, similarity=self._data.near_duplicate_similarity)
         return program_keys([labelled.example for labelled in found])
 
-    def _cut(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
+    def _cut(
+        self, source: SourceConfig, found: Sequence[Labelled], counts: FilterCounts
+    ) -> list[Labelled]:
         """The examples with a program, those of whole functions as the sandbox cuts them."""
         raw = [labelled.raw for labelled in found if labelled.raw is not None]
-        cut = iter(self._executor.cut_and_run(raw) if self._executor else self._cutter.cut(raw))
+        executor = self._executor if self._data.runs(source) else None
+        cut = iter(executor.cut_and_run(raw) if executor else self._cutter.cut(raw))
         whole: list[Labelled] = []
         for labelled in found:
             if labelled.raw is None:
@@ -189,14 +196,44 @@ class Converter:
                 counts.repair(name, code)
             if not is_filtered and not self._passes(labelled, counts):
                 continue
+            if self._data.is_for_verifier:
+                labelled.keys = program_keys([labelled.example])[0]  # known from now on
             if _has_program(labelled, counts):
                 whole.append(labelled)
         return whole
 
-    def _running(self, found: Sequence[Labelled], counts: FilterCounts) -> list[Labelled]:
-        """Those whose program gives a finite number; all, if programs are not to be run."""
-        if self._executor is None:
-            return list(found)
+    def _judged(
+        self, source: SourceConfig, found: Sequence[Labelled], counts: FilterCounts
+    ) -> list[Labelled]:
+        """Those whose answer is a finite number, and gold's where there is one.
+
+        All stay if no program is run and no text is compared. Rollouts stay with their label.
+        """
+        if self._data.runs(source):
+            results = self._run(found)
+        elif source.columns.gold:
+            results = [_of_prose(labelled, source.extractor) for labelled in found]
+        else:
+            results = [_Result() for _ in found]
+        kept: list[Labelled] = []
+        for labelled, result in zip(found, results, strict=True):
+            fault = result.fault or _gold_fault(labelled, result)
+            if source.kind == "rollouts":
+                program = labelled.example.program
+                labelled.order = order_of(program, failed=bool(result.fault))
+                if labelled.gold is not None:
+                    labelled.right = not fault
+                if fault:
+                    counts.label_wrong(fault, result.text)
+            elif fault:
+                counts.drop(fault, result.text)
+                continue
+            kept.append(labelled)
+        return kept
+
+    def _run(self, found: Sequence[Labelled]) -> "list[_Result]":
+        """The results of all programs; those that were run when they were cut are known."""
+        assert self._executor is not None
         code = [
             programs.source(labelled.example.question, labelled.example.program)
             for labelled in found
@@ -207,14 +244,12 @@ class Converter:
             if labelled.execution is None
         ]
         executions = iter(self._executor.run(todo))
-        kept: list[Labelled] = []
+        results: list[_Result] = []
         for labelled, text in zip(found, code, strict=True):
-            fault = execution_fault(labelled.execution or next(executions))
-            if fault:
-                counts.drop(fault, text)
-            else:
-                kept.append(labelled)
-        return kept
+            execution = labelled.execution or next(executions)
+            fault = execution_fault(execution)
+            results.append(_Result(value=execution.value, fault=fault, text=text))
+        return results
 
     def _tokenized(
         self, found: Sequence[Labelled], counts: FilterCounts
@@ -248,6 +283,29 @@ class Converter:
         if right is not None:
             return Mode.CONTEXT, Mode.RIGHT if right else Mode.WRONG
         return Mode.SUPERVISED if self._data.train_on_prompt else Mode.CONTEXT, Mode.SUPERVISED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Result:
+    """The answer of a program or of a text, if it was looked for."""
+
+    value: float | None = None
+    fault: str | None = None
+    """Why there is none."""
+    text: str = ""
+    """The program or the text, as the page of counts shows it."""
+
+
+def _of_prose(labelled: Labelled, extractor: Extractor) -> _Result:
+    text = labelled.example.program
+    value = extract(text, extractor)
+    return _Result(value=value, fault=reasons.NO_ANSWER if value is None else None, text=text)
+
+
+def _gold_fault(labelled: Labelled, result: _Result) -> str | None:
+    if labelled.gold is None or result.value is None:
+        return None
+    return None if same_number(result.value, labelled.gold) else reasons.NOT_GOLD
 
 
 def _stacked(keys: Sequence[NDArray[np.uint64] | None]) -> NDArray[np.uint64]:

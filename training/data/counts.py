@@ -87,6 +87,7 @@ class Counts:
 
     def _source_facts(self, number: int) -> dict[str, Any]:
         are_apart = bool(self._data.source_weights)
+        wrong = self.filters[number].wrong
         return {
             "kind": self._data.sources[number].kind,
             "rows_read": self._rows_read[number],
@@ -94,6 +95,7 @@ class Counts:
             **({"sequences": self.sequences[number]} if are_apart else {}),
             "dropped": dict(self.filters[number].dropped.most_common()),
             "repaired": dict(self.filters[number].repaired.most_common()),
+            **({"wrong": dict(wrong.most_common())} if wrong else {}),
             "overlaps": dict(self.filters[number].overlaps),
         }
 
@@ -130,10 +132,12 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
             table.add_row(f"  dropped: {reason}", f"{number:,}")
         for what, number in source["repaired"].items():
             table.add_row(f"  repaired: {what}", f"{number:,}")
+        for reason, number in source.get("wrong", {}).items():
+            table.add_row(f"  wrong: {reason}", f"{number:,}")
         table.add_row("  kept", f"{source['examples_kept']:,}")
     table.add_section()
     if "right_examples" in facts:
-        table.add_row("right programs", f"{facts['right_examples']:,} of {facts['examples']:,}")
+        table.add_row("right candidates", f"{facts['right_examples']:,} of {facts['examples']:,}")
     table.add_row("tokens", f"{facts['tokens']:,}")
     table.add_row("supervised tokens", f"{facts['supervised_tokens']:,}")
     table.add_row("tokens per example", f"{facts['tokens_per_example']:.1f}")

@@ -28,6 +28,8 @@ class FilterCounts:
     """Rows by the reason they were dropped for."""
     repaired: Counter[str] = field(default_factory=_counter)
     """Rows by what was repaired in them."""
+    wrong: Counter[str] = field(default_factory=_counter)
+    """Rollouts by why they were found to be wrong when they were compared with gold."""
     overlaps: Counter[str] = field(default_factory=_counter)
     """Rows that each way to compare finds to overlap a benchmark (`decontaminate`)."""
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -43,6 +45,11 @@ class FilterCounts:
         self.repaired[reason] += 1
         self._show(reason, text)
 
+    def label_wrong(self, reason: str, text: str = "") -> None:
+        """Count a rollout that is wrong; `text` is it."""
+        self.wrong[reason] += 1
+        self._show(reason, text)
+
     def wants_example(self, reason: str) -> bool:
         """Whether the next text for this reason is kept; saves making texts that are not."""
         return len(self.examples.get(reason, ())) < NUM_EXAMPLES
@@ -51,6 +58,7 @@ class FilterCounts:
         """Add the counts of rows that come later."""
         self.dropped += other.dropped
         self.repaired += other.repaired
+        self.wrong += other.wrong
         self.overlaps.update(other.overlaps)  # zeros as well
         for reason, texts in other.examples.items():
             for text in texts:
@@ -61,6 +69,7 @@ class FilterCounts:
         return {
             "dropped": dict(self.dropped),
             "repaired": dict(self.repaired),
+            "wrong": dict(self.wrong),
             "overlaps": dict(self.overlaps),
             "examples": self.examples,
         }
@@ -71,6 +80,7 @@ class FilterCounts:
         return cls(
             dropped=Counter(content["dropped"]),
             repaired=Counter(content["repaired"]),
+            wrong=Counter(content["wrong"]),
             overlaps=Counter(content["overlaps"]),
             examples=dict(content["examples"]),
         )

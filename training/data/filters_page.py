@@ -46,6 +46,7 @@ def _of_source(number: int, source: Mapping[str, Any], counts: FilterCounts) -> 
             "rows read": source["rows_read"],
             **{f"dropped: {reason}": count for reason, count in source["dropped"].items()},
             **{f"repaired: {name}": count for name, count in source["repaired"].items()},
+            **{f"wrong: {reason}": count for reason, count in source.get("wrong", {}).items()},
             "examples kept": source["examples_kept"],
         },
         source["rows_read"],
@@ -53,7 +54,7 @@ def _of_source(number: int, source: Mapping[str, Any], counts: FilterCounts) -> 
     if source["overlaps"]:
         yield "Questions that overlap a benchmark, whichever of these the config drops:\n"
         yield from _table(source["overlaps"], source["rows_read"])
-    for reason in (*source["dropped"], *source["repaired"]):
+    for reason in (*source["dropped"], *source["repaired"], *source.get("wrong", {})):
         if texts := counts.examples.get(reason):
             yield f"### {reason}\n"
             yield from map(_block, texts)

@@ -239,6 +239,8 @@ def _source_texts(source: SourceConfig) -> Iterable[str]:
         return candidates.question_texts(
             sources.files_of(source), skip_damaged=source.damaged == "skip"
         )
+    if source.columns.completion:
+        return sources.question_texts(source, _MOST_ROWS)
     rows = islice(sources.rows(source), _MOST_ROWS)
     if source.kind == "problems":
         return (sources.example_of(source, row).example.question for row in rows)

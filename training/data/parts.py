@@ -36,7 +36,7 @@ from training.lifecycle.attempts import parts_folder
 STAGE = "prepare"
 """The stage in the manifest of a data folder."""
 _KEYS = "keys"
-_VERSION = 4
+_VERSION = 5
 """Version of the columns; parts of another version are made again."""
 _MARK = "made_by_prepare.json"
 _OURS = re.compile(

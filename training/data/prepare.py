@@ -240,12 +240,12 @@ def _check(data: DataConfig) -> None:
             "leave data.remote out to prepare it here"
         )
     kinds = {source.kind for source in data.sources}
-    if "candidates" in kinds and len(kinds) > 1:
+    if len({source.is_labelled for source in data.sources}) > 1:
         raise ConfigError(
-            f"data.sources mixes kinds {', '.join(sorted(kinds))}: use 'candidates' alone for a "
-            "verifier, and the other kinds for a generator"
+            f"data.sources mixes kinds {', '.join(sorted(kinds))}: use 'candidates' and 'rollouts' "
+            "alone for a verifier, and the other kinds for a generator"
         )
-    if data.is_for_verifier and data.tokenizer.source == "train":
+    if "candidates" in kinds and data.tokenizer.source == "train":
         raise ConfigError(
             "data.tokenizer.source = 'train' with candidates: a verifier uses its generator's "
             "tokenizer, so set it to the generator's data.folder"
@@ -287,9 +287,11 @@ def _converted(
         sizes: deque[int] = deque()
         has_room = False
         for path in pool.imap(converter, todo()):
-            progress.advance(sizes.popleft())
+            progress.advance(num_rows := sizes.popleft())
             if not has_room and path.is_file():  # another task's part may not exist yet
-                _require_room(work, path, total)
+                # A row of rollouts may hold many completions.
+                per_row = parts.read_head(path).num_rows / num_rows if num_rows else 1.0
+                _require_room(work, path, round(total * per_row))
                 has_room = True
             yield path
 

@@ -103,6 +103,9 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
     for source in data["sources"]:
         del source["cache_folder"], source["cache_gib"]
         del source["weight"]  # read in training alone
+        if not source["columns"]["completion"]:
+            for key in ("columns", "form", "extractor", "reward_threshold"):
+                del source[key]  # not read
     for entry in data["decontaminate"]:
         for key in _LATER_KEYS:
             if entry[key] == BenchmarkConfig.model_fields[key].default:
@@ -111,8 +114,7 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
         data["packs_sources_apart"] = True
     execution = resolved(config.execution)
     del execution["num_workers"]
-    # The programs of candidates were run when they were sampled.
-    runs_programs = config.data.run_programs and not config.data.is_for_verifier
+    runs_programs = any(map(config.data.runs, config.data.sources))
     return {"data": data, "execution": execution if runs_programs else None}
 
 

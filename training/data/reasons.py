@@ -23,6 +23,12 @@ FAILED = {
 }
 """By the status of its execution, if that is not `ok`."""
 
+# Of a completion whose columns the config names, and of its answer beside gold.
+EMPTY_COMPLETION = "completion is empty"
+GOLD_NO_NUMBER = "gold answer is no number"
+NO_ANSWER = "no answer found in the text"
+NOT_GOLD = "answer is not gold"
+
 # Of both.
 HALF_CHARACTER = "half a character in the text"
 TOO_LONG = "longer than a sequence"

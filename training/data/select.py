@@ -19,7 +19,7 @@ from training.data import parts
 from training.data.balance import balanced
 from training.data.counts import Counts
 from training.data.dedupe import Deduplicator
-from training.data.pack import Examples
+from training.data.pack import WINDOW_EXAMPLES, Examples
 
 
 @contextmanager
@@ -89,6 +89,7 @@ def _balanced(
         return
     examples = Examples.concatenate([examples for examples, _ in found])
     order = np.concatenate([order for _, order in found])
+    del found
     indices: dict[str, list[int]] = {"": []}
     for index, reason in balanced(examples, order):
         indices.setdefault(reason, []).append(index)
@@ -96,6 +97,13 @@ def _balanced(
     rows = np.flatnonzero(marks == 0)
     for reason, dropped in indices.items():
         of_reason = np.array(dropped, np.int64)
-        counts.drop(source, reason, examples.select(of_reason))
+        for some in _slices(of_reason):
+            counts.drop(source, reason, examples.select(some))
         deduplicator.forget(rows[of_reason], num_examples=len(marks))
-    yield examples.select(kept)
+    yield from map(examples.select, _slices(kept))
+
+
+def _slices(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """A few at a time: selecting takes 16 bytes for each of their tokens."""
+    for start in range(0, len(indices), WINDOW_EXAMPLES):
+        yield indices[start : start + WINDOW_EXAMPLES]

@@ -1,4 +1,4 @@
-"""Reads examples from five kinds of sources through one interface.
+"""Reads examples from all kinds of sources through one interface.
 
     for chunk in chunks(source, 1024):           # a stream; memory does not grow with the source
         for raw in rows_of(source, chunk):       # in any process
@@ -12,7 +12,8 @@ holds a whole function gives an example without a program, since only the sandbo
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from training import hub, remote
 from training.config import SourceConfig
-from training.data import candidates, gsm8k, locations, reasons, tables
+from training.data import candidates, gsm8k, locations, mapped, reasons, tables
 from training.data.balance import order_of
 from training.data.benchmarks import difficulty_of
 from training.data.chunks import Damaged, Piece, RawChunk, Rows, chunked
@@ -57,7 +58,10 @@ class Labelled:
     execution: Execution | None = None
     """The result of running the program, where that was done as it was cut."""
     right: bool | None = None
-    """Whether a candidate's program was right; None for a generator's example."""
+    """Whether a candidate was right; None for a generator's example, and until it is compared
+    with `gold`."""
+    gold: float | None = None
+    """The gold answer that its answer is still to be compared with."""
     order: int = 0
     """A candidate's `balance.order_of`."""
     keys: NDArray[np.uint64] | None = None
@@ -92,22 +96,52 @@ def rows(source: SourceConfig) -> Iterator[Raw]:
 def chunks(source: SourceConfig, num_rows: int) -> Iterator[RawChunk]:
     """The source's rows in order, at most `num_examples`, in chunks of `num_rows`.
 
+    Where the first row holds a list of completions, a chunk has about `num_rows` completions.
+
     Raises:
         DataError: its files are missing, cannot be fetched, or change while they are read.
     """
-    return chunked(_pieces(source), num_rows=num_rows, most=source.num_examples)
+    pieces = _pieces(source)
+    if source.kind == "rollouts" and (first := next(pieces, None)):
+        num_rows = max(1, num_rows // mapped.completions_of(source, first))
+        pieces = chain([first], pieces)
+    return chunked(pieces, num_rows=num_rows, most=source.num_examples)
 
 
 def rows_of(source: SourceConfig, chunk: RawChunk) -> Iterator[Raw]:
     """The rows of a chunk, with a `Damaged` in place of each that cannot be read.
 
+    Where the config names the columns, a row for each completion, as `mapped.answers` gives it.
+
     Raises:
-        DataError: something cannot be read and `damaged` is `refuse`.
+        DataError: something cannot be read and `damaged` is `refuse`; or a reward is not between
+            0 and 1.
     """
-    for raw in chunk.rows():
+    for raw in _completions(source, chunk) if source.columns.completion else chunk.rows():
         if isinstance(raw, Damaged) and source.damaged == "refuse":
             raise _refusal(raw.message)
         yield raw
+
+
+def _completions(source: SourceConfig, chunk: RawChunk) -> Iterator[Raw]:
+    for piece in chunk.pieces:
+        for index, raw in enumerate(piece.rows()):
+            if isinstance(raw, Damaged):
+                yield raw
+            else:
+                yield from mapped.answers(source, raw, partial(piece.place, index))
+
+
+def question_texts(source: SourceConfig, num_rows: int) -> Iterator[str]:
+    """The questions of the first `num_rows` rows of a source with `columns.completion`.
+
+    Rows that cannot be read are left out. Raises as `chunks`.
+    """
+    found = (raw for chunk in chunks(source, _ROWS_AT_ONCE) for raw in chunk.rows())
+    for raw in islice(found, num_rows):
+        if not isinstance(raw, Damaged):
+            with suppress(mapped.Fault):
+                yield mapped.question_of(source, raw)
 
 
 def num_rows(source: SourceConfig) -> int:
@@ -205,6 +239,8 @@ def example_of(source: SourceConfig, raw: Raw) -> Labelled:
         return _of_candidate(raw)
     if source.kind == "gsm8k":
         return _whole(Labelled(example=_of_gsm8k(source, raw)))
+    if source.columns.completion:
+        return _of_answer(source, raw)
     return _of_table(source, raw)
 
 
@@ -244,7 +280,7 @@ def _pieces(source: SourceConfig) -> Iterator[Piece]:
             first = next(pieces, None)
             if first is not None:
                 yield first
-            elif path.suffix == ".parquet":
+            elif path.suffix == ".parquet" or source.columns.completion:
                 yield Rows([tables.empty(shown)])
             yield from pieces
 
@@ -268,6 +304,8 @@ def _candidates(source: SourceConfig) -> Files:
 
 
 def _parquet_columns(source: SourceConfig) -> tuple[str, ...]:
+    if source.columns.completion:
+        return mapped.parquet_columns(source)
     if source.kind == "gsm8k":
         return ("question", "answer")
     return ("question", "code") if source.kind == "parquet" else ()
@@ -287,13 +325,41 @@ def _of_table(source: SourceConfig, row: tables.Row) -> Labelled:
     question = _text(row, "question").strip()
     if row.get("program"):
         _require(source, row, "question")
-        program = _text(row, "program").strip("\n").rstrip()
-        return _whole(Labelled(example=Example(question=question, program=program)))
+        return _of_body(question, _text(row, "program"))
     _require(source, row, "code")
+    return _of_function(question, _text(row, "code"))
+
+
+def _of_body(question: str, text: str) -> Labelled:
+    program = text.strip("\n").rstrip()
+    return _whole(Labelled(example=Example(question=question, program=program)))
+
+
+def _of_function(question: str, code: str) -> Labelled:
     return Labelled(
         example=Example(question=question, program=""),
-        raw=RawProgram(code=_text(row, "code"), question=question),
+        raw=RawProgram(code=code, question=question),
     )
+
+
+def _of_answer(source: SourceConfig, row: tables.Row) -> Labelled:
+    """A completion as `mapped.answers` gives it, with its label or its gold answer."""
+    question, text = row["question"], row["completion"]
+    if not question:
+        raise DroppedError("empty question")
+    if not text.strip():
+        raise DroppedError(reasons.EMPTY_COMPLETION)
+    gold = mapped.gold_of(row["gold"]) if source.columns.gold else None
+    if source.columns.gold and gold is None:
+        raise DroppedError(reasons.GOLD_NO_NUMBER)
+    if source.form == "prose":
+        labelled = _whole(Labelled(example=Example(question=question, program=text.strip())))
+    else:
+        labelled = (_of_body if mapped.is_body(text) else _of_function)(question, text)
+    labelled.gold = gold
+    if source.columns.reward:
+        labelled.right = row["reward"] >= source.reward_threshold
+    return labelled
 
 
 def _of_candidate(candidate: Candidate) -> Labelled:
@@ -305,7 +371,7 @@ def _of_candidate(candidate: Candidate) -> Labelled:
     return Labelled(
         example=Example(question=candidate.question, program=candidate.program),
         right=candidate.verdict == "right",
-        order=order_of(candidate),
+        order=order_of(candidate.program, failed=candidate.verdict == "failed"),
     )
 
 

@@ -56,11 +56,13 @@ def chosen(
         DataError: there are none, there are several variants, or one of a numbered set is missing.
     """
     paths = sorted(map(PurePosixPath, names))
+    # Not `train_1M-00000-of-00003`, which is of a split of its own.
+    numbered = re.compile(rf"{re.escape(split)}[-_.]\d+(?![0-9A-Za-z])")
     for ending in endings:
         found = [path for path in paths if path.name.endswith(ending)]
         named = (
             [path for path in found if path.name == split + ending]
-            or [path for path in found if re.match(rf"{re.escape(split)}[-_.]\d", path.name)]
+            or [path for path in found if numbered.match(path.name)]
             or [path for path in found if split in path.parts[:-1]]
         )
         variants = [path for path in found if _is_named_for(path.name, split)]
@@ -218,8 +220,9 @@ def _no_parquet(shown: str, error: BaseException) -> Damaged:
 
 
 def empty(shown: str) -> Damaged:
-    """Stands for a Parquet file without rows, where one is damage."""
-    return Damaged(reason="file is empty", message=f"{shown} is a Parquet file without rows")
+    """Stands for a file without rows, where one is damage."""
+    what = "a Parquet file" if shown.endswith(PARQUET) else "a file"
+    return Damaged(reason="file is empty", message=f"{shown} is {what} without rows")
 
 
 def _refuse_lacking(shown: str, columns: Sequence[str], names: Sequence[str]) -> None:
@@ -289,7 +292,7 @@ def _json(path: Path, shown: str) -> Iterator[Rows]:
         yield Rows([Damaged(reason="file is damaged", message=message)])
         return
     listed = enumerate(cast(list[object], rows))
-    yield Rows([checked(row, f"{shown}, entry {number}") for number, row in listed])
+    yield Rows([checked(row, f"{shown}, entry {number}") for number, row in listed], shown)
 
 
 def _text_of(path: Path) -> str:

@@ -23,13 +23,13 @@ def config(folder: Path, *sources: dict[str, Any], **data: Any) -> PrepareConfig
         "run_programs": False,
         **data,
     }
-    if any(source["kind"] == "candidates" for source in sources):
-        del settings["run_programs"]  # theirs were run already
+    if any(source["kind"] in ("candidates", "rollouts") for source in sources):
+        del settings["run_programs"]  # not read for a verifier
     # CPU time is scarce where tests run side by side.
     return PrepareConfig.model_validate({"data": settings, "execution": {"timeout_seconds": 5}})
 
 
-def jsonl(folder: Path, *rows: dict[str, str]) -> dict[str, Any]:
+def jsonl(folder: Path, *rows: dict[str, Any]) -> dict[str, Any]:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {"kind": "jsonl", "path": str(path)}

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import numpy as np
 
 from tests.training.data.packing import example
-from tests.training.data.test_sources import candidate
 from training.data import reasons
 from training.data.balance import balanced, order_of
 from training.data.pack import Examples, Mode
@@ -33,7 +32,7 @@ def _balanced(found: Sequence[tuple[str, str, Any]]) -> list[_Given]:
         mode = Mode.RIGHT if verdict == "right" else Mode.WRONG
         prompt = (question + "\0").encode()
         examples.append(example([*prompt], [*program.encode()], program_mode=mode))
-        order.append(order_of(candidate(program, verdict)))
+        order.append(order_of(program, failed=verdict == "failed"))
     given = balanced(Examples.concatenate(examples), np.array(order, np.uint64))
     return [_Given(*found[index], reason) for index, reason in given]
 

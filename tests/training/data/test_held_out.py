@@ -167,6 +167,23 @@ def test_evaluate_knows_what_its_models_learnt_from(tmp_path: Path) -> None:
     refuse_shared(EvaluateConfig.model_validate(tree))  # no longer at hand
 
 
+def test_questions_of_rollouts_are_not_evaluated(tmp_path: Path) -> None:
+    gsm8k(tmp_path / "gsm8k" / "test.jsonl", QUESTIONS)
+    path = tmp_path / "rollouts.jsonl"
+    table = [{"prompt": question, "answers": ["7"], "scores": [1]} for question in QUESTIONS[:3]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    columns = {"question": "prompt", "completion": "answers", "reward": "scores"}
+    source = {"kind": "rollouts", "path": str(path), "columns": columns, "form": "prose"}
+    config = small.config(
+        tmp_path,
+        model={**small.MODEL, "head": "verifier"},
+        data={**small_data(tmp_path, source), "run_programs": False},
+        evaluation={"every_steps": 5, "benchmarks": [benchmark("toy", tmp_path / "gsm8k")]},
+    )
+    with pytest.raises(DataError, match="'toy' shares 3 of its 8 questions with data.sources.0"):
+        refuse_shared(config)
+
+
 def small_data(folder: Path, *sources: dict[str, Any]) -> dict[str, Any]:
     return {"folder": str(folder / "data"), "sequence_length": 256, "sources": list(sources)}
 

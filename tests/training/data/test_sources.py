@@ -141,6 +141,15 @@ def test_a_missing_file_of_a_numbered_set_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_split_whose_name_begins_as_another_s_is_read_alone(tmp_path: Path) -> None:
+    for split in ("train", "train_1M"):
+        table = [{"question": f"Of {split}?", "code": CODE}]
+        parquet_file(tmp_path / "data" / f"{split}-00000-of-00001.parquet", table)
+    for split in ("train", "train_1M"):
+        (found,) = rows(source("parquet", tmp_path, split=split))
+        assert found["question"] == f"Of {split}?"
+
+
 def test_the_footers_show_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = [{"question": "Question?", "code": CODE}]
