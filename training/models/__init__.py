@@ -1,1 +1,1 @@
-"""Phi in plain torch: blocks, heads, attention, key-value cache, Hugging Face weights."""
+"""Models in plain torch: blocks, heads, attention, key-value cache, Hugging Face weights."""

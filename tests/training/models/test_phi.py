@@ -206,7 +206,7 @@ def test_initial_values_depend_on_seed_and_name_alone() -> None:
     assert not torch.equal(blocks[0], blocks[1])
     weight = first.body.embedding.weight.detach()
     assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
-    assert float(first.body.final_norm.weight.detach().min()) == 1.0
+    assert float(first.get_parameter("body.final_norm.weight").detach().min()) == 1.0
     assert float(first.head.bias.detach().abs().max()) == 0.0
     value = initial_value("head.weight", torch.Size([101, 64]), seed=3, std=0.02)
     assert torch.equal(value, first.head.weight)
