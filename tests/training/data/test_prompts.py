@@ -1,6 +1,5 @@
 """Prompt templates: what they make of a question, and which are refused."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -101,11 +100,10 @@ def test_chat_templates_run_in_a_sandbox(source: str) -> None:
 def test_the_helpers_of_transformers_are_there(source: str, expected: str) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    variables: Mapping[str, str] = {"eos_token": "</s>"}
-    found = ChatTemplate(source, variables).render(QUESTION)
+    found = ChatTemplate(source, {"eos_token": "</s>"}).render(QUESTION)
     asked: Any = [[{"role": "user", "content": QUESTION}]]
     theirs, _ = render_jinja_template(
-        asked, chat_template=source, add_generation_prompt=True, **variables
+        asked, chat_template=source, add_generation_prompt=True, eos_token="</s>"
     )
     assert [found] == theirs == [expected]
 
