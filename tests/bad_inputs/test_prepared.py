@@ -60,6 +60,12 @@ def _manifest_of_a_run(site: Site) -> list[str]:
     return [site.config(run={"folder": str(site.folder / "new")}, data={**tree["data"], **data})]
 
 
+def _chat_without_template(site: Site) -> list[str]:
+    models.tokenizer().save(site.folder / "tokenizer")
+    source = f"data.tokenizer.source={site.folder}/tokenizer"
+    return [site.config(), source, "data.prompt_template=chat"]
+
+
 def _other_initial_weights(site: Site) -> list[str]:
     # As many ids as the data's tokenizer has, which stand for other texts.
     site.trained()
@@ -318,6 +324,18 @@ ONE_RANK = [
         verb="prepare",
         make=lambda site: [site.write("data.parts/part-000000.parquet", "mine") and site.config()],
         says=["data.parts holds part-000000.parquet"],
+    ),
+    BadInput(
+        name="an unknown prompt template",
+        verb="prepare",
+        make=lambda site: [site.config(), "data.prompt_template=caht"],
+        says=["data.prompt_template", "neither 'function' nor 'chat'", "{question}"],
+    ),
+    BadInput(
+        name="a chat template of a tokenizer that has none",
+        verb="prepare",
+        make=_chat_without_template,
+        says=["prompt_template = 'chat'", "the tokenizer has no chat template"],
     ),
     BadInput(
         name="execute with one file for both",

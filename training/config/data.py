@@ -8,13 +8,18 @@ from typing_extensions import Self
 from training.config.benchmark_sets import SETS, BenchmarkKind, BenchmarkSet
 from training.config.columns import ColumnsConfig, Extractor, Form, column_problems
 from training.config.values import (
+    CHAT_PROMPT,
+    FUNCTION_PROMPT,
     LARGEST_SEED,
     MOST_EXAMPLES,
+    MOST_IDS,
     MOST_TOKENS,
     MOST_WORKERS,
+    QUESTION,
     Folder,
     Many,
     OptionalSource,
+    PromptTemplate,
     Section,
     Source,
 )
@@ -28,7 +33,7 @@ class TokenizerConfig(Section):
 
     source: Source = "microsoft/phi-1_5"
     """Local folder or hub id of a tokenizer, or `train`: train a byte-level BPE on the examples."""
-    vocab_size: int = Field(default=1024, ge=300, le=65536)
+    vocab_size: int = Field(default=1024, ge=300, le=MOST_IDS)
     """Number of ids of the tokenizer that `source = "train"` trains; an existing tokenizer has its
     own."""
 
@@ -315,6 +320,8 @@ class BenchmarkConfig(Section):
 class DataConfig(Section):
     """What is learned from, and how it is turned into packed sequences."""
 
+    many_lines = ("prompt_template",)
+
     folder: Folder
     """Folder where `prepare` writes the token shards, the tokenizer and the manifest."""
     remote: str = ""
@@ -324,6 +331,10 @@ class DataConfig(Section):
     """Sources of the examples, read in this order."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """The tokenizer."""
+    prompt_template: PromptTemplate = FUNCTION_PROMPT
+    """How a question becomes a prompt. `function`: TinyGSM's function header, with the question as
+    its docstring; `chat`: the tokenizer's chat template; or a text in which `{question}` stands for
+    the question."""
     sequence_length: int = Field(default=1024, ge=32, le=MOST_TOKENS)
     """Length of a packed sequence, in tokens. Longer examples are dropped and counted."""
     train_on_prompt: bool = False
@@ -377,6 +388,16 @@ class DataConfig(Section):
                     f"{source.columns.gold!r}: programs are run to compare their results with it; "
                     "leave one of the two out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _chat_templates_are_the_tokenizers(self) -> Self:
+        if self.prompt_template == CHAT_PROMPT and self.tokenizer.source == "train":
+            raise ValueError(
+                f"prompt_template = {CHAT_PROMPT!r} with tokenizer.source = 'train': a tokenizer "
+                "that is trained on the examples has no chat template; name one that has, or set "
+                f"prompt_template to {FUNCTION_PROMPT!r} or a text with {QUESTION}"
+            )
         return self
 
     @model_validator(mode="after")

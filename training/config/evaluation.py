@@ -9,6 +9,7 @@ from training.config.values import (
     MOST_STEPS,
     MOST_TOKENS,
     Many,
+    OptionalPromptTemplate,
     OptionalSource,
     PositiveTemperature,
     Section,
@@ -20,8 +21,13 @@ from training.config.values import (
 class SamplingConfig(Section):
     """Which candidates are sampled, from which checkpoints, on which questions."""
 
+    many_lines = ("prompt_template",)
+
     checkpoints: Many[Source] = ()
     """Checkpoint or Hugging Face folders. In a recipe: steps of its generator."""
+    prompt_template: OptionalPromptTemplate = ""
+    """As `data.prompt_template`, for generators that were not trained here. Empty: as the
+    generators were trained, which is in their folders; `function` where it is not."""
     temperatures: Many[Temperature] = Field(default=(0.5, 0.7), min_length=1)
     """Sampling temperatures; 0 takes the most likely token. Candidates are divided evenly among
     checkpoints x temperatures."""
@@ -72,6 +78,8 @@ class SamplingConfig(Section):
 class EvaluationConfig(Section):
     """Pass@1, pass@k, majority@k and verify@k on benchmarks, in training and on their own."""
 
+    many_lines = ("prompt_template",)
+
     every_steps: int = Field(default=0, ge=0, le=MOST_STEPS)
     """Steps between two evaluations in training; 0: none."""
     benchmarks: Many[BenchmarkConfig] = ()
@@ -81,6 +89,8 @@ class EvaluationConfig(Section):
     evaluated."""
     verifier: OptionalSource = ""
     """Folder of the verifier that scores the candidates; empty: no verify@k."""
+    prompt_template: OptionalPromptTemplate = ""
+    """The generator's, as `sampling.prompt_template`. A verifier has that of its own training."""
     num_candidates: int = Field(default=48, ge=1, le=LARGEST_COUNT)
     """Candidates per question, over all temperatures."""
     temperatures: Many[PositiveTemperature] = Field(default=(0.5, 0.7), min_length=1)
@@ -100,6 +110,15 @@ class EvaluationConfig(Section):
     """File of corrected gold answers, by which `evaluate` measures a second time, beside the
     published ones; `shipped`: the file that comes with this package, for GSM8K's test split. Not
     for evaluations in training."""
+
+    @model_validator(mode="after")
+    def _prompts_are_of_a_saved_generator(self) -> Self:
+        if self.prompt_template and not self.generator:
+            raise ValueError(
+                f"prompt_template = {self.prompt_template!r} without a generator, whose prompts it "
+                "is to choose: set generator, or leave prompt_template out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _candidates_spread_evenly(self) -> Self:

@@ -9,6 +9,7 @@ from typing_extensions import Self
 from training.config.values import (
     LARGEST_COUNT,
     LARGEST_FLOAT32,
+    MOST_IDS,
     MOST_STEPS,
     MOST_TOKENS,
     MOST_WORKERS,
@@ -79,9 +80,10 @@ class ModelConfig(Section):
     """Width of a head; by default `hidden_size / num_heads`."""
     ffn_size: int = Field(default=8192, ge=8, le=2**24)
     """Width of the MLP's hidden layer."""
-    vocab_size: int = Field(default=51200, ge=300, le=65536)
-    """Number of rows of the embedding: at least the number of ids of the tokenizer. At most 65,536,
-    since token ids are stored as uint16."""
+    vocab_size: int = Field(default=51200, ge=300, le=MOST_IDS)
+    """Number of rows of the embedding: at least the number of ids of the tokenizer. Token ids are
+    stored in 16 bits where the tokenizer has at most 65,536 ids, and in 32 bits where it has
+    more."""
     max_tokens: int = Field(default=2048, ge=16, le=MOST_TOKENS)
     """Longest document, in tokens, that the model is meant for; at least `data.sequence_length`."""
     rotary_fraction: float = Field(default_factory=_of_phi(0.5, 1.0), gt=0.0, le=1.0)

@@ -8,9 +8,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Strict,
+    ValidationInfo,
+    field_validator,
+)
 
 Item = TypeVar("Item")
 Setting = TypeVar("Setting")
@@ -21,6 +29,8 @@ LARGEST_COUNT = 10**7
 """Bound of sequences, candidates and questions that are handled at a time."""
 MOST_EXAMPLES = 10**12
 """Bound of examples and questions of a whole data set."""
+MOST_IDS = 2**24
+"""Bound of the ids of a tokenizer, and of the rows of an embedding."""
 MOST_TOKENS = 2**20
 """Bound of the tokens of a document, a sequence or an answer."""
 MOST_WORKERS = 65536
@@ -41,6 +51,9 @@ ArchitectureName = Literal["phi", "llama", "qwen2", "qwen3"]
 """As transformers calls them (`model_type`)."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """In what numbers a model is trained or exported."""
+
+FUNCTION_PROMPT, CHAT_PROMPT, QUESTION = "function", "chat", "{question}"
+"""Values of a prompt template, and what a text in their place has to contain."""
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
@@ -65,11 +78,15 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    many_lines: ClassVar[tuple[str, ...]] = ()
+    """Names of fields that may hold line breaks."""
+
     @field_validator("*", mode="after")
     @classmethod
-    def _texts_are_plain(cls, value: Any) -> Any:
+    def _texts_are_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        may_break = info.field_name in cls.many_lines
         for text in _texts(value):
-            if _CONTROL.search(text):
+            if _CONTROL.search(text.replace("\n", "") if may_break else text):
                 raise ValueError(f"{text[:100]!r} holds a line break or another control character")
             if _SURROGATE.search(text):
                 raise ValueError(f"{text[:100]!r} is not valid text: write it in UTF-8")
@@ -136,6 +153,15 @@ def _temperature(value: float) -> float:
     return value
 
 
+def _prompt_template(value: str) -> str:
+    if value not in (FUNCTION_PROMPT, CHAT_PROMPT) and QUESTION not in value:
+        raise ValueError(
+            f"{value!r} is neither {FUNCTION_PROMPT!r} nor {CHAT_PROMPT!r}, and as a text it does "
+            f"not contain {QUESTION}: put {QUESTION} where the question belongs"
+        )
+    return value
+
+
 def _sampling_temperature(value: float) -> float:
     if value == 0:
         raise ValueError(
@@ -172,6 +198,12 @@ Folder = Annotated[Path, Strict(False), BeforeValidator(_folder)]
 Source = Annotated[str, AfterValidator(expanded)]
 """A file, a folder, the id of something on the hub, or a word that stands for one; never empty."""
 OptionalSource = Annotated[str, AfterValidator(lambda value: expanded(value) if value else value)]
+"""The same, or empty."""
+PromptTemplate = Annotated[str, AfterValidator(_prompt_template)]
+"""`function`, `chat`, or a text with `{question}`: how a question becomes a prompt."""
+OptionalPromptTemplate = Annotated[
+    str, AfterValidator(lambda value: _prompt_template(value) if value else value)
+]
 """The same, or empty."""
 Temperature = Annotated[float, AfterValidator(_temperature)]
 """Of sampling; 0: the most likely token."""

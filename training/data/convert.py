@@ -21,7 +21,7 @@ from training.data.chunks import RawChunk
 from training.data.decontaminate import Overlap
 from training.data.filter_counts import FilterCounts
 from training.data.filters import execution_fault, question_fault, repaired_question
-from training.data.pack import Examples, Mode
+from training.data.pack import Examples, Mode, id_dtype
 from training.data.signatures import Questions, program_keys, signatures
 from training.data.sources import DroppedError, Labelled
 from training.data.tokenizer import Tokenizer
@@ -72,7 +72,8 @@ class Converter:
 
     def open(self) -> None:
         """Load the tokenizer and, where programs are to be run, start the sandbox."""
-        self._tokenizer = Tokenizer.load(self._tokenizer_folder)
+        loaded = Tokenizer.load(self._tokenizer_folder)
+        self._tokenizer = loaded.with_template(self._data.prompt_template)
         if any(map(self._data.runs, self._data.sources)):
             self._executor = Executor(limits=self._limits).__enter__()
 
@@ -256,22 +257,20 @@ class Converter:
     ) -> tuple[list[Labelled], Examples]:
         """Those that fit into a sequence, and the same as tokens."""
         assert self._tokenizer is not None
-        prompts = self._tokenizer.encode_all(
-            [programs.prompt(labelled.example.question) for labelled in found]
-        )
-        bodies = self._tokenizer.encode_all([labelled.example.program for labelled in found])
+        prompts = self._tokenizer.prompts_ids([labelled.example.question for labelled in found])
+        bodies = self._tokenizer.programs_ids([labelled.example.program for labelled in found])
         kept: list[Labelled] = []
         tokens: list[int] = []
         lengths: list[tuple[int, int]] = []
         for labelled, prompt, body in zip(found, prompts, bodies, strict=True):
-            if len(prompt) + len(body) + 1 > self._data.sequence_length:
+            if len(prompt) + len(body) > self._data.sequence_length:
                 counts.drop(reasons.TOO_LONG, labelled.example.question)
                 continue
             kept.append(labelled)
-            tokens += (*prompt, *body, self._tokenizer.end_token)
-            lengths.append((len(prompt), len(body) + 1))
+            tokens += (*prompt, *body)
+            lengths.append((len(prompt), len(body)))
         return kept, Examples(
-            tokens=np.array(tokens, np.uint16),
+            tokens=np.array(tokens, id_dtype(self._tokenizer.vocab_size)),
             lengths=np.array(lengths, np.int64).reshape(-1, 2),
             modes=np.array([self._modes(labelled.right) for labelled in kept], np.uint8).reshape(
                 -1, 2

@@ -7,7 +7,7 @@ The `.bin` file holds the token ids. The `.idx` file holds, in little-endian ord
 
     9 bytes  "MMIDIDX\\0\\0"
     uint64   version, 1
-    uint8    type of a token id: 8 for uint16
+    uint8    type of a token id: 8 for uint16, 4 for int32
     uint64   number of sequences S
     uint64   number of document borders D + 1
     int32    [S]      tokens of each sequence
@@ -32,12 +32,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.pack import TokenIds
 from training.errors import DamagedFileError
 
 _HEADER = struct.Struct("<9sQBQQ")
 _MAGIC = b"MMIDIDX\x00\x00"
 _VERSION = 1
-_UINT16 = 8
+_DTYPES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+"""By megatron-core's code: the types of token ids that `prepare` writes (`pack.id_dtype`)."""
 
 
 class Bytes(Protocol):
@@ -96,17 +98,18 @@ class IndexedShard:
         """Read the index file's header.
 
         Raises:
-            DamagedFileError: it is no index of uint16 tokens.
+            DamagedFileError: it is no index of uint16 or int32 tokens.
         """
         self._index, self._tokens = index, tokens
         magic, version, dtype, num_segments, num_borders = _HEADER.unpack(
             index.read(0, _HEADER.size)
         )
-        if (magic, version, dtype) != (_MAGIC, _VERSION, _UINT16) or not num_borders:
+        if (magic, version) != (_MAGIC, _VERSION) or dtype not in _DTYPES or not num_borders:
             raise DamagedFileError(
-                f"{index.name} is damaged: it does not begin as an index of uint16 tokens in "
-                "megatron-core's format"
+                f"{index.name} is damaged: it does not begin as an index of uint16 or int32 "
+                "tokens in megatron-core's format"
             )
+        self._dtype = _DTYPES[dtype]
         self._num_segments: int = num_segments
         self._lengths_at = _HEADER.size
         self._pointers_at = self._lengths_at + 4 * num_segments
@@ -118,9 +121,7 @@ class IndexedShard:
         """The number of documents."""
         return self._num_documents
 
-    def document(
-        self, number: int
-    ) -> tuple[NDArray[np.uint16], NDArray[np.int64], NDArray[np.int64]]:
+    def document(self, number: int) -> tuple[TokenIds, NDArray[np.int64], NDArray[np.int64]]:
         """Token ids `[tokens]`, and length and mode of each segment `[segments]`.
 
         Raises:
@@ -144,7 +145,8 @@ class IndexedShard:
         start: int = struct.unpack("<q", self._index.read(self._pointers_at + 8 * first, 8))[0]
         if start < 0 or lengths.min() < 0:
             raise self._contradiction(number)
-        tokens = np.frombuffer(self._tokens.read(start, 2 * int(lengths.sum())), dtype="<u2")
+        num_bytes = self._dtype.itemsize * int(lengths.sum())
+        tokens = np.frombuffer(self._tokens.read(start, num_bytes), dtype=self._dtype)
         return tokens, lengths, modes
 
     def _contradiction(self, number: int) -> DamagedFileError:

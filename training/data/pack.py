@@ -19,10 +19,17 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+TokenIds = NDArray[np.uint16 | np.int32]
+"""Token ids as they are stored: of 32 bits where 16 do not hold all ids of the tokenizer."""
 WINDOW_EXAMPLES = 16_384
 """Examples packed together. Four times as many gain 0.02 %."""
 _FEW_EXAMPLES = 4
 """With fewer examples per sequence on average, best fit packs."""
+
+
+def id_dtype(vocab_size: int) -> type[np.uint16 | np.int32]:
+    """The type that a tokenizer's ids are stored as; megatron-core's format has no uint32."""
+    return np.uint16 if vocab_size <= 2**16 else np.int32
 
 
 class Mode(IntEnum):
@@ -41,7 +48,7 @@ class Mode(IntEnum):
 class Examples:
     """Examples as token ids, in columns: no Python object for each of them."""
 
-    tokens: NDArray[np.uint16]
+    tokens: TokenIds
     """`[tokens]`: of each example its prompt, then its program, then the end token."""
     lengths: NDArray[np.int64]
     """`[examples, 2]`, in tokens: of the prompt, and of the program with the end token."""

@@ -38,6 +38,10 @@ STAGE = "prepare"
 _KEYS = "keys"
 _VERSION = 5
 """Version of the columns; parts of another version are made again."""
+_TOKEN_BYTES = "token_bytes"
+"""In a part's label: the size of a token id; absent: 2."""
+_STORED = {2: "<u2", 4: "<i4"}
+"""By that size: how ids are stored (`pack.id_dtype`)."""
 _MARK = "made_by_prepare.json"
 _OURS = re.compile(
     r"part-\d{6,}\.parquet|tokenizer-[0-9a-f]{12}|(old-)?packed-[0-9a-f]+"
@@ -155,9 +159,10 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
     if not (path.parent / _MARK).is_file():
         claim(path.parent)
     head, examples = converted.head, converted.examples
+    token_bytes = examples.tokens.itemsize
     columns = {
         _KEYS: _fixed(head.keys.astype("<u8")),
-        "tokens": _variable(examples.tokens.astype("<u2"), examples.num_tokens),
+        "tokens": _variable(examples.tokens.astype(_STORED[token_bytes]), examples.num_tokens),
         "num_prompt_tokens": pa.array(examples.lengths[:, 0]),
         "modes": _fixed(examples.modes),
         "order": pa.array(converted.order),
@@ -170,6 +175,8 @@ def write(path: Path, converted: Converted, *, made_from: str) -> None:
         "key_columns": head.keys.shape[1],
         "filters": head.filters.to_json(),
     }
+    if token_bytes != 2:
+        label[_TOKEN_BYTES] = token_bytes
     parquet_files.write(path, pa.table(columns), label=label)
 
 
@@ -230,11 +237,12 @@ def read(path: Path) -> Converted:
     """
     table = _table(path)
     prompts = table.column("num_prompt_tokens").to_numpy()
-    tokens, num_tokens = _variable_of(table, "tokens", "<u2")
+    label = parquet_files.label_in(table.schema) or {}
+    tokens, num_tokens = _variable_of(table, "tokens", _STORED[label.get(_TOKEN_BYTES, 2)])
     return Converted(
         head=_head(table),
         examples=Examples(
-            tokens=tokens.astype(np.uint16, copy=False),
+            tokens=tokens.astype(tokens.dtype.newbyteorder("="), copy=False),
             lengths=np.stack([prompts, num_tokens - prompts], axis=1),
             modes=_fixed_of(table, "modes", "<u1", 2),
         ),

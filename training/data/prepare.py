@@ -32,13 +32,15 @@ from training.data.chunks import RawChunk
 from training.data.convert import Chunk, Converter
 from training.data.counts import Counts, outdated, print_facts
 from training.data.decontaminate import Overlap
+from training.data.matching import refuse_other_generators, refuse_other_prompts
 from training.data.pack import packed
+from training.data.prompts import PromptTemplate
 from training.data.select import remaining
+from training.data.special_tokens import SpecialTokens
 from training.data.tokenizer import FOLDER as TOKENIZER_FOLDER
 from training.data.tokenizer import Tokenizer
 from training.disk import reported
 from training.errors import ConfigError, DataError, UserError
-from training.execution import programs
 from training.lifecycle.attempts import parts_folder
 from training.lifecycle.signals import StopSignal
 from training.monitoring.progress import Progress
@@ -162,7 +164,7 @@ def status(config: PrepareConfig) -> manifest.Status:
     if tokenizer != "train":
         is_on_hub = hub.local_path(tokenizer, "data.tokenizer.source") is None
         if not is_on_hub:
-            Tokenizer.from_source(tokenizer)
+            _tokenizer(data)
     comparison = prepared.compare(config)
     if comparison.is_current and not is_on_hub:
         facts = manifest.read(data.folder)["facts"]
@@ -260,8 +262,8 @@ def _converted(
 ) -> Iterator[Path]:
     """The parts in order, each once it is made; those of other array tasks without waiting."""
     data = work.config.data
-    # Named by its fingerprint, as workers of another config may run at the same time.
-    tokenizer = work.folder / f"tokenizer-{work.tokenizer.fingerprint[:12]}"
+    # Named by the parts' label, as workers of another config may run at the same time.
+    tokenizer = work.folder / f"tokenizer-{work.made_from[:12]}"
     work.tokenizer.save(tokenizer)
     converter = Converter(
         data,
@@ -330,16 +332,28 @@ def _pack(
 
 
 def _tokenizer(data: DataConfig) -> Tokenizer:
-    if data.tokenizer.source != "train":
-        return Tokenizer.from_source(data.tokenizer.source)
-    return Tokenizer.train(_texts(data), vocab_size=data.tokenizer.vocab_size)
+    """The tokenizer of the data; `save` does not record the template, which the manifest has.
+
+    Raises:
+        ConfigError, DataError: it has no chat template and one is needed, it does not keep
+            programs, or it is that of a model of other prompts.
+    """
+    if data.tokenizer.source == "train":
+        return Tokenizer.train(_texts(data), vocab_size=data.tokenizer.vocab_size)
+    found = Tokenizer.from_source(data.tokenizer.source)
+    found.refuse_lossy()
+    wanted = found.with_template(data.prompt_template)
+    refuse_other_prompts(wanted, {f"data.tokenizer.source = {data.tokenizer.source}": found})
+    refuse_other_generators(data, found)
+    return wanted.without_template()
 
 
 def _texts(data: DataConfig) -> Iterator[str]:
+    template = PromptTemplate(data.prompt_template, SpecialTokens())
     per_source = -(-_TOKENIZER_EXAMPLES // len(data.sources))
     for source in data.sources:
         for example in islice(sources.examples(source), per_source):
-            yield programs.prompt(example.question)
+            yield template.text(example.question)
             yield example.program
 
 

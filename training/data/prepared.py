@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training import hub, manifest, remote
+from training import files, hub, manifest, remote
 from training.config import (
     BenchmarkConfig,
     ConfigError,
@@ -24,6 +24,7 @@ from training.config import (
     TrainConfig,
     resolved,
 )
+from training.config.values import CHAT_PROMPT, FUNCTION_PROMPT
 from training.data import benchmarks, remote_folder, sources
 from training.data.counts import outdated
 from training.data.locations import Files
@@ -114,6 +115,8 @@ def made_from(config: PrepareConfig) -> dict[str, Any]:
         data["packs_sources_apart"] = True
     execution = resolved(config.execution)
     del execution["num_workers"]
+    if data["prompt_template"] == FUNCTION_PROMPT:
+        del data["prompt_template"]  # data that was prepared before there was a choice is the same
     runs_programs = any(map(config.data.runs, config.data.sources))
     return {"data": data, "execution": execution if runs_programs else None}
 
@@ -129,7 +132,7 @@ def inputs(data: DataConfig) -> dict[str, str]:
     """
     found = {key: _fingerprint(find()) for key, _, find in _tables(data, offline=False)}
     if data.tokenizer.source != "train":
-        found[_TOKENIZER] = Tokenizer.from_source(data.tokenizer.source).fingerprint
+        found[_TOKENIZER] = _fingerprint_of(Tokenizer.from_source(data.tokenizer.source), data)
     return {key: value for key, value in found.items() if value}
 
 
@@ -215,7 +218,15 @@ def _at_hand(data: DataConfig) -> Iterator[tuple[str, str, str]]:
             folder = hub.local_path(source, _TOKENIZER)
         except UserError:
             folder = None
-        yield _TOKENIZER, source, Tokenizer.load(folder).fingerprint if folder else ""
+        yield _TOKENIZER, source, _fingerprint_of(Tokenizer.load(folder), data) if folder else ""
+
+
+def _fingerprint_of(tokenizer: Tokenizer, data: DataConfig) -> str:
+    """A digest of the tokenizer, and of its chat template where prompts are made with it."""
+    if data.prompt_template != CHAT_PROMPT:
+        return tokenizer.fingerprint
+    template = tokenizer.with_template(CHAT_PROMPT).template
+    return files.sha256_json([tokenizer.fingerprint, template.fingerprint])
 
 
 def _fingerprint(found: Sequence[Files]) -> str:
@@ -227,7 +238,7 @@ def _fingerprint(found: Sequence[Files]) -> str:
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
-    """The prepared data's tokenizer.
+    """The prepared data's tokenizer, with its prompt template.
 
     Raises:
         ConfigError: it has ids that the model has no embedding for.
@@ -238,4 +249,4 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
             f"model.vocab_size = {config.model.vocab_size} is below the tokenizer's "
             f"{tokenizer.vocab_size} ids: set at least that many"
         )
-    return tokenizer
+    return tokenizer.with_template(config.data.prompt_template)

@@ -1,10 +1,10 @@
 """Writes packed sequences to disk in megatron-core's indexed format.
 
-A data folder holds `rows_00000.bin` (token ids, uint16) and `rows_00000.idx`, more such
-pairs (shards), `tokenizer/` and `manifest.json`. In megatron-core's terms, each packed sequence
-is a document, and each of its segments a sequence. Segments come in pairs, an example's prompt
-and its program with the end token; the mode byte of each segment is its `pack.Mode`.
-training/data/dataset.py reads them.
+A data folder holds `rows_00000.bin` (token ids, of 16 or 32 bits: `pack.id_dtype`) and
+`rows_00000.idx`, more such pairs (shards), `tokenizer/` and `manifest.json`. In megatron-core's
+terms, each packed sequence is a document, and each of its segments a sequence. Segments come in
+pairs, an example's prompt and its program with the end token; the mode byte of each segment is its
+`pack.Mode`. training/data/dataset.py reads them.
 
 Only this module of `training/data` imports megatron-core.
 """
@@ -49,7 +49,7 @@ class ShardWriter:
         num_tokens = np.cumsum(examples.lengths.ravel())[num_segments - 1]
         segment = token = 0
         for end, token_end in zip(num_segments.tolist(), num_tokens.tolist(), strict=True):
-            builder = self._builder or self._start_shard()
+            builder = self._builder or self._start_shard(tokens.dtype.type)
             builder.add_document(tokens[token:token_end], lengths[segment:end], modes[segment:end])
             segment, token = end, token_end
             self._sequences_in_shard += 1
@@ -61,12 +61,10 @@ class ShardWriter:
         self._finish_shard()
         return list(self._paths)
 
-    def _start_shard(self) -> IndexedDatasetBuilder:
+    def _start_shard(self, dtype: type[np.uint16 | np.int32]) -> IndexedDatasetBuilder:
         prefix = self._folder / f"rows_{len(self._paths) // 2:05d}"
         self._paths += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
-        self._builder = IndexedDatasetBuilder(
-            str(self._paths[-2]), dtype=np.uint16, multimodal=True
-        )
+        self._builder = IndexedDatasetBuilder(str(self._paths[-2]), dtype=dtype, multimodal=True)
         return self._builder
 
     def _finish_shard(self) -> None:

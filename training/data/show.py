@@ -66,7 +66,8 @@ def _marked(batch: Batch, example: int, head: str, tokenizer: Tokenizer) -> Text
         stop = start
         while stop < len(positions) and (positions[stop] in learnt) == marked:
             stop += 1
-        piece = tokenizer.decode([tokens[position] for position in positions[start:stop]])
+        ids = [tokens[position] for position in positions[start:stop]]
+        piece = tokenizer.program(ids) if start else tokenizer.decode(ids)
         if stop == len(positions):
             piece += end
         text.append(f"«{piece}»" if marked else piece, style=style if marked else "")

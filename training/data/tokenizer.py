@@ -5,34 +5,44 @@
     tokenizer = Tokenizer.train(texts, vocab_size=1024)
 
 A prompt and its program are always tokenised separately: the sampler encodes the prompt before
-the program exists, so it could never sample a token that spans the two.
+the program exists, so it could never sample a token that spans the two. Tokenizers of
+SentencePiece's kind put a space before a text; a program continues its prompt, so it has none.
 """
 
+import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, pre_tokenizers
+from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
 from training import files, hub, verification
-from training.data import quick_bpe
+from training.config.values import FUNCTION_PROMPT
+from training.data import quick_bpe, special_tokens
+from training.data.fast_tokenizers import (
+    add_tokens,
+    byte_level,
+    first_ids,
+    without_first_space,
+)
+from training.data.prompts import PromptTemplate
 from training.data.quick_bpe import QuickBpe
+from training.data.special_tokens import END, SpecialTokens
 from training.errors import DataError, UserError
-from training.execution import programs
 
-END = "<|endoftext|>"
 FOLDER = "tokenizer"
 """The folder of the tokenizer within a data, checkpoint or model folder, if not at the top."""
 
 _NAMES = (
     "tokenizer.json",
-    "tokenizer_config.json",
+    *special_tokens.NAMES,
     "vocab.json",
     "merges.txt",
     "added_tokens.json",
@@ -43,33 +53,51 @@ _BPE_FILES = (
     ("encoder.json", "vocab.bpe", "codegen_added_tokens.json"),
 )
 
+_PROGRAM = "    a = 2.5\n    if a > 1:\n        a = a * 12  # $\n    return a"
+"""Has what programs consist of: line breaks, indentation, signs and numbers."""
+
 _FILES = tuple(dict.fromkeys((*_NAMES, *(name for names in _BPE_FILES for name in names))))
 """Names of all files that are read from a tokenizer's folder."""
 
 
 class Tokenizer:
-    """A byte-level tokenizer: any text can be encoded, and decodes to itself."""
+    """Turns prompts and programs into ids, and ids into programs."""
 
-    def __init__(self, fast: FastTokenizer, end: str = END) -> None:
+    def __init__(self, fast: FastTokenizer, special: SpecialTokens | None = None) -> None:
         """Wrap a `tokenizers` tokenizer.
 
         Args:
             fast: The tokenizer.
-            end: The text of its end token.
+            special: Its special tokens and templates; None: GPT-2's end token.
 
         Raises:
-            DataError: it has no such token.
+            DataError: it has no such tokens.
         """
+        special = special or SpecialTokens()
+        end = special.variables["eos_token"]
         end_token = fast.token_to_id(end)
         if end_token is None:
             raise DataError(f"the tokenizer has no token {end!r} to end a program with")
-        self._fast, self._end = fast, end
+        self._fast, self._end, self._special = fast, end, special
         # The text of the end token within a question must not become the end token.
         self._fast.encode_special_tokens = True
         self.end_token: int = end_token
-        """The id that follows every program, at which sampling stops."""
+        """The id that follows every program."""
         self.vocab_size: int = max(fast.get_vocab(with_added_tokens=True).values()) + 1
         """One more than the largest id; a model's embedding has at least as many rows."""
+        for number in special.end_ids:
+            if number >= self.vocab_size:
+                raise DataError(
+                    f"generation_config.json stops at the id {number}, and the tokenizer has "
+                    f"{self.vocab_size} ids: the files do not belong together"
+                )
+        self.end_tokens: tuple[int, ...] = tuple(dict.fromkeys((end_token, *special.end_ids)))
+        """The ids at which sampling stops: `end_token`, and others that the model may write."""
+        self._first = first_ids(fast, special.variables.get("bos_token", ""))
+        self.template = self._template(special.prompt_template or FUNCTION_PROMPT)
+        """How a question becomes a prompt."""
+        self.knows_template: bool = bool(special.prompt_template)
+        """Whether that was recorded or set, or is the default."""
 
     @classmethod
     def from_source(cls, source: str) -> Self:
@@ -110,12 +138,16 @@ class Tokenizer:
     @classmethod
     def _load(cls, folder: Path) -> Self:
         if (folder / "tokenizer.json").is_file():
-            return cls(FastTokenizer.from_file(str(folder / "tokenizer.json")), _end_of(folder))
+            fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+            fast.no_padding()
+            fast.no_truncation()
+            return cls(fast, special_tokens.read(folder))
         for vocabulary, merges, added in _BPE_FILES:
             if (folder / vocabulary).is_file() and (folder / merges).is_file():
-                fast = _byte_level(BPE.from_file(str(folder / vocabulary), str(folder / merges)))
-                _add_tokens(fast, folder / added, _end_of(folder))
-                return cls(fast, _end_of(folder))
+                special = special_tokens.read(folder)
+                fast = byte_level(BPE.from_file(str(folder / vocabulary), str(folder / merges)))
+                add_tokens(fast, folder / added, special.variables["eos_token"])
+                return cls(fast, special)
         raise DataError(
             f"{folder} holds no tokenizer: expected tokenizer.json, vocab.json with merges.txt, "
             "or encoder.json with vocab.bpe"
@@ -129,7 +161,7 @@ class Tokenizer:
         same two tokens wherever it occurs. Runs of white space may become one token, so that a
         line break and the indentation after it are one.
         """
-        fast = _byte_level(BPE())
+        fast = byte_level(BPE())
         fast.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(r"\d| (?=\d)"), behavior="isolated"),
@@ -161,17 +193,91 @@ class Tokenizer:
         """Made when many texts are encoded, as it takes a second."""
         return QuickBpe.of(self._fast)
 
+    @cached_property
+    def _continuing(self) -> FastTokenizer:
+        """For texts that continue another one: puts no space before them, and removes none."""
+        return without_first_space(self._fast)
+
+    @cached_property
+    def _reading_special(self) -> FastTokenizer:
+        """Makes special tokens of their texts."""
+        return FastTokenizer.from_str(self._fast.to_str())
+
+    def with_template(self, setting: str) -> "Tokenizer":
+        """The same tokenizer with prompts as `data.prompt_template` says.
+
+        Raises:
+            ConfigError, DataError: it is `chat`, and there is no chat template, or an unusable one.
+        """
+        other = copy.copy(self)
+        other._special = replace(self._special, prompt_template=setting)
+        other.template, other.knows_template = self._template(setting), True
+        return other
+
+    def without_template(self) -> "Tokenizer":
+        """The same tokenizer, of which `save` records no prompt template."""
+        other = copy.copy(self)
+        other._special = replace(self._special, prompt_template="")
+        other.knows_template = False
+        return other
+
+    def _template(self, setting: str) -> PromptTemplate:
+        added = self._fast.get_added_tokens_decoder().values()
+        texts = [token.content for token in added if token.special]
+        return PromptTemplate(setting, self._special, texts=texts)
+
     def prompt_ids(self, question: str) -> list[int]:
         """The ids of a question's prompt."""
-        return self.encode(programs.prompt(question))
+        text = self.template.text(question)
+        if not self.template.writes_special_tokens:
+            return [*self._first, *self.encode(text)]
+        ids = self._reading_special.encode(text, add_special_tokens=False).ids
+        return ids if self.template.writes_first_token else [*self._first, *ids]
+
+    def prompts_ids(self, questions: Sequence[str]) -> list[list[int]]:
+        """The ids of the prompts of many questions, encoded in one call."""
+        texts = [self.template.text(question) for question in questions]
+        if not self.template.writes_special_tokens:
+            found = self.encode_all(texts)
+        else:
+            encodings = self._reading_special.encode_batch_fast(texts, add_special_tokens=False)
+            found = [encoding.ids for encoding in encodings]
+        first = [] if self.template.writes_first_token else self._first
+        return [[*first, *ids] for ids in found] if first else found
 
     def program_ids(self, program: str) -> list[int]:
         """The ids of a program, with the end token."""
-        return [*self.encode(program), self.end_token]
+        return [*self._continuing.encode(program, add_special_tokens=False).ids, self.end_token]
+
+    def programs_ids(self, programs: Sequence[str]) -> list[list[int]]:
+        """The ids of many programs, each with the end token, encoded in one call."""
+        if self._continuing is self._fast:
+            found = self.encode_all(programs)
+        else:
+            encodings = self._continuing.encode_batch_fast(list(programs), add_special_tokens=False)
+            found = [encoding.ids for encoding in encodings]
+        return [[*ids, self.end_token] for ids in found]
+
+    def program(self, ids: Sequence[int]) -> str:
+        """The text of a program's ids; the end token and ids without a token are left out."""
+        return self._continuing.decode(list(ids), skip_special_tokens=True)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these ids; the end token and ids without a token are left out."""
+        """The text of these ids; special tokens and ids without a token are left out."""
         return self._fast.decode(list(ids), skip_special_tokens=True)
+
+    def refuse_lossy(self) -> None:
+        """Refuse a tokenizer that does not keep a program as it is.
+
+        Raises:
+            DataError: programs do not decode to themselves.
+        """
+        found = self.program(self.program_ids(_PROGRAM))
+        if found != _PROGRAM:
+            raise DataError(
+                "the tokenizer does not keep the line breaks, spaces or signs of a program: of "
+                f"{_PROGRAM!r} it makes {found!r}; use another tokenizer"
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -183,8 +289,22 @@ class Tokenizer:
         content = json.loads(self._fast.to_str())
         for name in ("version", "post_processor", "decoder"):
             content.pop(name, None)
-        content["model"]["vocab"] = self._fast.get_vocab(with_added_tokens=True)
-        return files.sha256_json([_decisive(content), self._end])
+        vocabulary = self._fast.get_vocab(with_added_tokens=True)
+        if isinstance(content["model"]["vocab"], list):  # Unigram's, with scores
+            content["ids"] = vocabulary
+        else:
+            content["model"]["vocab"] = vocabulary
+        around = [self._first] if self._first else []
+        around += ["no space before programs"] if self._continuing is not self._fast else []
+        return files.sha256_json([_decisive(content), self._end, *around])
+
+    def identity(self) -> dict[str, Any]:
+        """What a manifest records of the tokenizer."""
+        return {
+            "fingerprint": self.fingerprint,
+            "vocab_size": self.vocab_size,
+            "end_token": self._end,
+        }
 
     def difference(self, other: "Tokenizer") -> str:
         """How another tokenizer's ids differ, as the end of a sentence; empty if they do not."""
@@ -192,6 +312,8 @@ class Tokenizer:
             return ""
         if self._end != other._end:
             return f"the end token is {self._end!r} in one and {other._end!r} in the other"
+        if self._first != other._first:
+            return f"texts begin with the ids {self._first} in one and {other._first} in the other"
         if self.vocab_size != other.vocab_size:
             return f"one has {self.vocab_size} ids and the other {other.vocab_size}"
         texts = (
@@ -206,36 +328,11 @@ class Tokenizer:
     def save(self, folder: Path) -> list[Path]:
         """Write Hugging Face files, which `load` and transformers' AutoTokenizer read."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "tokenizer.json", folder / "tokenizer_config.json"]
-        with files.replacing(paths[0]) as temporary:
+        path = folder / "tokenizer.json"
+        with files.replacing(path) as temporary:
             self._fast.save(str(temporary))
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": self._end,
-            "bos_token": self._end,
-            "pad_token": self._end,
-            "clean_up_tokenization_spaces": False,
-        }
-        files.write_json(paths[1], config)
-        return paths
-
-
-def refuse_different(tokenizers: Mapping[str, Tokenizer]) -> None:
-    """Refuse models and data whose tokenizers give different ids.
-
-    Args:
-        tokenizers: Tokenizers by the setting, with its value, of the model or data they are of.
-
-    Raises:
-        DataError: two of them differ; says in what.
-    """
-    named = list(tokenizers.items())
-    for name, tokenizer in named[1:]:
-        if difference := named[0][1].difference(tokenizer):
-            raise DataError(
-                f"{named[0][0]} and {name} have different tokenizers, so that the same id means "
-                f"different texts: {difference}; name a model and data of one tokenizer"
-            )
+        more = self._special.end_ids if len(self.end_tokens) > 1 else ()
+        return [path, *special_tokens.write(folder, replace(self._special, end_ids=more))]
 
 
 def is_in(folder: Path) -> bool:
@@ -252,39 +349,3 @@ def _decisive(content: Any) -> Any:
     if isinstance(content, list):
         return [_decisive(value) for value in content]
     return None if content == "" else content
-
-
-def _byte_level(model: BPE) -> FastTokenizer:
-    fast = FastTokenizer(model)
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    fast.decoder = decoders.ByteLevel()
-    return fast
-
-
-def _end_of(folder: Path) -> str:
-    """The end token's text, from `tokenizer_config.json` where there is one."""
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return END
-    end: Any = files.read_json_object(path).get("eos_token") or END
-    end = end.get("content") if isinstance(end, dict) else end
-    if not isinstance(end, str):
-        raise DataError(f"{path}: eos_token is {end!r}, not a text")
-    return end
-
-
-def _add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
-    """Add the tokens of an added-tokens file, and check that they get the ids it lists."""
-    content: Any = files.read_json_object(path) if path.is_file() else {}
-    if "added_tokens" in content:
-        ids = {str(entry["content"]): int(entry["id"]) for entry in content["added_tokens"]}
-    else:
-        ids = {str(text): int(number) for text, number in content.items()}
-    for text in sorted(ids, key=lambda text: ids[text]):
-        fast.add_tokens([AddedToken(text, normalized=False, special=text == end)])
-        if fast.token_to_id(text) != ids[text]:
-            raise DataError(
-                f"{path} gives {text!r} the id {ids[text]}, but after the vocabulary beside "
-                f"it comes {fast.token_to_id(text)}: the files do not belong together"
-            )
-    fast.add_special_tokens([AddedToken(end, normalized=False, special=True)])

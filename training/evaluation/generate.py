@@ -120,17 +120,18 @@ class _Batch:
         requests: Sequence[SampleRequest],
         groups: Sequence[Sequence[int]],
         *,
-        end_token: int,
+        end_token: int | Sequence[int],
         max_new_tokens: int,
         max_batch: int,
         num_token_ids: int | None,
     ) -> None:
         self._model = model
         self._requests = requests
-        self._end_token = end_token
         self._max_new_tokens = max_new_tokens
         self._num_token_ids = num_token_ids
         self._device = model.body.embedding.weight.device
+        ends = [end_token] if isinstance(end_token, int) else list(end_token)
+        self._end_tokens = torch.tensor(ends, device=self._device)
         max_batch = min(max_batch, len(requests))
         self.cache = KeyValueCache(
             model.shape,
@@ -211,7 +212,7 @@ class _Batch:
     def take_finished(self) -> list[tuple[int, Sampled]]:
         """Remove the sequences that ended or ran out of tokens: (request number, result)."""
         rows = slice(0, self.cache.num_sequences)
-        ended = self._last[rows] == self._end_token
+        ended = (self._last[rows, None] == self._end_tokens).any(dim=1)
         done = ended | (self._count[rows] == self._max_new_tokens)
         if not bool(done.any()):
             return []
@@ -268,7 +269,7 @@ def generate(
     model: LanguageModel,
     requests: Sequence[SampleRequest],
     *,
-    end_token: int,
+    end_token: int | Sequence[int],
     max_new_tokens: int,
     max_batch: int = 256,
     num_token_ids: int | None = None,
@@ -280,7 +281,7 @@ def generate(
     Args:
         model: a whole model on one device; its dtype is the cache's.
         requests: what to write.
-        end_token: the id that ends a continuation.
+        end_token: the id, or the ids, that end a continuation.
         max_new_tokens: most tokens written, the end token included.
         max_batch: most sequences written at once; bounds the cache's memory.
         num_token_ids: the tokenizer's size, where the embedding has more rows than that:

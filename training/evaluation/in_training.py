@@ -106,6 +106,12 @@ class InTrainingEvaluation:
         settings = self._config.evaluation
         if self._config.model.head == "verifier":
             load.check([(settings.generator, "language_model")], self._ranks)
+            named = {"evaluation.generator": settings.generator}
+            self._ranks.on_main(
+                lambda: load.refuse_other_prompts(
+                    "evaluation.prompt_template", settings.prompt_template, named
+                )
+            )
         else:
             load.check([(settings.verifier, "verifier")], self._ranks)
 
@@ -128,7 +134,9 @@ class InTrainingEvaluation:
         sampler = None
         if not self._answers:
             self._check_saved_model()  # it may have changed since training began
-            generator, tokenizer = load.load_generator(settings.generator, self._device)
+            generator, tokenizer = load.load_generator(
+                settings.generator, self._device, prompt_template=settings.prompt_template
+            )
             name = load.names([settings.generator])[0]
             sampler = self._sampler(generator, tokenizer, executor, name)
         scorer = scorer_of(

@@ -15,7 +15,7 @@ import torch
 
 from parallel.ranks import Ranks
 from training.config.values import HeadKind
-from training.data import tokenizer
+from training.data import matching, tokenizer
 from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError, UserError
 from training.models import huggingface
@@ -43,8 +43,15 @@ def inference_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, Tokenizer]:
+def load_generator(
+    source: str, device: torch.device, *, prompt_template: str = ""
+) -> tuple[LanguageModel, Tokenizer]:
     """A generator and its tokenizer.
+
+    Args:
+        source: Where it is.
+        device: Where it is loaded to.
+        prompt_template: How questions become its prompts; empty: as it was trained.
 
     Raises:
         UserError: it has no tokenizer, or is no generator that can be loaded.
@@ -53,7 +60,8 @@ def load_generator(source: str, device: torch.device) -> tuple[LanguageModel, To
     folder = weights_folder(source)
     shape_of(source, "language_model")
     model = huggingface.load_language_model(folder, device=device, dtype=inference_dtype(device))
-    return model.eval(), _tokenizer(folder)
+    found = _tokenizer(folder)
+    return model.eval(), found.with_template(prompt_template) if prompt_template else found
 
 
 def load_verifier(source: str, device: torch.device) -> tuple[Verifier, Tokenizer]:
@@ -129,7 +137,24 @@ def refuse_different_tokenizers(sources: Mapping[str, str]) -> None:
         DataError: two tokenizers differ, or one is damaged.
     """
     loaded = {f"{setting} = {source}": tokenizer_of(source) for setting, source in sources.items()}
-    tokenizer.refuse_different({name: one for name, one in loaded.items() if one is not None})
+    matching.refuse_different({name: one for name, one in loaded.items() if one is not None})
+
+
+def refuse_other_prompts(setting: str, prompt_template: str, sources: Mapping[str, str]) -> None:
+    """Refuse generators that were trained on other prompts, or cannot make these.
+
+    Args:
+        setting: What names the template.
+        prompt_template: The template; empty: as the generators were trained.
+        sources: Setting to the generator that it names.
+
+    Raises:
+        ConfigError, DataError: says which.
+    """
+    for name, source in sources.items() if prompt_template else ():
+        if found := tokenizer_of(source):
+            wanted = found.with_template(prompt_template)
+            matching.refuse_other_prompts(wanted, {f"{name} = {source}": found}, setting=setting)
 
 
 @contextmanager

@@ -140,7 +140,7 @@ class Sampler:
         return generate(
             self._model,
             requests,
-            end_token=self._tokenizer.end_token,
+            end_token=self._tokenizer.end_tokens,
             max_new_tokens=self._settings.max_new_tokens,
             max_batch=self._settings.micro_batch_candidates,
             # Embeddings are padded; a row without a token must never be written.
@@ -150,7 +150,7 @@ class Sampler:
         )
 
     def _program(self, sampled: Sampled) -> str:
-        text = self._tokenizer.decode(sampled.tokens).rstrip()
+        text = self._tokenizer.program(sampled.tokens).rstrip()
         return text if sampled.finished else function_end(text)
 
     def _executed(self, questions: Sequence[str], texts: Sequence[str]) -> list[Execution]:

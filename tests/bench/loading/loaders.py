@@ -121,6 +121,7 @@ def _padded(rows: list[dict[str, Any]]) -> Any:
 
 LOADERS: dict[str, tuple[str, Callable[[Path], Iterator[Any]]]] = {
     "ours": ("shards", ours),
+    "ours, 32-bit ids": ("wide_shards", ours),
     "megatron-core": ("shards", megatron),
     "datasets": ("arrow", datasets),
     "mosaicml-streaming": ("mds", mosaicml),

@@ -39,7 +39,9 @@ def _cut(lengths: list[int]) -> list[int]:
     return lengths
 
 
-def write_shards(folder: Path, count: int) -> None:
+def write_shards(
+    folder: Path, count: int, *, dtype: type[np.uint16 | np.int32] = np.uint16
+) -> None:
     """megatron-core's form, with our manifest: ours and megatron-core read these files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -55,8 +57,8 @@ def write_shards(folder: Path, count: int) -> None:
                 builder.finalize(str(outputs[-1]))
             prefix = folder / f"rows_{number // SEQUENCES_PER_SHARD:05d}"
             outputs += [prefix.with_suffix(".bin"), prefix.with_suffix(".idx")]
-            builder = IndexedDatasetBuilder(str(outputs[-2]), dtype=np.uint16, multimodal=True)
-        builder.add_document(tokens, lengths, [0, 1] * (len(lengths) // 2))
+            builder = IndexedDatasetBuilder(str(outputs[-2]), dtype=dtype, multimodal=True)
+        builder.add_document(tokens.astype(dtype), lengths, [0, 1] * (len(lengths) // 2))
         most_examples = max(most_examples, len(lengths) // 2)
     builder.finalize(str(outputs[-1]))
     facts = {
@@ -66,6 +68,11 @@ def write_shards(folder: Path, count: int) -> None:
         "most_examples_in_a_sequence": most_examples,
     }
     manifest.commit(folder, stage="prepare", config={}, inputs={}, outputs=outputs, facts=facts)
+
+
+def write_wide_shards(folder: Path, count: int) -> None:
+    """The same with 32 bits for an id, as for a vocabulary of Qwen's or Llama 3's size."""
+    write_shards(folder, count, dtype=np.int32)
 
 
 def write_arrow(folder: Path, count: int) -> None:
@@ -91,4 +98,9 @@ def write_mds(folder: Path, count: int) -> None:
             writer.write({"tokens": tokens})
 
 
-WRITERS = {"shards": write_shards, "arrow": write_arrow, "mds": write_mds}
+WRITERS = {
+    "shards": write_shards,
+    "wide_shards": write_wide_shards,
+    "arrow": write_arrow,
+    "mds": write_mds,
+}

@@ -7,7 +7,7 @@ import numpy as np
 
 from training import manifest
 from training.data.dataset import SequenceDataset
-from training.data.pack import Examples, Mode, Sequences, packed
+from training.data.pack import Examples, Mode, Sequences, id_dtype, packed
 from training.data.shards import ShardWriter
 
 
@@ -19,7 +19,7 @@ def example(
 ) -> Examples:
     """One example."""
     return Examples(
-        tokens=np.array([*prompt, *program], np.uint16),
+        tokens=np.array([*prompt, *program], id_dtype(max(*prompt, *program) + 1)),
         lengths=np.array([[len(prompt), len(program)]], np.int64),
         modes=np.array([[prompt_mode, program_mode]], np.uint8),
     )

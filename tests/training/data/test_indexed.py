@@ -18,7 +18,8 @@ def written(folder: Path, *, num_documents: int = 300, dtype: Any = np.uint16) -
     builder = IndexedDatasetBuilder(str(tokens), dtype=dtype, multimodal=True)
     for _ in range(num_documents):
         lengths = generator.integers(1, 50, size=generator.integers(1, 7)).tolist()
-        content: Any = generator.integers(0, 65_536, size=sum(lengths)).astype(dtype)
+        largest = np.iinfo(dtype).max
+        content: Any = generator.integers(0, largest, size=sum(lengths), endpoint=True, dtype=dtype)
         builder.add_document(content, lengths, generator.integers(0, 4, size=len(lengths)).tolist())
     builder.finalize(str(index))
     return index, tokens
@@ -28,14 +29,16 @@ def opened(index: Path, tokens: Path) -> IndexedShard:
     return IndexedShard(StoredFile(index), StoredFile(tokens))
 
 
-def test_reads_what_megatron_core_reads(tmp_path: Path) -> None:
-    index, tokens = written(tmp_path)
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_reads_what_megatron_core_reads(tmp_path: Path, dtype: Any) -> None:
+    index, tokens = written(tmp_path, dtype=dtype)
     ours, theirs = opened(index, tokens), IndexedDataset(str(tmp_path / "shard"), multimodal=True)
     borders = theirs.document_indices
     assert len(ours) == len(borders) - 1 == 300
     for number in range(len(ours)):
         segments = range(borders[number], borders[number + 1])
         found, lengths, modes = ours.document(number)
+        assert found.dtype == dtype
         expected: list[Any] = [theirs[segment] for segment in segments]
         assert found.tolist() == [token for each, _ in expected for token in each.tolist()]
         assert lengths.tolist() == [len(each) for each, _ in expected]
@@ -58,8 +61,8 @@ def test_another_file_is_no_index(tmp_path: Path) -> None:
 
 
 def test_other_types_of_tokens_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DamagedFileError, match="index of uint16 tokens"):
-        opened(*written(tmp_path, dtype=np.int32))
+    with pytest.raises(DamagedFileError, match="index of uint16 or int32 tokens"):
+        opened(*written(tmp_path, dtype=np.int64))
 
 
 def test_damage_after_opening_is_an_error_that_names_the_file(tmp_path: Path) -> None:

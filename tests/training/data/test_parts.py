@@ -1,10 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.data.packing import random_examples
+from tests.training.data.packing import example, random_examples
 from training.data import parts
 from training.data.filter_counts import FilterCounts
 from training.data.pack import Examples
@@ -45,6 +46,16 @@ def test_parts_come_back_as_written(tmp_path: Path, number: int, key_columns: in
     for name in ("tokens", "lengths", "modes"):
         one, other = getattr(found.examples, name), getattr(given.examples, name)
         assert one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def test_parts_keep_ids_of_32_bits(tmp_path: Path) -> None:
+    wide = [example([70_000], [1, 2]), example([3], [151_935, 5])]
+    given = replace(converted(2), examples=Examples.concatenate(wide))
+    path = parts.path_of(tmp_path / "parts", 0)
+    parts.write(path, given, made_from="this")
+    found = parts.read(path).examples
+    assert found.tokens.tolist() == [70_000, 1, 2, 3, 151_935, 5]
+    assert found.tokens.dtype == np.int32 and found.lengths.tolist() == [[1, 2], [1, 2]]
 
 
 def test_room_is_required_for_the_parts_to_come_and_the_shards(tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ def test_sequences_come_back_as_written(tmp_path: Path) -> None:
     assert second.modes.tolist() == [Mode.SUPERVISED, Mode.WRONG]
 
 
+def test_ids_above_16_bits_are_written_with_32(tmp_path: Path) -> None:
+    narrow = write(tmp_path / "narrow", [[example([1], [65_535])]], sequence_length=16)
+    wide = write(tmp_path / "wide", [[example([1], [65_536, 151_935])]], sequence_length=16)
+    assert narrow.sequence(0).tokens.tolist() == [1, 65_535]
+    assert wide.sequence(0).tokens.tolist() == [1, 65_536, 151_935]
+    assert (tmp_path / "narrow" / "rows_00000.bin").stat().st_size == 2 * 2
+    assert (tmp_path / "wide" / "rows_00000.bin").stat().st_size == 3 * 4
+
+
 def test_several_shards_read_as_one(tmp_path: Path) -> None:
     sequences = [[item] for item in random_examples(23)]
     dataset = write(tmp_path, sequences, sequence_length=64, sequences_per_shard=5)

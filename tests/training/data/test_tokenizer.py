@@ -8,7 +8,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.training.data.real import real_data
-from training.data.tokenizer import END, Tokenizer, refuse_different
+from training.data.matching import refuse_different
+from training.data.tokenizer import END, Tokenizer
 from training.errors import DataError, UserError
 from training.execution import programs
 

@@ -17,6 +17,7 @@ from tests.training.stages import folders
 from training import manifest
 from training.config import ConfigError, SampleConfig
 from training.data import candidates
+from training.data.tokenizer import Tokenizer
 from training.errors import CheckpointError, DataError
 from training.evaluation.sampler import Sampler
 from training.records import Candidate
@@ -240,3 +241,18 @@ def test_a_model_whose_logits_overflow_is_named(inputs: Path, ranks: Ranks, tmp_
     source = str(models.write_overflowing(tmp_path / "large"))
     with pytest.raises(CheckpointError, match="large: the model's logits are not finite"):
         run(inputs, tmp_path / "candidates", ranks, checkpoints=[source])
+
+
+def test_the_generators_tokenizer_is_recorded(sampled: Path, inputs: Path):
+    facts = manifest.read(sampled)["facts"]
+    assert facts["tokenizer"] == Tokenizer.load(inputs / "step_1").identity()
+
+
+def test_another_prompt_template_gives_other_candidates(
+    sampled: Path, inputs: Path, ranks: Ranks, tmp_path: Path
+):
+    run(inputs, tmp_path / "other", ranks, prompt_template="{question}\n")
+    ours = [(c.question_id, c.index, c.program) for c in drawn(tmp_path / "other")]
+    assert ours != [(c.question_id, c.index, c.program) for c in drawn(sampled)]
+    with pytest.raises(ConfigError, match="no chat template"):
+        run(inputs, tmp_path / "chat", ranks, prompt_template="chat")

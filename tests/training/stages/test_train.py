@@ -17,7 +17,7 @@ from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data.prepare import prepare
 from training.data.tokenizer import Tokenizer
 from training.errors import DataError
-from training.files import read_json, write_json
+from training.files import read_json, sha256_file, write_json
 from training.models import build
 from training.stages.runs import train as train_stage
 from training.stages.runs.train import status, train
@@ -190,3 +190,47 @@ def test_a_restart_reads_its_weights_and_draws_none(
     monkeypatch.setattr(build, "initial_value", refuse)
     train(wanted, ranks)
     assert content(newest / "universal") == before
+
+
+def test_a_model_remembers_the_prompts_it_was_trained_on(site: Path, ranks: Ranks) -> None:
+    chat = "Q: {question}\nA:\n"
+    first = config(site, data={"prompt_template": chat})
+    prepare(of_data(first))
+    train(first, ranks)
+    checkpoint = site / "run" / "checkpoints" / "step_2"
+    saved = Tokenizer.load(checkpoint / "huggingface")
+    assert saved.template.setting == chat and saved.knows_template
+    # Weights of these prompts, data of others.
+    other = {"run": {"folder": str(site / "new")}, "model": {"initial_weights": str(checkpoint)}}
+    data = {
+        "folder": str(site / "other"),
+        "tokenizer": {"source": str(site / "data" / "tokenizer")},
+    }
+    wanted = config(site, **other, data=data)
+    prepare(of_data(wanted))
+    message = rf"prompt_template = 'function', and model\.initial_weights = {checkpoint} was"
+    for refused in (train, lambda config, _: status(config)):
+        with pytest.raises(DataError, match=message):
+            refused(wanted, ranks)
+    assert not (site / "new").exists()
+    status(config(site, **other, data={"prompt_template": chat}))
+    with pytest.raises(ConfigError, match=r"data\.prompt_template was .*, is 'function'"):
+        status(config(site, data=data))
+
+
+def test_a_checkpoint_of_another_tokenizer_is_refused(site: Path, ranks: Ranks) -> None:
+    first = config(site)
+    prepare(of_data(first))
+    train(first, ranks)
+    checkpoint = site / "run" / "checkpoints" / "step_2"
+    more = config(site, training={"max_steps": 3})
+    status(more)
+    (checkpoint / "manifest.json").rename(site / "manifest.json")  # else it is damaged
+    Tokenizer.train([QUESTION], vocab_size=300).save(checkpoint / "huggingface")
+    content = read_json(site / "manifest.json")
+    for path in (checkpoint / "huggingface").iterdir():
+        facts = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        content["outputs"][f"huggingface/{path.name}"] = facts
+    write_json(checkpoint / "manifest.json", content)
+    with pytest.raises(DataError, match=rf"the checkpoint = {checkpoint} have different token"):
+        train(more, ranks)

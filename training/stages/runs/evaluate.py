@@ -148,8 +148,11 @@ def _plan(config: EvaluateConfig, *, looks_only: bool = False) -> _Plan:
     inputs |= {f"questions.{name}": work.fingerprint(each) for name, each in questions.items()}
     models = {"generator": evaluation.generator, "verifier": evaluation.verifier}
     load.refuse_different_tokenizers({f"evaluation.{n}": s for n, s in models.items() if s})
+    named = {"evaluation.generator": evaluation.generator}
+    load.refuse_other_prompts("evaluation.prompt_template", evaluation.prompt_template, named)
     work.refuse_candidates(config.run, _folders(folder, names))
     decisive = {"num_candidates", "temperatures", "top_p", "max_new_tokens", "questions_per_part"}
+    decisive |= {"prompt_template"} if evaluation.prompt_template else set()
     labels = {
         name: made_from(
             evaluation.model_dump(mode="json", include=decisive),
@@ -206,7 +209,9 @@ def _draw(
     evaluation = config.evaluation
     asked = [piece.of(part) for (_, part), piece in mine]
     total = sum(stop - start for start, stop in asked) * (evaluation.num_candidates + 1)
-    model, tokenizer = load.load_generator(evaluation.generator, device)
+    model, tokenizer = load.load_generator(
+        evaluation.generator, device, prompt_template=evaluation.prompt_template
+    )
     with (
         Executor.from_config(config.execution) as executor,
         progress_on_main("sampling", ranks, total=total, unit="candidates") as progress,

@@ -23,6 +23,7 @@ from training import manifest
 from training.config import ConfigError, SampleConfig, resolved
 from training.data import candidates
 from training.data.held_out import refuse_shared
+from training.data.matching import GENERATORS_TOKENIZER
 from training.evaluation import load, slices, work
 from training.evaluation.sampler import Sampler, draws
 from training.evaluation.slices import Slice
@@ -129,11 +130,12 @@ def _plan(
             for name, source in zip(names, sampling.checkpoints, strict=True)
         },
     }
-    load.refuse_different_tokenizers(
-        {f"sampling.checkpoints.{n}": source for n, source in enumerate(sampling.checkpoints)}
-    )
+    named = {f"sampling.checkpoints.{n}": source for n, source in enumerate(sampling.checkpoints)}
+    load.refuse_different_tokenizers(named)
+    load.refuse_other_prompts("sampling.prompt_template", sampling.prompt_template, named)
     # What changes no candidate, or only their rounding, makes no part stale.
     unimportant = {"questions", "checkpoints", "micro_batch_candidates"}
+    unimportant |= set() if sampling.prompt_template else {"prompt_template"}
     label = made_from(
         sampling.model_dump(mode="json", exclude=unimportant),
         inputs,
@@ -215,7 +217,11 @@ def _sampler(
     device: torch.device,
     cancellation: Cancellation,
 ) -> Sampler:
-    model, tokenizer = load.load_generator(config.sampling.checkpoints[number], device)
+    model, tokenizer = load.load_generator(
+        config.sampling.checkpoints[number],
+        device,
+        prompt_template=config.sampling.prompt_template,
+    )
     return Sampler(
         model,
         tokenizer,
@@ -242,6 +248,8 @@ def _commit(config: SampleConfig, plan: _Plan, tracker: Tracker) -> None:
     folder = config.run.folder
     paths = candidates.part_paths(folder)
     facts = {"questions": len(plan.questions), **counts(paths)}
+    if found := load.tokenizer_of(config.sampling.checkpoints[0]):  # all have the same
+        facts[GENERATORS_TOKENIZER] = found.identity()
     manifest.commit(
         folder,
         stage="sample",

@@ -6,6 +6,7 @@ once, and `auto.json` beside it has what they became.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from training.config import ConfigError, PrepareConfig, TrainConfig, resolved
 from training.data import parts, prepared, remote_folder
 from training.data.dataset import SequenceDataset
 from training.data.held_out import refuse_shared
+from training.data.matching import refuse_different, refuse_other_prompts
 from training.data.prepare import prepare
 from training.data.prepared import tokenizer_of
-from training.data.tokenizer import refuse_different
-from training.errors import DataError, is_for_people
+from training.errors import DataError, UserError, is_for_people
 from training.evaluation import load
 from training.files import read_json_object, write_json
 from training.lifecycle import run_folder
@@ -228,7 +229,7 @@ def _ensure_data(config: TrainConfig) -> list[str]:
 
 
 def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
-    """Whether all models that meet the data have its tokenizer.
+    """Whether all models that meet the data have its tokenizer, and the trained one its prompts.
 
     Args:
         config: The run's.
@@ -237,12 +238,21 @@ def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
 
     Raises:
         ConfigError: a tokenizer differs, or has more ids than the model has embeddings.
+        DataError: a tokenizer differs, or the weights were trained on other prompts.
     """
-    names = {"model.initial_weights": config.model.initial_weights}
+    started_from = {"model.initial_weights": config.model.initial_weights}
+    if step := saved_step(config.run.folder):
+        checkpoint = checkpoint_path(config.run.folder, step)
+        # A damaged one is left out: the run resumes from an earlier one, or reports it.
+        with suppress(UserError):
+            load.tokenizer_of(str(checkpoint))
+            started_from = {"the checkpoint": str(checkpoint)}
+    names = dict(started_from)
     if config.evaluation.every_steps:
         names["evaluation.generator"] = config.evaluation.generator
         names["evaluation.verifier"] = config.evaluation.verifier
-    tokenizers = {f"data.folder = {config.data.folder}": tokenizer_of(config)}
+    of_data = tokenizer_of(config)
+    tokenizers = {f"data.folder = {config.data.folder}": of_data}
     for setting, source in names.items():
         if not source or not (fetches or Path(weights_folder(source)).is_dir()):
             continue
@@ -255,3 +265,7 @@ def _check_tokenizers(config: TrainConfig, *, fetches: bool = True) -> None:
                 "same ids as the data"
             )
     refuse_different(tokenizers)
+    trained = [f"{setting} = {source}" for setting, source in started_from.items()]
+    refuse_other_prompts(
+        of_data, {name: tokenizers[name] for name in trained if name in tokenizers}
+    )
