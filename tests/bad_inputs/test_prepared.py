@@ -72,11 +72,11 @@ def _other_initial_weights(site: Site) -> list[str]:
     ours = Tokenizer.load(site.folder / "data")
     other = Tokenizer.train(["zebras quickly jumped over vexing boxes " * 9], vocab_size=400)
     assert other.vocab_size <= ours.vocab_size
-    models.write_generator(site.folder / "weights")
+    models.write_generator(site.folder / "weights", vocab_size=512)
     other.save(site.folder / "weights")
     run = {"folder": str(site.folder / "new")}
-    model = json.loads(Path(site.config()).read_text())["model"]
-    return [site.config(run=run, model={**model, "initial_weights": str(site.folder / "weights")})]
+    model = models.shape(512).settings() | {"initial_weights": str(site.folder / "weights")}
+    return [site.config(run=run, model=model)]
 
 
 def _run_folder(name: str, content: str) -> Callable[[Site], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from launch.export import main
 from tests.layouts.cases import MODEL, Case, prepared, train
@@ -64,26 +64,28 @@ def _rows() -> Tensor:
 
 @torch.no_grad()
 def _source_logits(run: Path, head: str, rows: Tensor) -> Tensor:
-    """Logits `[rows, tokens, vocab]`, or scores, of the model that the state's files spell."""
+    """Logits `[rows, tokens, vocab]`, or scores `[rows]`, of what the state's files spell."""
     config = ModelConfig.model_validate({**MODEL, "head": head})
     model: Any = empty_model(config, "cpu").eval()
     states = run / "checkpoints" / f"step_{STEPS}" / "universal" / "zero"
     for name, parameter in model.named_parameters():
         parameter.copy_(torch.load(states / name / "fp32.pt", weights_only=True)["param"])
     positions = torch.arange(rows.shape[1]).expand_as(rows)
-    return model(rows, positions, causal_attention)
+    found = model(rows, positions, causal_attention)
+    return found if head == "language_model" else found[:, -1]
 
 
 _READERS: dict[str, Callable[..., Any]] = {
     "language_model": AutoModelForCausalLM.from_pretrained,
-    "verifier": AutoModelForTokenClassification.from_pretrained,
+    "verifier": AutoModelForSequenceClassification.from_pretrained,
 }
 
 
 @torch.no_grad()
 def _their_logits(folder: Path, head: str, rows: Tensor) -> Tensor:
-    logits: Tensor = _READERS[head](folder).eval()(rows).logits
-    return logits if head == "language_model" else logits[..., 0]
+    model = _READERS[head](folder).eval()
+    logits = torch.cat([model(row[None]).logits for row in rows])
+    return logits if head == "language_model" else logits[:, 0]
 
 
 @pytest.mark.parametrize("case", LAYOUTS, ids=lambda case: case.name)

@@ -107,6 +107,7 @@ def test_train_prints_what_auto_becomes_on_usual_cards(dry_run: DryRun, tmp_path
     for card in (24, 80, 141):
         assert f"on {card} GB GPUs: training.micro_batch_sequences = auto: 4 sequences" in out
     huge = ["model.hidden_size=16384", "model.num_layers=3", "model.ffn_size=65536"]
+    huge += ["model.head_dim=8192"]
     out = dry_run("train", path, *huge)
     assert "on 141 GB GPUs: training.micro_batch_sequences = 'auto': 1 sequence of 256" in out
     assert "on this machine: training" in dry_run("train", path, "training.device=cpu")

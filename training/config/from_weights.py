@@ -1,12 +1,12 @@
 """Takes the settings of `model` that are left out from the `config.json` beside initial weights."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from training.config.model_json import SHAPE, settings_of
 from training.errors import ConfigError, DataError
+from training.files import read_json_object
 
 Tree = dict[str, Any]
 
@@ -41,7 +41,7 @@ def is_saved_model(text: str) -> bool:
     path = Path(text).expanduser()
     if path.is_dir():
         return any(found.is_file() for found in (path / _FILE, path / _IN_CHECKPOINT))
-    return path.name == _FILE and path.is_file() and "model_type" in _read(path)
+    return path.name == _FILE and path.is_file() and "model_type" in read_json_object(path)
 
 
 def settings_beside(source: str) -> Tree | None:
@@ -52,7 +52,7 @@ def settings_beside(source: str) -> Tree | None:
 
     Raises:
         CheckpointError: the file describes no supported model.
-        ConfigError: it is no JSON object.
+        DamagedFileError: it is no JSON object.
     """
     try:
         path = next((path for path in _places(source) if path.is_file()), None)
@@ -60,18 +60,8 @@ def settings_beside(source: str) -> Tree | None:
         return None
     if path is None:
         return None
-    settings = settings_of(_read(path), str(path))
+    settings = settings_of(read_json_object(path), str(path))
     return {name: settings[name] for name in _TAKEN}
-
-
-def _read(path: Path) -> Tree:
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds a JSON {type(found).__name__}, not an object")
-    return cast(Tree, found)
 
 
 def _places(source: str) -> Iterator[Path]:

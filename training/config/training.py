@@ -156,7 +156,7 @@ class ModelConfig(Section):
             if getattr(self, name) != value:
                 raise ValueError(
                     f"{name} = {getattr(self, name)!r} with architecture = "
-                    f"{self.architecture!r}, which has {value!r}: leave it out"
+                    f"{self.architecture!r}, which has {value!r}: set that, or leave it out"
                 )
         return self
 

@@ -55,6 +55,8 @@ def settings(section: BaseModel, usual: BaseModel | None = None, prefix: str = "
         if name == "difficulty" and getattr(section, "kind", "problems") != "problems":
             continue  # the built-in problems' alone
         default = field.get_default() if usual is None else getattr(usual, name)
+        if field.default_factory is not None:
+            default = PydanticUndefined  # it follows from other settings
         yield from _setting(prefix + name, getattr(section, name), default)
 
 
@@ -65,7 +67,7 @@ def _setting(key: str, value: Any, default: Any) -> Iterator[str]:
     elif isinstance(value, tuple) and any(isinstance(entry, BaseModel) for entry in value):
         for number, entry in enumerate(value):
             yield from _setting(f"{key}.{number}", entry, PydanticUndefined)
-    else:
+    elif value is not None:  # a table that is left out
         other = default is not PydanticUndefined and value != default
         yield f"{key} = {_toml(value)}" + (f"  # default: {_toml(default)}" if other else "")
 

@@ -33,15 +33,15 @@ def shape(vocab_size: int = 320) -> ModelShape:
     )
 
 
-def generator(seed: int = 0) -> LanguageModel:
-    model = LanguageModel(shape())
+def generator(seed: int = 0, vocab_size: int = 320) -> LanguageModel:
+    model = LanguageModel(shape(vocab_size))
     # Wide weights: a distribution that is not flat, so that temperatures differ.
     initialise(model, seed=seed, std=0.5)
     return model.eval()
 
 
-def write_generator(folder: Path, seed: int = 0) -> Path:
-    save(generator(seed), folder, end_token=tokenizer().end_token)
+def write_generator(folder: Path, seed: int = 0, vocab_size: int = 320) -> Path:
+    save(generator(seed, vocab_size), folder, end_token=tokenizer().end_token)
     tokenizer().save(folder)
     return folder
 

@@ -98,7 +98,7 @@ def test_json_holds_the_evaluation_unchanged_and_the_run(whole: Path) -> None:
     assert (run["name"], run["seed"]) == ("demo", 1)
     # 6 layers of 443,904 + 768 (attention, MLP, LayerNorm), embedding, last norm, head.
     body = 6 * (4 * (192 * 192 + 192) + 2 * 192 * 768 + 960 + 384) + 1024 * 192 + 384
-    assert run["parameters"] == {"generator": body + 1024 * 193, "verifier": body + 193}
+    assert run["parameters"] == {"generator": body + 1024 * 193, "verifier": body + 192}
     assert run["seconds"]["generator"] == pytest.approx(900 * 0.41)
     assert run["seconds"]["evaluation"] == 96.4
     assert run["data"]["data_generator"]["dropped"]["too_long"] == 211
