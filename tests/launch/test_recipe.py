@@ -113,6 +113,29 @@ def test_every_stage_leaves_its_manifest_and_the_report_is_whole(finished: Path)
     assert "<svg" in page and "verify" in page
 
 
+@pytest.mark.parametrize(("name", "architecture"), [("smollm2", "llama"), ("qwen3", "qwen3")])
+def test_a_recipe_of_another_architecture_is_whole(
+    tmp_path: Path, name: str, architecture: str
+) -> None:
+    folder = tmp_path / "toy"
+    done = _run(folder, str(ROOT / "configs" / f"recipe_demo_{name}.toml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(_made(folder)) == STAGES
+    for last, head in (
+        ("generator/checkpoints/step_6", "CausalLM"),
+        ("verifier/checkpoints/step_3", "SequenceClassification"),
+    ):
+        config = json.loads((folder / last / "huggingface" / "config.json").read_text())
+        assert config["model_type"] == architecture
+        assert config["architectures"][0].endswith(f"For{head}")
+        assert config["num_key_value_heads"] == 2
+    assert set(json.loads((folder / "report.json").read_text())["benchmarks"]) == {
+        "problems",
+        "longer",
+        "new_stories",
+    }
+
+
 def test_the_metrics_of_two_lives_are_one_record(finished: Path) -> None:
     lines = (finished / "generator" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
