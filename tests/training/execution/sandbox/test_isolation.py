@@ -343,7 +343,7 @@ def _compute_stopped(made: Executor, results: list[Execution]) -> None:
 
 
 def test_a_program_that_was_stopped_with_its_host_continues() -> None:
-    with Executor(limits=Limits(timeout_seconds=20.0, idle_seconds=0.3)) as made:
+    with Executor(limits=Limits(timeout_seconds=20.0, idle_seconds=1.5)) as made:
         made.run(programs(["return type(3)(3)"]))
         watcher = made._lanes[0]._light.pid
         assert watcher is not None
@@ -356,7 +356,7 @@ def test_a_program_that_was_stopped_with_its_host_continues() -> None:
             time.sleep(0.005)
         stopped = [watcher, *descendants(watcher)]
         assert len(stopped) == num_idle + 2
-        for number, seconds in ((signal.SIGSTOP, 2.0), (signal.SIGCONT, 0.0)):
+        for number, seconds in ((signal.SIGSTOP, 4.0), (signal.SIGCONT, 0.0)):
             for pid in stopped:
                 os.kill(pid, number)
             time.sleep(seconds)
