@@ -25,6 +25,8 @@ MODEL: dict[str, Any] = {
     "hidden_size": 64,
     "num_layers": 8,
     "num_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 16,
     "ffn_size": 128,
     "vocab_size": 512,
     "max_tokens": 256,
