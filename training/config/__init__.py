@@ -11,17 +11,12 @@ Units are in the names of the fields. A field without a unit is a count, a fract
 """
 
 from training.config.columns import ColumnsConfig, Extractor, Form
-from training.config.data import (
-    BenchmarkConfig,
-    DataConfig,
-    DifficultyConfig,
-    SourceConfig,
-    TokenizerConfig,
-)
+from training.config.data import DataConfig, TokenizerConfig
 from training.config.evaluation import EvaluationConfig, SamplingConfig
 from training.config.load import checked, load, resolved
 from training.config.recipe import STAGE_VERBS, RecipeConfig
 from training.config.run import ExecutionConfig, RunConfig, TrackingConfig
+from training.config.sources import BenchmarkConfig, DifficultyConfig, SourceConfig
 from training.config.training import (
     CheckpointConfig,
     ModelConfig,

@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from training.config.data import BenchmarkConfig
+from training.config.sources import BenchmarkConfig
 from training.config.values import (
     LARGEST_COUNT,
     MOST_STEPS,

@@ -19,7 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from training import files, hub, manifest, remote
-from training.config.data import DEFAULT_CACHE_GIB
+from training.config.sources import DEFAULT_CACHE_GIB
 from training.data import tables
 from training.errors import DataError, UserError
 

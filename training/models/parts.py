@@ -71,7 +71,9 @@ class Block(nn.Module):
     """One layer: attention and a feed-forward network on the hidden states.
 
     Its Linears `query`, `key`, `value` and `attention_output` have the same names in every
-    architecture. Between entering and leaving a region each rank may hold a shard of the Linears.
+    architecture. `forward` maps hidden states `[sequences, tokens, hidden]`, angles and an
+    attention to the next hidden states. Between entering and leaving a region each rank may hold a
+    shard of the Linears.
     """
 
     def __init__(self, shape: ModelShape, layer: int, *, bias: bool, output_bias: bool) -> None:
@@ -111,9 +113,16 @@ class Block(nn.Module):
         found = attention(self.layer, rotate(query, rotary), rotate(key, rotary), value)
         return self.dropout(self.attention_output(found.flatten(-2)))
 
-    def forward(self, hidden: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
-        """Map `[sequences, tokens, hidden]` to the same shape."""
-        raise NotImplementedError
+
+NAMES = {
+    "body.embedding": "model.embed_tokens",
+    "body.blocks.*.norm": "model.layers.*.input_layernorm",
+    "body.blocks.*.query": "model.layers.*.self_attn.q_proj",
+    "body.blocks.*.key": "model.layers.*.self_attn.k_proj",
+    "body.blocks.*.value": "model.layers.*.self_attn.v_proj",
+}
+"""Hugging Face's names of the modules that it calls the same in every architecture; `*` is a
+block's number."""
 
 
 def initial_value(name: str, size: torch.Size, *, seed: int, std: float) -> Tensor:

@@ -7,6 +7,7 @@ by default.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.models import parts
 from training.models.parts import Attention, Block, Rotary
 from training.models.shape import ModelShape
 
@@ -34,12 +35,7 @@ def phi_norm(shape: ModelShape) -> nn.Module:
     return nn.LayerNorm(shape.hidden_size, eps=shape.norm_eps)
 
 
-NAMES = {
-    "body.embedding": "model.embed_tokens",
-    "body.blocks.*.norm": "model.layers.*.input_layernorm",
-    "body.blocks.*.query": "model.layers.*.self_attn.q_proj",
-    "body.blocks.*.key": "model.layers.*.self_attn.k_proj",
-    "body.blocks.*.value": "model.layers.*.self_attn.v_proj",
+NAMES = parts.NAMES | {
     "body.blocks.*.attention_output": "model.layers.*.self_attn.dense",
     "body.blocks.*.fc1": "model.layers.*.mlp.fc1",
     "body.blocks.*.fc2": "model.layers.*.mlp.fc2",

@@ -14,25 +14,17 @@ def summary_table(report: Mapping[str, Any]) -> Table:
     """The table of a `report.json`; accuracies in percent, differences in points."""
     benchmarks: Mapping[str, Any] = report.get("benchmarks") or {}
     sizes = sorted({str(entry.get("num_candidates") or MISSING) for entry in benchmarks.values()})
-    table = Table(
-        title=f"Questions answered right, % (N = {' or '.join(sizes) or MISSING})",
-        caption="Gain: verify@N \u2212 greedy pass@1 in points, with its paired 95 % interval",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-    )
-    table.add_column("benchmark\nquestions")
-    for heading in (
+    table = _table(
+        f"Questions answered right, % (N = {' or '.join(sizes) or MISSING})",
+        "Gain: verify@N \u2212 greedy pass@1 in points, with its paired 95 % interval",
+        "benchmark\nquestions",
         "pass@1\ngreedy",
         "pass@1\nsampled",
         "pass\n@N",
         "majority\n@N",
         "verify\n@N",
         "gain\n95 % interval",
-    ):
-        # Numbers are never truncated: on a narrow terminal the names wrap instead.
-        table.add_column(heading, justify="right", no_wrap=True)
+    )
     for name, entry in _with_corrected(benchmarks):
         table.add_row(
             # Names come from config files: as text, never as markup.
@@ -61,23 +53,37 @@ def against_table(report: Mapping[str, Any]) -> Table | None:
     paired = {name: entry for name, entry in found.items() if entry.get("num_pairs")}
     if not paired:
         return None
-    table = Table(
-        title="Difference from GSM8K on the shared questions, points",
-        caption="Paired by question, with 95 % intervals",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
+    table = _table(
+        "Difference from GSM8K on the shared questions, points",
+        "Paired by question, with 95 % intervals",
+        "benchmark\nGSM8K questions",
+        "pass@1\ngreedy",
+        "majority\n@N",
+        "verify\n@N",
     )
-    table.add_column("benchmark\nGSM8K questions")
-    for heading in ("pass@1\ngreedy", "majority\n@N", "verify\n@N"):
-        table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in paired.items():
         cells = [
             _difference(interval((entry.get(measure) or {}).get("difference")))
             for measure in ("pass_at_1", "majority_at_n", "verify_at_n")
         ]
         table.add_row(Text(f"{name}\n{entry['num_pairs']:,}", overflow="fold"), *cells)
+    return table
+
+
+def _table(title: str, caption: str, names: str, *headings: str) -> Table:
+    """An empty table: a column of names, then columns of numbers."""
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column(names)
+    for heading in headings:
+        # Numbers are never truncated: on a narrow terminal the names wrap instead.
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -40,17 +40,17 @@ def with_zeros(path: Path, start: int, stop: int) -> None:
     path.write_bytes(content)
 
 
+def _of_two_ranks(ranks: Ranks, tree: dict[str, Any]) -> StepBatches:
+    return StepBatches(
+        TrainConfig.model_validate(tree), ranks, data_rank=ranks.rank, data_degree=2, device=CPU
+    )
+
+
 def message_of_two_ranks(ranks: Ranks, tree: dict[str, Any], damaged_copy: str) -> str:
     """The second rank reads a damaged copy, as a rank on another node may."""
     if ranks.rank == 1:
         tree["data"]["folder"] = damaged_copy
-    data = StepBatches(
-        TrainConfig.model_validate(tree),
-        ranks,
-        data_rank=ranks.rank,
-        data_degree=2,
-        device=CPU,
-    )
+    data = _of_two_ranks(ranks, tree)
     try:
         for _ in range(100):
             if data.next_step(is_last=False).failed:
@@ -176,13 +176,7 @@ def test_a_step_that_cannot_be_read_is_not_consumed(
 
 
 def _sums_of_two_ranks(ranks: Ranks, tree: dict[str, Any]) -> list[StepCounts]:
-    data = StepBatches(
-        TrainConfig.model_validate(tree),
-        ranks,
-        data_rank=ranks.rank,
-        data_degree=2,
-        device=CPU,
-    )
+    data = _of_two_ranks(ranks, tree)
     found = [data.next_step(is_last=False).counts for _ in range(3)]
     data.close()
     return found
