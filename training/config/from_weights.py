@@ -19,11 +19,12 @@ _TAKEN = (*SHAPE, "max_tokens")
 def with_settings_of_weights(tree: Tree) -> Tree:
     """A config's tables with each `model` completed by the file beside its `initial_weights`.
 
-    Where there is no such file yet (in a recipe, an earlier stage writes it) or the hub cannot be
-    reached, the tables stay as they are: the weights are compared with them when they are read.
+    A table that has a shape of its own stays as it is where there is no such file yet, or the hub
+    cannot be reached: the weights are compared with it when they are read.
 
     Raises:
-        ConfigError: a setting contradicts the file.
+        ConfigError: a setting contradicts the file, or there is neither a file nor a shape.
+        DataError: there is no shape, and the hub cannot be reached.
         CheckpointError: the file describes no supported model.
     """
     done = dict(tree)
@@ -52,6 +53,7 @@ def settings_beside(source: str) -> Tree | None:
 
     Raises:
         CheckpointError: the file describes no supported model.
+        DataError: it is a hub id, and the hub cannot be reached.
         DamagedFileError: it is no JSON object.
     """
     try:
@@ -72,10 +74,7 @@ def _places(source: str) -> Iterator[Path]:
     from training import hub  # takes a moment to import
 
     if not here.exists() and hub.is_hub_id(source):
-        try:
-            yield hub.files_of(source, [_FILE], "model.initial_weights") / _FILE
-        except DataError:
-            return
+        yield hub.files_of(source, [_FILE], "model.initial_weights") / _FILE
 
 
 def _completed(model: Any, place: str) -> Any:
@@ -85,7 +84,18 @@ def _completed(model: Any, place: str) -> Any:
     source = model.get("initial_weights")
     if not isinstance(source, str) or not source.strip():
         return model
-    found = settings_beside(source)
+    has_shape = any(name in model for name in SHAPE)
+    try:
+        found = settings_beside(source)
+    except DataError:
+        if not has_shape:
+            raise
+        found = None
+    if found is None and not has_shape:
+        raise ConfigError(
+            f"{place}.initial_weights = {source!r}: there is no {_FILE} to read the model's shape "
+            f"from: name a model's folder, or set {place}.hidden_size and the like"
+        )
     if found is None:
         return model
     for name in SHAPE:

@@ -70,7 +70,7 @@ class RecipeConfig(Section):
         if name == "generator":
             table = _keeping_sampled(table, info.data)
         else:
-            table = _of_the_generators_shape(table, info.data)
+            table = _like_the_generator(table, info.data)
         return links.filled(table, _links(name, info.data))
 
     @field_validator("evaluation", mode="before")
@@ -180,14 +180,18 @@ class RecipeConfig(Section):
         return {table: _links(table, made) for table in links.LINKS}
 
 
-def _of_the_generators_shape(table: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The verifier's table; what its model leaves out is as the generator's sets it."""
-    model, generator = table.get("model", {}), known.get("generator")
-    if generator is None or not isinstance(model, dict):
+def _like_the_generator(table: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The verifier's table; shape and prompts that it leaves out are as the generator sets them."""
+    generator = known.get("generator")
+    if generator is None:
         return table
-    given = {*SHAPE, "max_tokens"} & generator.model.model_fields_set
-    shape = generator.model.model_dump(mode="json", include=given)
-    return {**table, "model": shape | cast("dict[str, Any]", model)}
+    taken = {"model": {*SHAPE, "max_tokens"}, "data": {"prompt_template"}}
+    for section, names in taken.items():
+        own, theirs = table.get(section, {}), getattr(generator, section)
+        if isinstance(own, dict):
+            given = theirs.model_dump(mode="json", include=names & theirs.model_fields_set)
+            table = {**table, section: given | cast("dict[str, Any]", own)}
+    return table
 
 
 def _shared(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

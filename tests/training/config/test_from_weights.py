@@ -98,6 +98,23 @@ def test_an_unsupported_model_is_named(
         _loaded(tmp_path, {"initial_weights": source})
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("runs/a/checkpoints/step_3", r"there is no config\.json .* set model\.hidden_size"),
+        ("owner/name", "model.initial_weights = 'owner/name' is no local path, and the hub does"),
+    ],
+)
+def test_without_a_shape_the_file_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=message):
+        _loaded(tmp_path, {"initial_weights": source})
+    # A shape of its own is compared with the weights once they are read.
+    assert _loaded(tmp_path, small.MODEL | {"initial_weights": source}).model.hidden_size == 32
+
+
 def test_weights_that_are_not_there_yet_leave_the_settings(tmp_path: Path) -> None:
     later = str(tmp_path / "later" / "checkpoints" / "step_3")
     assert _loaded(tmp_path, small.MODEL | {"initial_weights": later}).model.hidden_size == 32

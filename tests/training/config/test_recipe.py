@@ -227,3 +227,16 @@ def test_checkpoints_that_are_gone_are_missed_before_anything_starts(tmp_path: P
     assert "step 2000" in line and "at step 2500" in line
     (saved / "step_2000").mkdir()
     assert not list(RecipeStage(recipe).lost_checkpoints())
+
+
+def test_the_verifier_has_the_generators_prompts_and_shape() -> None:
+    changed = demo(
+        "generator.model.architecture=llama",
+        "generator.model.num_key_value_heads=2",
+        "generator.data.prompt_template=Q: {question} A:",
+    )
+    assert changed.verifier.data.prompt_template == "Q: {question} A:"
+    model = changed.verifier.model
+    assert (model.architecture, model.num_key_value_heads, model.head) == ("llama", 2, "verifier")
+    own = demo("verifier.data.prompt_template=Ask: {question}")
+    assert own.verifier.data.prompt_template == "Ask: {question}"

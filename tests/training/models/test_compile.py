@@ -7,14 +7,11 @@ import torch
 from torch import Tensor
 
 from tests.initial_values import initialise
+from tests.training.models.families import shape
 from training.data.micro_batch import borders_of
 from training.models.attention import PackedAttention
 from training.models.heads import LanguageModel
-from training.models.shape import ModelShape
 
-SHAPE = ModelShape(
-    hidden_size=16, num_layers=3, num_heads=2, ffn_size=32, vocab_size=40, max_tokens=32
-)
 TOKENS, MOST_EXAMPLES = 32, 8
 
 
@@ -55,11 +52,15 @@ def gradients(model: LanguageModel, count: int) -> list[dict[str, Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize(
+    ("family", "checkpointed"),
+    [("phi", False), ("phi", True), ("llama3", True), ("qwen2", False), ("qwen3", False)],
+)
 def test_one_graph_serves_all_micro_batches_and_blocks(
-    checkpointed: bool, counters: Mapping[str, Mapping[str, int]]
+    family: str, checkpointed: bool, counters: Mapping[str, Mapping[str, int]]
 ) -> None:
-    model = LanguageModel(SHAPE, checkpoint_activations=checkpointed)
+    sizes = {"num_layers": 3, "vocab_size": 300, "max_tokens": 32}
+    model = LanguageModel(shape(family, **sizes), checkpoint_activations=checkpointed)
     initialise(model, seed=1)
     expected = gradients(model, 12)
     model.body.compile_blocks()
