@@ -16,9 +16,9 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,9 @@ _QUESTIONS = (
     "at half the price, and what did both earn together?",
 )
 _NUM_RANDOM_SEQUENCES, _SEQUENCE_TOKENS = 3, 64
+_EMBEDDING = "body.embedding.weight"
+_ROWS = 64
+"""An embedding that is made larger has a multiple of it, which tensor parallelism can divide."""
 
 
 class ExportDiffers(CheckpointError):
@@ -172,8 +175,10 @@ class Source:
 def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     """Write a checkpoint's model as a Hugging Face folder and compare it with the source.
 
-    A generator becomes `PhiForCausalLM`, a verifier `PhiForTokenClassification`. Writing
-    holds one file of at most 4 GiB in memory, comparing one model of 8 bytes a parameter.
+    A generator becomes transformers' `...ForCausalLM`, a verifier `...ForSequenceClassification`
+    with a padding token other than the end token; where its embedding has no row for that, it gets
+    rows of zeros. Writing holds one file of at most 4 GiB in memory, comparing one model of 8 bytes
+    a parameter.
 
     Args:
         checkpoint: A `step_N` folder, or a run folder: then its newest that verifies.
@@ -202,8 +207,9 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
             dtype=dtype,
             num_parameters=source.num_parameters,
             num_bytes=sum(path.stat().st_size for path in files),
-            num_compared=sum(len(sequence) for sequence in sequences)
-            * (1 if source.kind == "verifier" else source.shape.vocab_size),
+            num_compared=len(sequences)
+            if source.kind == "verifier"
+            else sum(map(len, sequences)) * source.shape.vocab_size,
             largest_difference=largest,
         )
         manifest.commit(
@@ -248,15 +254,35 @@ def _check_room(source: Source, temporary: Path, dtype: torch.dtype) -> None:
 
 
 def _write(source: Source, folder: Path, dtype: torch.dtype) -> None:
+    shape, tensors = source.shape, source.tensors(dtype)
+    pad_token = source.tokenizer.pad_token(source.kind)
+    if pad_token is not None and pad_token >= shape.vocab_size:
+        num_ids = math.ceil((pad_token + 1) / _ROWS) * _ROWS
+        logger.info(
+            f"the embedding of {shape.vocab_size} rows has none for the padding token, whose id is "
+            f"{pad_token}: {num_ids - shape.vocab_size} rows of zeros are added"
+        )
+        shape, tensors = replace(shape, vocab_size=num_ids), _with_rows(tensors, num_ids)
     huggingface.write_folder(
         folder,
-        source.shape,
+        shape,
         source.kind,
-        source.tensors(dtype),
+        tensors,
         dtype=dtype,
         end_token=source.tokenizer.end_token,
+        pad_token=pad_token,
     )
-    source.tokenizer.save(folder)
+    source.tokenizer.save(folder, head=source.kind)
+
+
+def _with_rows(
+    tensors: Iterable[tuple[str, Tensor]], num_rows: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The same tensors, the embedding with rows of zeros after its own."""
+    for name, value in tensors:
+        if name == _EMBEDDING:
+            value = torch.cat((value, value.new_zeros(num_rows - len(value), value.shape[1])))
+        yield name, value
 
 
 @contextmanager
@@ -284,13 +310,20 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
 
 
 def _sequences(source: Source) -> list[Tensor]:
-    """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones."""
+    """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones.
+
+    A verifier's end as programs do, with the end token.
+    """
     longest = min(_SEQUENCE_TOKENS, source.shape.max_tokens)
     generator = torch.Generator().manual_seed(0)
     size = (_NUM_RANDOM_SEQUENCES, longest)
     random = torch.randint(source.shape.vocab_size, size, generator=generator)
     prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
-    return [*map(torch.tensor, prompts), *random]
+    sequences = [*map(torch.tensor, prompts), *random]
+    if source.kind == "verifier":
+        for sequence in sequences:
+            sequence[-1] = source.tokenizer.end_token
+    return sequences
 
 
 @torch.no_grad()
@@ -308,19 +341,24 @@ def _largest_difference(
     Raises:
         ExportDiffers: ids, weights or logits do; says which.
     """
-    _compare_tokenizer(source, folder)
+    tokenizer = _tokenizer_read_back(source, folder)
     expected = source.logits(sequences, dtype)
     model = _read_back(source, folder)
     theirs: dict[str, Tensor] = dict(model.named_parameters())
     for name, value in source.tensors(dtype):
-        if not torch.equal(theirs[to_huggingface(name, source.shape, source.kind)], value.double()):
+        found = theirs[to_huggingface(name, source.shape, source.kind)]
+        if not torch.equal(found[: len(value)], value.double()) or found[len(value) :].any():
             raise ExportDiffers(f"{name} is not read back from {folder} as it was written")
+    if source.kind == "verifier":  # scores of one batch, as a server computes them
+        padded = tokenizer.pad(
+            {"input_ids": [sequence.tolist() for sequence in sequences]}, return_tensors="pt"
+        )
+        all_found, expected = model(**padded).logits, [scores[-1:] for scores in expected]
+    else:
+        all_found = [model(sequence[None]).logits[0] for sequence in sequences]
     largest = 0.0
-    for sequence, wanted in zip(sequences, expected, strict=True):
-        found = model(sequence[None]).logits[0]
-        if source.kind == "verifier":
-            wanted = wanted[-1:]  # a sequence classifier reads the last token
-        difference = float((found.view_as(wanted) - wanted).abs().max())
+    for found, wanted in zip(all_found, expected, strict=True):
+        difference = float((found - wanted).abs().max())
         # Written so that a difference that is not a number fails as well.
         if not difference <= TOLERANCE:
             raise ExportDiffers(
@@ -331,7 +369,12 @@ def _largest_difference(
     return largest
 
 
-def _compare_tokenizer(source: Source, folder: Path) -> None:
+def _tokenizer_read_back(source: Source, folder: Path) -> Any:
+    """The folder's tokenizer by transformers.
+
+    Raises:
+        ExportDiffers: it gives other ids than the source's.
+    """
     from transformers import AutoTokenizer
 
     theirs: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -343,6 +386,13 @@ def _compare_tokenizer(source: Source, folder: Path) -> None:
                 f"the tokenizer that transformers reads of {source.folder} gives {text[:40]!r}... "
                 "other ids than the source's: nothing was exported"
             )
+    if source.kind == "verifier" and theirs.pad_token_id != source.tokenizer.pad_token("verifier"):
+        raise ExportDiffers(
+            f"the tokenizer that transformers reads of {source.folder} pads with the id "
+            f"{theirs.pad_token_id}, not {source.tokenizer.pad_token('verifier')}: nothing was "
+            "exported"
+        )
+    return theirs
 
 
 def _read_back(source: Source, folder: Path) -> Any:

@@ -106,15 +106,17 @@ class Saver:
 
     def _write_model(self, folder: Path, state: TrainState) -> Iterator[Path]:
         """The model's folder and the train state. The weights are those of `universal.write`."""
+        head = self._config.model.head
         huggingface.write_folder(
             folder / WEIGHTS,
             shape_of(self._config.model),
-            self._config.model.head,
+            head,
             universal.weights(folder, self._parameters),
             dtype=self._engine.dtype,
             end_token=self._tokenizer.end_token,
+            pad_token=self._tokenizer.pad_token(head),
         )
-        self._tokenizer.save(folder / WEIGHTS)
+        self._tokenizer.save(folder / WEIGHTS, head=head)
         yield from sorted(path for path in (folder / WEIGHTS).rglob("*") if path.is_file())
         yield state.save(folder)
 

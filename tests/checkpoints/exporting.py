@@ -18,8 +18,10 @@ from training.models.build import WEIGHTS
 from training.models.heads import LanguageModel, Verifier
 
 
-def random_model(kind: type[LanguageModel] | type[Verifier], seed: int = 0) -> nn.Module:
-    model = kind(models.shape())
+def random_model(
+    kind: type[LanguageModel] | type[Verifier], seed: int = 0, vocab_size: int = 320
+) -> nn.Module:
+    model = kind(models.shape(vocab_size))
     initialise(model, seed=seed, std=0.5)
     return model.eval()
 

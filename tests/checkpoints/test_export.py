@@ -29,6 +29,7 @@ from tests.checkpoints.exporting import nothing_left, random_model, write_checkp
 from tests.ranks import ROOT
 from tests.training.evaluation import models
 from training.config.values import Precision
+from training.data.tokenizer import Tokenizer
 from training.errors import ConfigError
 from training.execution.programs import prompt
 from training.models import huggingface
@@ -109,6 +110,44 @@ def test_verifier_keeps_its_head(tmp_path: Path, name: Precision) -> None:
         found = torch.cat([theirs(row[None]).logits[:, 0] for row in TOKENS])
         torch.testing.assert_close(found, scores[:, -1], atol=1e-5, rtol=1e-5)
     assert float(scores.std()) > 0.1
+
+
+@pytest.mark.parametrize("spare_rows", [20, 0])
+@torch.no_grad()
+def test_a_server_gets_the_scores_of_a_padded_batch(tmp_path: Path, spare_rows: int) -> None:
+    num_ids = models.tokenizer().vocab_size
+    source = random_model(Verifier, vocab_size=num_ids + spare_rows)
+    folder = tmp_path / "verifier"
+    export(write_checkpoint(tmp_path / "run", source), folder, torch.float32)
+    theirs: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    programs = [models.PROGRAM, "    return 7", "    a = 3\n    b = 4\n    return a + b"]
+    ids = [
+        [
+            *tokenizer(prompt("How many are 3 and 4?")).input_ids,
+            *tokenizer(program).input_ids,
+            tokenizer.eos_token_id,
+        ]
+        for program in programs
+    ]
+    expected = torch.tensor(
+        [
+            source(torch.tensor([row]), torch.arange(len(row))[None], causal_attention)[0, -1]
+            for row in ids
+        ]
+    )
+    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+    torch.testing.assert_close(theirs(**batch).logits[:, 0], expected, atol=1e-5, rtol=1e-5)
+    assert theirs.config.pad_token_id == tokenizer.pad_token_id == num_ids
+    assert len(theirs.model.embed_tokens.weight) >= num_ids + 1
+    # What the padding token is for: with the end token, the end of a program would not be read.
+    theirs.config.pad_token_id = tokenizer.eos_token_id
+    assert (theirs(**batch).logits[:, 0] - expected).abs().max() > 0.01
+    assert Tokenizer.load(folder).fingerprint == models.tokenizer().fingerprint
+    again = huggingface.load_verifier(folder)
+    row = torch.tensor([ids[0]])
+    score = again(row, torch.arange(row.shape[1])[None], causal_attention)[0, -1]
+    torch.testing.assert_close(score, expected[0])
 
 
 def test_many_files_when_one_would_be_too_large(
@@ -196,16 +235,16 @@ def test_a_folder_that_differs_is_not_left_behind(
 def test_a_tokenizer_that_differs_is_not_left_behind(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = exporting.Tokenizer.save
+    saved = Tokenizer.save
 
-    def badly(tokenizer: exporting.Tokenizer, folder: Path) -> list[Path]:
-        paths = saved(tokenizer, folder)
+    def badly(tokenizer: Tokenizer, folder: Path, **keywords: Any) -> list[Path]:
+        paths = saved(tokenizer, folder, **keywords)
         content = json.loads(paths[0].read_text())
         content["model"]["merges"] = []
         paths[0].write_text(json.dumps(content))
         return paths
 
-    monkeypatch.setattr(exporting.Tokenizer, "save", badly)
+    monkeypatch.setattr(Tokenizer, "save", badly)
     with pytest.raises(ExportDiffers, match="other ids"):
         export(generator, tmp_path / "out", torch.float32)
     assert nothing_left(tmp_path / "out")

@@ -214,8 +214,11 @@ def config_of(
         head: Of the model.
         dtype: Of the weights, as `float32`.
         end_token: The id after which sampling ends.
-        pad_token: The id that a sequence classifier takes for padding.
+        pad_token: The id that a sequence classifier takes for padding; left out where the
+            embedding has no row for it.
     """
+    if pad_token is not None and pad_token >= settings["vocab_size"]:
+        pad_token = None
     format_ = _FORMATS[settings["architecture"]]
     is_phi = settings["architecture"] == "phi"
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": settings["rope_theta"]}

@@ -63,6 +63,22 @@ def _spaceless(step: Any, *, is_decoder: bool = False) -> Any:
     return step
 
 
+def with_special(fast: FastTokenizer, text: str) -> FastTokenizer:
+    """A tokenizer with one special token more, after all others."""
+    made = FastTokenizer.from_str(fast.to_str())
+    made.add_special_tokens([AddedToken(text, normalized=False, special=True)])
+    return made
+
+
+def without_special(fast: FastTokenizer, text: str) -> FastTokenizer:
+    """A tokenizer without that special token; itself where it has none."""
+    content = json.loads(fast.to_str())
+    kept = [token for token in content["added_tokens"] if token["content"] != text]
+    if len(kept) == len(content["added_tokens"]):
+        return fast
+    return FastTokenizer.from_str(json.dumps({**content, "added_tokens": kept}))
+
+
 def add_tokens(fast: FastTokenizer, path: Path, end: str) -> None:
     """Add the tokens of an added-tokens file, and check that they get the ids it lists."""
     content: Any = files.read_json_object(path) if path.is_file() else {}

@@ -17,6 +17,8 @@ from training import files
 from training.errors import DataError
 
 END = "<|endoftext|>"
+PAD = "<|verifier_pad|>"
+"""Padding in a verifier's folder where its tokenizer has none, or pads with the end token."""
 CONFIG, CHAT_TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 GENERATION, PROMPT_TEMPLATE = "generation_config.json", "prompt_template.json"
 NAMES = (CONFIG, CHAT_TEMPLATE, GENERATION, PROMPT_TEMPLATE)
@@ -53,7 +55,7 @@ def read(folder: Path) -> SpecialTokens:
     if not config:
         texts["bos_token"] = END
     return SpecialTokens(
-        variables={name: text for name, text in texts.items() if text},
+        variables={name: text for name, text in texts.items() if text and text != PAD},
         end_ids=_end_ids(folder),
         chat_template=_chat_template(config, folder),
         prompt_template=_prompt_template(folder),

@@ -24,17 +24,19 @@ from tokenizers.trainers import BpeTrainer
 from typing_extensions import Self
 
 from training import files, hub, verification
-from training.config.values import FUNCTION_PROMPT
+from training.config.values import FUNCTION_PROMPT, HeadKind
 from training.data import quick_bpe, special_tokens
 from training.data.fast_tokenizers import (
     add_tokens,
     byte_level,
     first_ids,
+    with_special,
     without_first_space,
+    without_special,
 )
 from training.data.prompts import PromptTemplate
 from training.data.quick_bpe import QuickBpe
-from training.data.special_tokens import END, SpecialTokens
+from training.data.special_tokens import END, PAD, SpecialTokens
 from training.errors import DataError, UserError
 
 FOLDER = "tokenizer"
@@ -141,6 +143,7 @@ class Tokenizer:
             fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
             fast.no_padding()
             fast.no_truncation()
+            fast = without_special(fast, PAD)  # which `save` adds for a verifier
             return cls(fast, special_tokens.read(folder))
         for vocabulary, merges, added in _BPE_FILES:
             if (folder / vocabulary).is_file() and (folder / merges).is_file():
@@ -176,6 +179,25 @@ class Tokenizer:
         )
         fast.train_from_iterator(texts, trainer)
         return cls(fast)
+
+    def pad_token(self, head: HeadKind) -> int | None:
+        """The id of padding in a verifier's folder; None in a generator's.
+
+        transformers' sequence classifiers score a sequence at its last token that is not padding,
+        so that it is never the id of the end token.
+        """
+        if head == "language_model":
+            return None
+        fast, text = self._padding
+        return fast.token_to_id(text)
+
+    @cached_property
+    def _padding(self) -> tuple[FastTokenizer, str]:
+        """A tokenizer with a padding token other than the end token, and that token's text."""
+        own = self._special.variables.get("pad_token", "")
+        if self._fast.token_to_id(own) not in (None, self.end_token):
+            return self._fast, own
+        return with_special(self._fast, PAD), PAD
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; no token is added."""
@@ -325,14 +347,23 @@ class Tokenizer:
                 return f"id {number} is {mine!r} in one and {others!r} in the other"
         return "they have the same tokens, but split texts by different rules"
 
-    def save(self, folder: Path) -> list[Path]:
-        """Write Hugging Face files, which `load` and transformers' AutoTokenizer read."""
+    def save(self, folder: Path, *, head: HeadKind = "language_model") -> list[Path]:
+        """Write Hugging Face files, which `load` and transformers' AutoTokenizer read.
+
+        Args:
+            folder: Made where it is not there.
+            head: Of the model whose tokenizer it is: a verifier's pads with `pad_token`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "tokenizer.json"
+        fast, variables = self._fast, dict(self._special.variables)
+        if head == "verifier":
+            fast, variables["pad_token"] = self._padding
         with files.replacing(path) as temporary:
-            self._fast.save(str(temporary))
+            fast.save(str(temporary))
         more = self._special.end_ids if len(self.end_tokens) > 1 else ()
-        return [path, *special_tokens.write(folder, replace(self._special, end_ids=more))]
+        special = replace(self._special, variables=variables, end_ids=more)
+        return [path, *special_tokens.write(folder, special)]
 
 
 def is_in(folder: Path) -> bool:

@@ -299,6 +299,7 @@ def write_folder(
     *,
     dtype: torch.dtype = torch.float32,
     end_token: int | None = None,
+    pad_token: int | None = None,
     max_shard_bytes: int = 4 << 30,
 ) -> None:
     """Write a Hugging Face folder from a stream of (our name, whole tensor).
@@ -338,9 +339,8 @@ def write_folder(
         located = {name: names[shard] for name, shard in weight_map.items()}
         write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": located})
     named = str(dtype).removeprefix("torch.")
-    write_json(
-        folder / "config.json", config_of(shape.settings(), kind, named, end_token=end_token)
-    )
+    config = config_of(shape.settings(), kind, named, end_token=end_token, pad_token=pad_token)
+    write_json(folder / "config.json", config)
 
 
 def _shards(

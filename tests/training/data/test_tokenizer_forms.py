@@ -115,6 +115,27 @@ def test_saving_keeps_all_of_it(tokenizer: Tokenizer, theirs: Any, tmp_path: Pat
     assert Tokenizer.load(tmp_path / "theirs").fingerprint == tokenizer.fingerprint
 
 
+def test_a_verifiers_padding_is_never_the_end_token(
+    tokenizer: Tokenizer, theirs: Any, tmp_path: Path
+) -> None:
+    pad_token = tokenizer.pad_token("verifier")
+    assert tokenizer.pad_token("language_model") is None
+    own = theirs.pad_token_id
+    assert pad_token == (tokenizer.vocab_size if own in (None, tokenizer.end_token) else own)
+    again = tokenizer
+    for name in ("once", "twice"):
+        again.save(tmp_path / name, head="verifier")
+        transformers: Any = AutoTokenizer.from_pretrained(tmp_path / name)
+        assert transformers.pad_token_id == pad_token
+        again = Tokenizer.load(tmp_path / name)
+        assert again.pad_token("verifier") == pad_token
+        assert again.vocab_size == tokenizer.vocab_size, "the padding token is no token of texts"
+        assert again.identity() == tokenizer.identity()
+    again.save(tmp_path / "generator")
+    transformers = AutoTokenizer.from_pretrained(tmp_path / "generator")
+    assert transformers.pad_token == (theirs.pad_token or theirs.eos_token)
+
+
 def test_without_a_record_prompts_are_function_headers(
     tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
