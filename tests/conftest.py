@@ -3,13 +3,30 @@
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.bases import lay_out_bases
 
 # A shell that starts us in the background has us ignore Ctrl-C, and what is ignored is
 # inherited by every process that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def bases_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("hub")
+    lay_out_bases(home)
+    return home / "hub"
+
+
+@pytest.fixture
+def hub_of_bases(bases_on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub as its cache has it after a download of the `config.json` of all bases."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(bases_on_disk))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A data set in the cache of the Hugging Face hub, as `hf download` leaves it."""
+"""A data set or model in the cache of the Hugging Face hub, as `hf download` leaves it."""
 
 import os
 from pathlib import Path
@@ -12,17 +12,20 @@ def lay_out(
     files: dict[str, bytes],
     commit: str = COMMIT,
     revision: str = "main",
+    *,
+    kind: str = "datasets",
 ) -> None:
     """Write blobs, links to them in the commit's snapshot, and the commit that the revision is.
 
     Args:
         home: The folder that `HF_HOME` names.
-        repository: The hub id of the data set.
+        repository: The hub id.
         files: Contents by path.
         commit: The commit.
         revision: The branch that it is the last commit of.
+        kind: `datasets` or `models`.
     """
-    folder = home / "hub" / f"datasets--{repository.replace('/', '--')}"
+    folder = home / "hub" / f"{kind}--{repository.replace('/', '--')}"
     for path in (folder / "refs", folder / "blobs"):
         path.mkdir(parents=True, exist_ok=True)
     reference = folder / "refs" / revision

@@ -73,6 +73,7 @@ def test_every_relative_link_leads_somewhere(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "line"), COMMANDS, ids=[f"{name}: {line[:60]}" for name, line in COMMANDS]
 )
+@pytest.mark.usefixtures("hub_of_bases")
 def test_every_command_line_is_right(name: str, line: str, tmp_path: Path) -> None:
     check(line, tmp_path)
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.bases import BASES
 from training.config import ConfigError, RecipeConfig, TrainConfig, load, resolved
+from training.errors import DataError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -31,12 +33,36 @@ def minimal(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.usefixtures("hub_of_bases")
 def test_every_shipped_config_parses(path: Path) -> None:
     kind = RecipeConfig if path.stem.startswith("recipe") else TrainConfig
-    # `recipe_demo_NAME` changes a few settings of `recipe_demo`.
+    # `recipe_demo_NAME` changes a few settings of `recipe_demo`, a base those of one config.
     under = [CONFIGS / "recipe_demo.toml"] if path.stem.startswith("recipe_demo_") else []
+    under = [CONFIGS / "generator_pretrained.toml"] if path.parent.name == "bases" else under
     load(kind, [*under, path])
+
+
+@pytest.mark.usefixtures("hub_of_bases")
+def test_a_base_has_its_own_shape_tokenizer_and_folders() -> None:
+    pretrained, bases = CONFIGS / "generator_pretrained.toml", CONFIGS / "bases"
+    paths = [path for path in bases.glob("*.toml") if path.stem != "one_small_card"]
+    configs = [load(TrainConfig, [pretrained, path]) for path in paths]
+    assert {config.model.initial_weights for config in configs} == set(BASES)
+    assert len({config.run.folder for config in configs}) == len(configs)
+    for config in configs:
+        expected = BASES[config.model.initial_weights]
+        assert config.model.architecture == expected["model_type"]
+        assert config.model.hidden_size == expected["hidden_size"]
+        assert config.model.num_key_value_heads == expected["num_key_value_heads"]
+        assert config.data.tokenizer.source == config.model.initial_weights
+
+
+def test_without_the_hub_a_base_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"hf download HuggingFaceTB/SmolLM2-360M.*HF_HOME"):
+        load(TrainConfig, [CONFIGS / "generator_pretrained.toml"])
 
 
 def test_the_named_configs_are_shipped() -> None:

@@ -33,6 +33,7 @@ def by_stage(recipe: RecipeConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("hub_of_bases")
 def test_its_config_as_json_is_what_its_stages_run(path: Path, tmp_path: Path) -> None:
     # `recipe_demo_NAME` changes a few settings of `recipe_demo`.
     under = [DEMO] if path.stem.startswith("recipe_demo_") else []
