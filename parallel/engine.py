@@ -60,6 +60,9 @@ class Engine:
             self._optimizer.register_step_pre_hook(self._clip_gradients)
         with backend.silenced():
             self._engine = self._initialize(self._optimizer)
+        if self._zero_stage == 0 and groups.layout.data == 1:
+            # No rank to sum gradients with: DeepSpeed would copy them to a buffer and back.
+            self._engine.enable_backward_allreduce = False
         backend.add_gradients_in_place(self._engine.optimizer)
         self.state = TrainingState(model, groups, self._engine.optimizer)
 

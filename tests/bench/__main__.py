@@ -32,6 +32,7 @@ from training.files import write_json
 
 MODULES = {
     "training": "tests.bench.training",
+    "profiles": "tests.bench.profiles",
     "startup": "tests.bench.startup",
     "loader": "tests.bench.loading.part",
     "ranks": "tests.bench.scaling",

@@ -224,8 +224,13 @@ class _Ours:
 
 
 def _slow_ranks(sizes: Saving, folder: Path, record: Record) -> None:
-    overrides = ("parallel.zero_stage=1", "training.global_batch_sequences=8")
-    config = prepared(folder, sizes.examples, *overrides)
+    config = prepared(
+        folder,
+        sizes.examples,
+        "parallel.zero_stage=1",
+        f"training.global_batch_sequences={sizes.most_ranks}",
+        "training.micro_batch_sequences=1",
+    )
     one: float | None = None
     for num_ranks in (count for count in _RANKS if count <= sizes.most_ranks):
         place = folder / "saved"

@@ -24,6 +24,17 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Profiles:
+    """Operators of an update."""
+
+    examples: int = 4000
+    demo_steps: int = 16
+    """Updates of the demo's model."""
+    larger_steps: int = 4
+    """Updates of the model of ten times its parameters; 0: it is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Startup:
     """From starting the command to the end of the first update."""
 
@@ -70,10 +81,11 @@ class Saving:
     """On the slow file system: 1, 2, 4 ... up to these."""
 
 
-Sizes = Training | Startup | Loader | Ranks | Saving
+Sizes = Training | Profiles | Startup | Loader | Ranks | Saving
 
 SHORT: dict[str, Sizes] = {
     "training": Training(),
+    "profiles": Profiles(),
     "startup": Startup(),
     "loader": Loader(),
     "ranks": Ranks(),
@@ -81,6 +93,7 @@ SHORT: dict[str, Sizes] = {
 }
 TOY: dict[str, Sizes] = {
     "training": Training(examples=300, turns=1, demo_steps=2, larger_steps=0),
+    "profiles": Profiles(examples=300, demo_steps=2, larger_steps=0),
     "startup": Startup(examples=300, rounds=1),
     "loader": Loader(sequences=64, rounds=1, batches=2),
     "ranks": Ranks(examples=300, most=2, rounds=1, turns=1, steps=2),

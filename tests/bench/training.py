@@ -95,9 +95,8 @@ def _ours(config: TrainConfig, steps: int) -> dict[str, Way]:
     whole = config.training.global_batch_sequences
     ways: dict[str, Way] = {}
     for sequences in sorted({config.training.sequences_at_a_time, whole}):
-        training = config.training.model_copy(update={"micro_batch_sequences": sequences})
-        changed = config.model_copy(update={"training": training})
-        ways[_name("ours", sequences)] = _way(_engine(changed), changed, steps)
+        changed = at_a_time(config, sequences)
+        ways[_name("ours", sequences)] = _way(engine_of(changed), changed, steps)
         if sequences == whole:
             bare = PlainEngine(fresh_model(config.model, CPU), changed)
             name = _name("plain torch loop over the same model", sequences)
@@ -128,7 +127,14 @@ def _way(engine: Engine | PlainEngine, config: TrainConfig, steps: int) -> Way:
     return lambda: train(engine, batches, LEARNING_RATE)
 
 
-def _engine(config: TrainConfig) -> Engine:
+def at_a_time(config: TrainConfig, sequences: int) -> TrainConfig:
+    """The same training with another micro-batch."""
+    training = config.training.model_copy(update={"micro_batch_sequences": sequences})
+    return config.model_copy(update={"training": training})
+
+
+def engine_of(config: TrainConfig) -> Engine:
+    """Ours, with fresh weights, on this process alone."""
     ranks = discover()
     ranks.connect(CPU)
     groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)

@@ -48,3 +48,39 @@ def test_gradients_are_added_to_fp32_sums_as_deepspeed_adds_them(tmp_path: Path)
     plain = run_distributed(_trained, 2, tmp_path, True)[0]
     assert lean.keys() == plain.keys() and lean
     assert all(torch.equal(lean[name], plain[name]) for name in lean)
+
+
+def _alone(ranks: Ranks, folder: Path, summed: bool) -> tuple[list[Tensor], list[int]]:
+    """Weights after three steps of ZeRO-0, and the sizes of the buffers that gradients filled."""
+    config = small.config(
+        folder,
+        training={"global_batch_sequences": 2, "micro_batch_sequences": 1},
+        parallel={"zero_stage": 0},
+    )
+    groups = Groups.connect(Layout.from_config(config, ranks.world_size), ranks)
+    engine = parallelize(config, groups, torch.device("cpu"))
+    if summed:
+        engine._engine.enable_backward_allreduce = True
+    buffers: list[int] = []
+    flatten = engine._engine.flatten
+
+    def counted(tensors: list[Tensor]) -> Tensor:
+        buffers.append(sum(tensor.numel() for tensor in tensors))
+        return flatten(tensors)
+
+    engine._engine.flatten = counted
+    for seed in range(3):
+        torch.manual_seed(seed)
+        batches = [typical_micro_batch(config) for _ in range(2)]
+        engine.train_step(batches, loss_normalizer=100.0, learning_rate=1e-3)
+    found = [value.detach().clone() for value in engine.state.parameters.values()]
+    engine.close()
+    return found, buffers
+
+
+def test_a_rank_alone_copies_no_gradients_to_sum_them(tmp_path: Path) -> None:
+    (found, none), (expected, buffers) = (
+        run_distributed(_alone, 1, tmp_path, summed)[0] for summed in (False, True)
+    )
+    assert not none and buffers
+    assert all(map(torch.equal, found, expected))

@@ -57,9 +57,10 @@ def guarded(record: Record, setting: Setting, **known: Any) -> Generator[None, N
 
 
 def short(error: BaseException) -> str:
-    """An error in one line: torch's out-of-memory message alone fills ten."""
-    text = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text[:300]}"
+    """An error in one line, its first and its last: a message of several ranks fills hundreds."""
+    lines = str(error).strip().splitlines() or [""]
+    ends = [line.strip()[:300] for line in (lines[0], lines[-1])]
+    return f"{type(error).__name__}: {' ... '.join(ends if len(lines) > 1 else ends[:1])}"
 
 
 def environment(setting: Setting) -> dict[str, Any]:
