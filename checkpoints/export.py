@@ -312,12 +312,14 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
 def _sequences(source: Source) -> list[Tensor]:
     """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones.
 
-    A verifier's end as programs do, with the end token.
+    They differ in length, so that a batch of them has padding. A verifier's end with the end token,
+    as programs do.
     """
     longest = min(_SEQUENCE_TOKENS, source.shape.max_tokens)
     generator = torch.Generator().manual_seed(0)
     size = (_NUM_RANDOM_SEQUENCES, longest)
-    random = torch.randint(source.shape.vocab_size, size, generator=generator)
+    drawn = torch.randint(source.shape.vocab_size, size, generator=generator)
+    random = [row[: longest - longest * number // 8] for number, row in enumerate(drawn)]
     prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
     sequences = [*map(torch.tensor, prompts), *random]
     if source.kind == "verifier":

@@ -92,19 +92,6 @@ def test_every_part_runs(tmp_path: Path) -> None:
         assert all(row["ours_is_faster_by"] > 0 for row in theirs)
 
 
-@pytest.mark.slow
-def test_the_whole_command(tmp_path: Path) -> None:
-    out = tmp_path / "gpu.json"
-    run = suite("--toy", "--out", out)
-    assert run.returncode == 0, run.stdout + run.stderr
-    result = read(out)
-    assert list(result["parts"]) == list(LIMIT_SECONDS)
-    for name, part in result["parts"].items():
-        assert part["status"] == "ok", (name, part)
-        assert f"{name}: ok" in run.stdout
-    assert all(row["of_ceiling"] > 0 for row in result["parts"]["train"]["rows"])
-
-
 def test_a_result_names_where_it_was_made_and_can_be_shown_again(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     run = suite("--toy", "--only", "collectives,score", "--out", out)
