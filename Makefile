@@ -10,8 +10,8 @@
 # make constraints   pins anew for what pyproject.toml asks for; UPGRADE=--upgrade: the newest
 
 PYTHON ?= python3
-# Files of tests run side by side; many start ranks of their own, up to 8, or wait for some.
-TEST_PROCESSES ?= 3
+# Files of tests run side by side; many start ranks of their own, up to 8.
+TEST_PROCESSES ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
