@@ -2,12 +2,8 @@
 
     exported = export(Path("runs/demo/generator"), Path("demo_generator"), torch.float32)
 
-Weights come from the training state (`universal.py`): whole, fp32, the same whatever layout
-wrote it. Shape, head and tokenizer come from the `huggingface/` folder beside it, not from
-the run's `run.json`: the checkpoint's manifest covers the former; the latter is outside of it, is
-written again by every attempt, and stays behind when a checkpoint is moved.
-
-The folder is written beside its place, read back by transformers, compared, and renamed. An
+The folder is written beside its place, read back by transformers, compared (`export_check.py`), and
+renamed. An
 export that fails or is killed leaves no folder, and one that exists is never written to.
 """
 
@@ -20,47 +16,28 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from checkpoints import universal
+from checkpoints.export_check import Compared, compare
+from checkpoints.export_source import Source
 from checkpoints.store import find_checkpoint
-from parallel.sharding import WEIGHT
 from training import manifest
 from training.checkpoint_paths import CHECKPOINTS
 from training.config.model_json import class_of
-from training.config.values import HeadKind
-from training.data.tokenizer import Tokenizer
 from training.disk import require
-from training.errors import CheckpointError, ConfigError
-from training.execution import programs
+from training.errors import ConfigError
 from training.files import sync
 from training.models import huggingface
-from training.models.attention import causal_attention
 from training.models.build import WEIGHTS
-from training.models.dtypes import DTYPES
-from training.models.heads import LanguageModel, Verifier
-from training.models.huggingface_names import to_huggingface
+from training.models.dtypes import name_of
 
 logger = logging.getLogger(__name__)
 
-TOLERANCE = 1e-5
-"""Largest difference of a logit, or of a verifier's score, absolute."""
-_QUESTIONS = (
-    "Maya picked 5 fewer plums than Tom. Tom picked 12 plums. How many did Maya pick?",
-    "A café sells 3 teas for every 4 coffees. It sold 120 coffees at $2.50. What did teas earn "
-    "at half the price, and what did both earn together?",
-)
-_NUM_RANDOM_SEQUENCES, _SEQUENCE_TOKENS = 3, 64
 _EMBEDDING = "body.embedding.weight"
 _ROWS = 64
 """An embedding that is made larger has a multiple of it, which tensor parallelism can divide."""
-
-
-class ExportDiffers(CheckpointError):
-    """What transformers read back is not the source; nothing was left behind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,103 +50,16 @@ class Exported:
     dtype: torch.dtype
     num_parameters: int
     num_bytes: int
-    num_compared: int
-    """Logits or scores that were compared."""
-    largest_difference: float
-    """Of any of them, absolute."""
+    compared: Compared
+    """With the checkpoint."""
 
     def __str__(self) -> str:
         return (
             f"{self.folder}: {self.architecture} of {self.checkpoint}, "
-            f"{self.num_parameters:,} parameters in {_name(self.dtype)}, {self.num_bytes:,} bytes; "
-            f"weights equal, {self.num_compared:,} logits within {self.largest_difference:.1e}"
+            f"{self.num_parameters:,} parameters in {name_of(self.dtype)}, "
+            f"{self.num_bytes:,} bytes; weights equal, {self.compared.num_values:,} logits within "
+            f"{self.compared.largest_difference:.1e}"
         )
-
-
-class Source:
-    """A verified checkpoint as a whole model, read tensor by tensor.
-
-    Args:
-        checkpoint: A committed checkpoint whose files were compared with its manifest.
-
-    Raises:
-        CheckpointError: it lacks a part, or its parts do not fit together.
-    """
-
-    def __init__(self, checkpoint: Path) -> None:
-        self.folder = checkpoint
-        weights = checkpoint / WEIGHTS
-        listed = set(manifest.read(checkpoint)["outputs"])
-        try:
-            with huggingface.WeightFolder(weights) as described:
-                self.shape = described.shape
-                self.kind: HeadKind = described.kind
-            self.tokenizer = Tokenizer.load(weights)
-        except (FileNotFoundError, ValueError) as error:
-            raise CheckpointError(f"{checkpoint} cannot be exported: {error}") from error
-        kind = Verifier if self.kind == "verifier" else LanguageModel
-        with torch.device("meta"):
-            self._empty: nn.Module = kind(self.shape)
-        self.sizes = {name: value.shape for name, value in self._empty.named_parameters()}
-        expected = {
-            str(universal.path_of(checkpoint, name, WEIGHT).relative_to(checkpoint))
-            for name in self.sizes
-        }
-        found = {name for name in listed if name.endswith(f"/{WEIGHT}.pt")}
-        for path in weights.iterdir():
-            if str(path.relative_to(checkpoint)) not in listed:
-                raise CheckpointError(f"{path} is in no manifest: training did not write it")
-        for names, fault in ((expected - found, "lacks"), (found - expected, "has, unexpectedly,")):
-            if names:
-                raise CheckpointError(
-                    f"{checkpoint} is no training state of the model that {weights} describes: "
-                    f"it {fault} {', '.join(sorted(names)[:4])}"
-                    + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-                )
-
-    @property
-    def num_parameters(self) -> int:
-        """Of the whole model."""
-        return sum(size.numel() for size in self.sizes.values())
-
-    def tensors(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter by our name, rounded to `dtype`; one is held at a time.
-
-        Raises:
-            CheckpointError: a value is not finite, in the source or once rounded.
-        """
-        for name, size in self.sizes.items():
-            try:
-                value = universal.read_tensor(self.folder, name, WEIGHT, size)
-            except ValueError as error:
-                raise CheckpointError(str(error)) from error
-            rounded = value.to(dtype)
-            if not bool(torch.isfinite(rounded).all()):
-                largest = float(value.abs().max())
-                raise CheckpointError(
-                    f"{name} of {self.folder} reaches {largest:g}, which {_name(dtype)} does not "
-                    f"hold" + ("" if not math.isfinite(largest) else ": export as fp32 or bf16")
-                )
-            yield name, rounded
-
-    @torch.no_grad()
-    def logits(self, sequences: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-        """What the plain model gives, in fp64 on the CPU, for its weights rounded to `dtype`.
-
-        Args:
-            sequences: ids, `[tokens]` each.
-
-        Returns:
-            `[tokens, vocab]`, or a verifier's `[tokens]`, for each sequence.
-        """
-        model = self._empty.to(torch.float64).to_empty(device="cpu").eval()
-        parameters = dict(model.named_parameters())
-        for name, value in self.tensors(dtype):
-            parameters[name].copy_(value)
-        return [
-            model(sequence[None], torch.arange(len(sequence))[None], causal_attention)[0]
-            for sequence in sequences
-        ]
 
 
 def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
@@ -197,8 +87,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
     with _written_beside(folder) as temporary:
         _check_room(source, temporary, dtype)
         _write(source, temporary, dtype)
-        sequences = _sequences(source)
-        largest = _largest_difference(source, temporary, sequences, dtype)
+        compared = compare(source, temporary, dtype)
         files = sorted(temporary.iterdir())
         exported = Exported(
             checkpoint=source.folder,
@@ -207,18 +96,18 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> Exported:
             dtype=dtype,
             num_parameters=source.num_parameters,
             num_bytes=sum(path.stat().st_size for path in files),
-            num_compared=len(sequences)
-            if source.kind == "verifier"
-            else sum(map(len, sequences)) * source.shape.vocab_size,
-            largest_difference=largest,
+            compared=compared,
         )
         manifest.commit(
             temporary,
             stage="export",
-            config={"dtype": _name(dtype)},
+            config={"dtype": name_of(dtype)},
             inputs={"checkpoint": manifest.fingerprint(source.folder)},
             outputs=files,
-            facts={"checkpoint": str(source.folder), "largest_difference": largest},
+            facts={
+                "checkpoint": str(source.folder),
+                "largest_difference": compared.largest_difference,
+            },
         )
     return exported
 
@@ -307,119 +196,3 @@ def _written_beside(folder: Path) -> Generator[Path, None, None]:
         sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sequences(source: Source) -> list[Tensor]:
-    """Ids to compare on, `[tokens]` each: prompts as they are asked, and random ones.
-
-    They differ in length, so that a batch of them has padding. A verifier's end with the end token,
-    as programs do.
-    """
-    longest = min(_SEQUENCE_TOKENS, source.shape.max_tokens)
-    generator = torch.Generator().manual_seed(0)
-    size = (_NUM_RANDOM_SEQUENCES, longest)
-    drawn = torch.randint(source.shape.vocab_size, size, generator=generator)
-    random = [row[: longest - longest * number // 8] for number, row in enumerate(drawn)]
-    prompts = [source.tokenizer.prompt_ids(question)[:longest] for question in _QUESTIONS]
-    sequences = [*map(torch.tensor, prompts), *random]
-    if source.kind == "verifier":
-        for sequence in sequences:
-            sequence[-1] = source.tokenizer.end_token
-    return sequences
-
-
-@torch.no_grad()
-def _largest_difference(
-    source: Source, folder: Path, sequences: list[Tensor], dtype: torch.dtype
-) -> float:
-    """Compare what transformers reads from a folder with the source.
-
-    Both work in fp64: in fp32 a large model's logits differ by more than the tolerance
-    through the order of its sums alone. One model is held at a time.
-
-    Returns:
-        The largest difference of a logit.
-
-    Raises:
-        ExportDiffers: ids, weights or logits do; says which.
-    """
-    tokenizer = _tokenizer_read_back(source, folder)
-    expected = source.logits(sequences, dtype)
-    model = _read_back(source, folder)
-    theirs: dict[str, Tensor] = dict(model.named_parameters())
-    for name, value in source.tensors(dtype):
-        found = theirs[to_huggingface(name, source.shape, source.kind)]
-        if not torch.equal(found[: len(value)], value.double()) or found[len(value) :].any():
-            raise ExportDiffers(f"{name} is not read back from {folder} as it was written")
-    if source.kind == "verifier":  # scores of one batch, as a server computes them
-        padded = tokenizer.pad(
-            {"input_ids": [sequence.tolist() for sequence in sequences]}, return_tensors="pt"
-        )
-        all_found, expected = model(**padded).logits, [scores[-1:] for scores in expected]
-    else:
-        all_found = [model(sequence[None]).logits[0] for sequence in sequences]
-    largest = 0.0
-    for found, wanted in zip(all_found, expected, strict=True):
-        difference = float((found - wanted).abs().max())
-        # Written so that a difference that is not a number fails as well.
-        if not difference <= TOLERANCE:
-            raise ExportDiffers(
-                f"what transformers reads of {source.folder} gives logits that differ by "
-                f"{difference:g} from the source's, more than {TOLERANCE:g}: nothing was exported"
-            )
-        largest = max(largest, difference)
-    return largest
-
-
-def _tokenizer_read_back(source: Source, folder: Path) -> Any:
-    """The folder's tokenizer by transformers.
-
-    Raises:
-        ExportDiffers: it gives other ids than the source's.
-    """
-    from transformers import AutoTokenizer
-
-    theirs: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    for question in _QUESTIONS:
-        text = programs.prompt(question)
-        found = theirs(text, add_special_tokens=False)["input_ids"]
-        if found != source.tokenizer.encode(text):
-            raise ExportDiffers(
-                f"the tokenizer that transformers reads of {source.folder} gives {text[:40]!r}... "
-                "other ids than the source's: nothing was exported"
-            )
-    if source.kind == "verifier" and theirs.pad_token_id != source.tokenizer.pad_token("verifier"):
-        raise ExportDiffers(
-            f"the tokenizer that transformers reads of {source.folder} pads with the id "
-            f"{theirs.pad_token_id}, not {source.tokenizer.pad_token('verifier')}: nothing was "
-            "exported"
-        )
-    return theirs
-
-
-def _read_back(source: Source, folder: Path) -> Any:
-    """The folder's model by transformers, in fp64, with every tensor taken from the folder."""
-    import transformers
-    from transformers.utils import logging
-
-    kind = "SequenceClassification" if source.kind == "verifier" else "CausalLM"
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model, info = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
-            folder, dtype=torch.float64, local_files_only=True, output_loading_info=True
-        )
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-    faults = {what: names for what, names in info.items() if names}
-    if faults or type(model).__name__ != class_of(source.shape.architecture, source.kind):
-        raise ExportDiffers(
-            f"transformers reads a {type(model).__name__} of {source.folder}, with {faults}: "
-            "nothing was exported"
-        )
-    return model.eval()
-
-
-def _name(dtype: torch.dtype) -> str:
-    return next(name for name, named in DTYPES.items() if named == dtype)

@@ -1,4 +1,4 @@
-"""Where the time of an update goes on a CPU: operators by kind, and the longest.
+"""Operators of an update on a CPU: the time of each kind, and the longest.
 
     make bench BENCH="--only profiles"
 

@@ -23,7 +23,9 @@ from transformers import (
 )
 
 from checkpoints import export as exporting
-from checkpoints.export import ExportDiffers, export
+from checkpoints import export_check
+from checkpoints.export import export
+from checkpoints.export_check import ExportDiffers
 from launch.export import main
 from tests.checkpoints.exporting import nothing_left, random_model, write_checkpoint
 from tests.ranks import ROOT
@@ -64,7 +66,7 @@ def test_generator_gives_the_training_states_logits(
         torch.testing.assert_close(
             theirs(TOKENS).logits, source(TOKENS, POSITIONS, causal_attention), atol=1e-5, rtol=1e-5
         )
-    assert exported.largest_difference <= 1e-5
+    assert exported.compared.largest_difference <= 1e-5
     assert exported.num_parameters == sum(p.numel() for p in source.parameters())
     config = json.loads((folder / "config.json").read_text())
     assert config["dtype"] == str(DTYPES[name]).removeprefix("torch.")
@@ -193,7 +195,7 @@ def _one_weight(folder: Path) -> None:
 
 def _unseen() -> int:
     tokenizer = models.tokenizer()
-    ids = [tokenizer.prompt_ids(question) for question in exporting._QUESTIONS]
+    ids = [tokenizer.prompt_ids(question) for question in export_check._QUESTIONS]
     random = torch.randint(0, 320, (3, 64), generator=torch.Generator().manual_seed(0))
     return min(set(range(320)) - set(random.flatten().tolist()) - {i for row in ids for i in row})
 
@@ -229,6 +231,21 @@ def test_a_folder_that_differs_is_not_left_behind(
     monkeypatch.setattr(huggingface, "write_folder", badly)
     with pytest.raises(ExportDiffers, match=message):
         export(generator, tmp_path / "out", torch.float32)
+    assert nothing_left(tmp_path / "out")
+
+
+def test_a_verifier_without_its_padding_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = huggingface.write_folder
+
+    def without(*arguments: Any, **keywords: Any) -> None:
+        written(*arguments, **{**keywords, "pad_token": None})
+
+    monkeypatch.setattr(huggingface, "write_folder", without)
+    checkpoint = write_checkpoint(tmp_path / "run", random_model(Verifier))
+    with pytest.raises(ExportDiffers, match=r"config\.json .* has pad_token_id = None, not \d+:"):
+        export(checkpoint, tmp_path / "out", torch.float32)
     assert nothing_left(tmp_path / "out")
 
 
@@ -279,7 +296,7 @@ def test_a_kill_leaves_no_folder_and_the_next_export_works(
         if moment == "writing":
             huggingface.write_json = die
         else:
-            exporting._largest_difference = die
+            exporting.compare = die
         export(generator, tmp_path / "out", torch.float32)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -135,14 +135,14 @@ def test_nothing_that_is_there_is_written_to(generator: Path, tmp_path: Path) ->
 def test_a_folder_that_appears_meanwhile_is_not_replaced(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compared = exporting._largest_difference
+    compare = exporting.compare
 
-    def and_somebody_writes(*arguments: Any) -> float:
+    def and_somebody_writes(*arguments: Any) -> Any:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "theirs").write_text("theirs")
-        return compared(*arguments)
+        return compare(*arguments)
 
-    monkeypatch.setattr(exporting, "_largest_difference", and_somebody_writes)
+    monkeypatch.setattr(exporting, "compare", and_somebody_writes)
     with pytest.raises(FileExistsError, match="not empty"):
         export(generator, tmp_path / "out", torch.float32)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]

@@ -11,3 +11,8 @@ DTYPES: Mapping[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+
+
+def name_of(dtype: torch.dtype) -> Precision:
+    """What configs call a dtype."""
+    return next(name for name, named in DTYPES.items() if named == dtype)
